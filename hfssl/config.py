@@ -1,0 +1,361 @@
+"""What a run is told: defaults < preset or YAML file < command line, checked before anything heavy is imported.
+
+A run's settings stand in four sections, `method`, `data`, `optim` and `loop`, each a frozen dataclass; every field is a
+flag of the same name. `parse` turns the command line into a `Run`; `make_run` does the same from Python.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NoReturn, Self
+
+import yaml
+
+from hfssl import run_dir
+from hfssl.fields import ConfigError, annotations_of, convert, option, to_plain
+
+PRESETS = Path(__file__).parent / "presets"
+_LARGEST_YAML_BYTES = 1_000_000
+_SECTIONS = ("method", "data", "optim", "loop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """What a method can be told. Subclasses set `recipe`, add fields, and validate them in `__post_init__`."""
+
+    recipe: ClassVar[str]
+    architecture_fields: ClassVar[frozenset[str]] = frozenset()  # what --model_config and --init_from decide instead
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """The smallest sensible setting, for tests."""
+        return cls()
+
+    def check(self, data: "DataConfig") -> None:
+        """Raise ConfigError where method and data do not fit together."""
+
+    def adopt(self, data: Any, model_config: Any, given: frozenset[str]) -> tuple["MethodConfig", Any]:
+        """(method, data) as a loaded transformers config dictates them; `given` are the flags of the command line.
+
+        Raises:
+            ConfigError: the method can not build on such a config.
+        """
+        return self, data
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the rows come from; each modality adds its own fields."""
+
+    dataset: str | None = option(None, "Hub id, folder, Parquet/JSONL/CSV file, save_to_disk folder or demo:NAME", "own_rule")
+    dataset_config: str | None = option(None, "configuration name of a Hub data set", "own_rule")
+    split: str = option("train", "split to train on", "own_rule")
+    num_workers: int | None = option(None, "data worker processes (default: chosen from data and cores)", "may_change")
+
+    def check(self) -> None:
+        """Raise ConfigError for what the file system alone can tell to be wrong."""
+
+    def adopt_processor(self, processor: Any, given: frozenset[str]) -> Self:
+        """These settings with what the processor of a checkpoint to continue from dictates, unless given as flags."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """The optimizer and its schedule: AdamW (fused), linear warm-up, then half a cosine to zero."""
+
+    base_learning_rate: float = option(1.5e-4, "vision: scaled by global batch / 256; text, audio, tasks: as it is")
+    weight_decay: float = option(0.05, "decoupled weight decay on matrices")
+    adam_beta1: float = option(0.9, "decay of the first moment")
+    adam_beta2: float = option(0.95, "decay of the second moment")
+    warmup_fraction: float = option(0.05, "share of the steps in which the learning rate rises")
+    max_grad_norm: float | None = option(None, "clip the gradient to this norm (default: no clipping)")
+
+    def __post_init__(self) -> None:
+        for name in ("base_learning_rate", "weight_decay"):
+            require(getattr(self, name) >= 0, f"{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("adam_beta1", "adam_beta2", "warmup_fraction"):
+            require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1), got {getattr(self, name)}")
+        require(
+            self.max_grad_norm is None or self.max_grad_norm > 0,
+            f"max_grad_norm must be above 0, got {self.max_grad_norm}; leave it out for no clipping",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How long, how large and how safely a run trains."""
+
+    output_dir: str | None = option(None, "run folder (default: the next free runs/<recipe>-<NNN>)", "may_change")
+    max_steps: int | None = option(None, "optimizer steps of the whole run", "own_rule")
+    num_epochs: int | None = option(None, "passes over the rows, instead of max_steps", "own_rule")
+    global_batch_size: int = option(256, "samples an optimizer step, over all processes and accumulation")
+    per_device_batch_size: int | None = option(
+        None, "samples a forward pass (default: global batch / processes)", "may_change"
+    )
+    seed: int = option(0, "the one seed: weights, order, crops, masks, dropout")
+    resume: Literal["auto", "never", "must"] = option("auto", "go on with an interrupted run", "may_change")
+    rescale_schedule: bool = option(False, "allow a resumed run another length", "may_change")
+    init_from: str | None = option(None, "checkpoint (Hub id, folder or run) to start the weights from", "own_rule")
+    model_config: str | None = option(None, "transformers config (Hub id or path) of the model to build", "own_rule")
+    save_every: int = option(500, "steps between checkpoints", "may_change")
+    keep_checkpoints: int = option(2, "checkpoints that stay on disk (at least 2)", "may_change")
+    log_every: int = option(20, "steps between rows of metrics.jsonl")
+    max_skipped_steps: int = option(5, "non-finite steps in a row that end the run", "may_change")
+    gradient_checkpointing: bool = option(False, "recompute activations to save memory", "may_change")
+    compile: bool = option(False, "compile the model with torch.compile", "may_change")
+    cpu_threads: int | None = option(None, "threads a process (default: cores / local processes)", "may_change")
+    process_group_timeout: int = option(1800, "seconds until a hanging process group is given up", "may_change")
+
+    def __post_init__(self) -> None:
+        positive = ("global_batch_size", "save_every", "log_every", "max_skipped_steps", "process_group_timeout")
+        optional = ("max_steps", "num_epochs", "per_device_batch_size", "cpu_threads")
+        for name in positive + tuple(name for name in optional if getattr(self, name) is not None):
+            require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
+        require(self.keep_checkpoints >= 2, f"keep_checkpoints must be at least 2, got {self.keep_checkpoints}")
+        require(
+            self.max_steps is None or self.num_epochs is None, "max_steps and num_epochs exclude each other: set one of them"
+        )
+        require(
+            self.init_from is None or self.model_config is None,
+            "model_config has no effect beside init_from, which brings its own: leave one of them out",
+        )
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError(message) unless `condition` holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One complete, nameable run.
+
+    `given` holds the names set on the command line; `from_command_line` turns a ConfigError into one line and exit 2.
+    """
+
+    recipe: str
+    preset: str
+    method: Any
+    data: Any
+    optim: OptimConfig
+    loop: LoopConfig
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+    from_command_line: bool = field(default=False, compare=False)
+
+    def sections(self) -> dict[str, Any]:
+        """The whole run as plain values, as config.yaml holds it."""
+        return {"recipe": self.recipe, "preset": self.preset} | {
+            name: to_plain(getattr(self, name)) for name in _SECTIONS
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that make a run this run: all but those that a resume may change."""
+        identity: dict[str, Any] = {"recipe": self.recipe}
+        for section in _SECTIONS:
+            config = getattr(self, section)
+            plain = to_plain(config)
+            kept = [item.name for item in dataclasses.fields(config) if item.metadata["resume"] != "may_change"]
+            identity[section] = {name: plain[name] for name in kept}
+        return identity
+
+    def digest(self) -> str:
+        """A short hash of `identity`."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def fixed_differences(self, other: Mapping[str, Any]) -> list[str]:
+        """`section.name: theirs -> ours` for every fixed setting in which a stored config differs from this one."""
+        differences = []
+        for section in _SECTIONS:
+            config = getattr(self, section)
+            plain, theirs = to_plain(config), other.get(section, {})
+            fixed = [item.name for item in dataclasses.fields(config) if item.metadata["resume"] == "fixed"]
+            differences += [
+                f"{name}: {theirs.get(name)} -> {plain[name]}" for name in fixed if theirs.get(name) != plain[name]
+            ]
+        return differences
+
+
+def parse(method: type[MethodConfig], data: type[DataConfig], argv: Sequence[str] | None = None) -> Run:
+    """The run that the command line asks for.
+
+    Args:
+        method, data: config classes of the recipe.
+        argv: flags; None takes those of this process. An error is then printed as one line, with exit code 2.
+    """
+    try:
+        values, chosen = _read_flags(method, data, sys.argv[1:] if argv is None else argv)
+        run = _assemble(method, data, values, chosen)
+        _check_launch(run)
+        return dataclasses.replace(run, from_command_line=argv is None)
+    except ConfigError as error:
+        if argv is not None:
+            raise
+        exit_with(error)
+
+
+def make_run(method: MethodConfig, data: DataConfig, optim: OptimConfig, loop: LoopConfig) -> Run:
+    """A run from configs made in Python.
+
+    Raises:
+        ConfigError: where they do not fit together.
+    """
+    run = Run(recipe=method.recipe, preset="python", method=method, data=data, optim=optim, loop=loop)
+    _check_run(run)
+    return run
+
+
+def exit_with(error: ConfigError) -> NoReturn:
+    """Print one line and leave with exit code 2."""
+    print(f"error: {error}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
+
+
+def _section_types(method: type[MethodConfig], data: type[DataConfig]) -> dict[str, type]:
+    return {"method": method, "data": data, "optim": OptimConfig, "loop": LoopConfig}
+
+
+def _read_flags(
+    method: type[MethodConfig], data: type[DataConfig], argv: Sequence[str]
+) -> tuple[dict[str, Any], str | None]:
+    """({flag: text}, --config) of the flags that were given."""
+    presets = ", ".join(preset_names(method.recipe))
+    parser = _Parser(
+        prog=f"recipes/{method.recipe}.py", description=sys.modules[method.__module__].__doc__, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--config", default=argparse.SUPPRESS, metavar="NAME_OR_FILE", help=f"a preset ({presets}) or a YAML file"
+    )
+    known = {"config"}
+    for section, config in _section_types(method, data).items():
+        group = parser.add_argument_group(section)
+        annotations = annotations_of(config)
+        for item in dataclasses.fields(config):
+            known.add(item.name)
+            _add_flag(group, item, annotations[item.name])
+    parsed, unknown = parser.parse_known_args(argv)
+    if unknown:
+        _refuse_unknown(unknown[0], {f"--{name}" for name in known}, "flag")
+    values = vars(parsed)
+    return values, values.pop("config", None)
+
+
+def _add_flag(group: Any, item: "dataclasses.Field[Any]", annotation: Any) -> None:
+    takes: dict[str, Any] = {}
+    if annotation is bool:
+        takes = {"nargs": "?", "const": "true"}
+    elif "tuple[" in str(annotation):
+        takes = {"nargs": "+"}
+    default = "none" if item.default is None else item.default
+    help_text = f"{item.metadata['help']} [{default}]".replace("%", "%%")
+    group.add_argument(f"--{item.name}", default=argparse.SUPPRESS, metavar="X", help=help_text, **takes)
+
+
+def _refuse_unknown(name: str, known: set[str], kind: str) -> NoReturn:
+    close = difflib.get_close_matches(name.split("=")[0], sorted(known), n=1, cutoff=0.4)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise ConfigError(f"unknown {kind} {name}{hint}")
+
+
+def preset_names(recipe: str) -> list[str]:
+    """The presets that a recipe ships."""
+    return sorted(path.stem for path in (PRESETS / recipe).glob("*.yaml"))
+
+
+def _assemble(
+    method: type[MethodConfig], data: type[DataConfig], flags: Mapping[str, Any], chosen: str | None
+) -> Run:
+    if chosen is None:
+        chosen = "small" if "dataset" in flags else "demo"
+    path = PRESETS / method.recipe / f"{chosen}.yaml"
+    layer = load_layer(path if path.is_file() else Path(chosen), method, data)
+    if "max_steps" in flags and "num_epochs" not in flags:
+        layer["loop"].pop("num_epochs", None)
+    if "num_epochs" in flags and "max_steps" not in flags:
+        layer["loop"].pop("max_steps", None)
+    configs = {}
+    for section, config in _section_types(method, data).items():
+        annotations = annotations_of(config)
+        mine = {name: convert(f"--{name}", flags[name], annotations[name]) for name in annotations if name in flags}
+        configs[section] = config(**(layer[section] | mine))
+    if configs["data"].dataset is None:
+        raise ConfigError(f"the preset {chosen} brings no data: add --dataset (a folder, a file or a Hub id)")
+    run = Run(recipe=method.recipe, preset=chosen, **configs, given=frozenset(flags))
+    _check_run(run)
+    return run
+
+
+def load_layer(path: Path, method: type[MethodConfig], data: type[DataConfig]) -> dict[str, dict[str, Any]]:
+    """The sections of a YAML file, checked and converted; a run's own config.yaml is one such file.
+
+    Raises:
+        ConfigError: the file is missing, too large, not YAML, or holds an unknown key or a value of the wrong type.
+    """
+    if not path.is_file():
+        names = ", ".join(preset_names(method.recipe))
+        raise ConfigError(f"--config {path} is neither a preset ({names}) nor a file")
+    require(path.stat().st_size <= _LARGEST_YAML_BYTES, f"{path} is larger than {_LARGEST_YAML_BYTES} bytes")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    require(isinstance(content, dict), f"{path} must hold the sections {', '.join(_SECTIONS)}")
+    recipe = content.pop("recipe", method.recipe)
+    require(recipe == method.recipe, f"{path} is of the recipe {recipe}, not {method.recipe}")
+    content.pop("preset", None)
+    for name in content:
+        if name not in _SECTIONS:
+            _refuse_unknown(str(name), set(_SECTIONS), f"section of {path.name}:")
+    types = _section_types(method, data)
+    return {section: _checked_section(path, section, content.get(section), types[section]) for section in _SECTIONS}
+
+
+def _checked_section(path: Path, section: str, values: Any, config: type) -> dict[str, Any]:
+    values = {} if values is None else values
+    require(isinstance(values, dict), f"{path.name}: {section} must hold `name: value` lines, got {values!r}")
+    annotations = annotations_of(config)
+    for name in values:
+        if name not in annotations:
+            _refuse_unknown(str(name), set(annotations), f"key in {path.name}, {section}:")
+    return {
+        name: convert(f"{section}.{name} in {path.name}", value, annotations[name]) for name, value in values.items()
+    }
+
+
+def _check_run(run: Run) -> None:
+    loop = run.loop
+    require(loop.max_steps is not None or loop.num_epochs is not None, "set max_steps or num_epochs")
+    if loop.per_device_batch_size is not None:
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        require(
+            loop.global_batch_size % (loop.per_device_batch_size * world) == 0,
+            f"global_batch_size {loop.global_batch_size} must be a multiple of per_device_batch_size "
+            f"{loop.per_device_batch_size} x {world} process(es)",
+        )
+    without_effect = sorted(run.method.architecture_fields & run.given)
+    if without_effect and (loop.model_config or loop.init_from):
+        source = "init_from" if loop.init_from else "model_config"
+        raise ConfigError(f"--{without_effect[0]} has no effect beside --{source}, which decides it: leave it out")
+    run.data.check()
+    if not (loop.model_config or loop.init_from):
+        run.method.check(run.data)
+
+
+def _check_launch(run: Run) -> None:
+    """What only the process that was started can know: only rank 0 looks, the others would race with it."""
+    if int(os.environ.get("RANK", "0")) == 0 and run.loop.output_dir is not None:
+        problem = run_dir.why_not_usable(Path(run.loop.output_dir))
+        require(problem is None, f"--output_dir {run.loop.output_dir} {problem}")

@@ -1,0 +1,142 @@
+"""Rows: one data set from wherever it lies, with the column that holds the samples found by its type."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+
+from hfssl.config import DataConfig, require
+from hfssl.data import demo
+from hfssl.data.image_config import IMAGE_SUFFIXES
+from hfssl.fields import ConfigError
+
+_TABLE_BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".arrow": "arrow"}
+_HELD_OUT_SPLITS = ("test", "validation", "val", "valid")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows of one split.
+
+    rows: the data set, its samples undecoded.
+    column: the column of the samples; label_column: that of the labels, or None.
+    held_out: another split of the same data set, for evaluation, or None.
+    """
+
+    name: str
+    split: str
+    rows: Dataset
+    column: str
+    label_column: str | None
+    held_out: "Source | None"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def sample(self, index: int) -> Any:
+        """The raw value of row `index`: bytes and path of a file, an array, a text."""
+        return self.rows[index][self.column]
+
+    def labels(self) -> "np.ndarray[Any, Any] | None":
+        """Class numbers, (rows,) int64; None without a label column."""
+        if self.label_column is None:
+            return None
+        values = self.rows.with_format("numpy")[self.label_column][:]
+        return np.unique(np.asarray(values), return_inverse=True)[1].astype(np.int64)
+
+    def fingerprint(self) -> str:
+        """A short name of the rows' content, the same in every process."""
+        return hashlib.sha256(f"{self.rows._fingerprint} {self.column}".encode()).hexdigest()[:16]
+
+
+FindColumn = Callable[[datasets.Features], list[str]]
+
+
+def open_source(config: DataConfig, *, find: FindColumn, column: str | None, label_column: str | None, flag: str) -> Source:
+    """The source that `config` names.
+
+    Args:
+        find: names of the columns that can hold this modality's samples.
+        column, label_column: what the user chose, or None.
+        flag: the flag that chooses the column, for error messages.
+
+    Raises:
+        ConfigError: nothing there, no such split, no or several fitting columns.
+    """
+    assert config.dataset is not None
+    splits = _open_splits(config)
+    if config.split not in splits:
+        raise ConfigError(f"--split {config.split} is not in {config.dataset}; it has: {', '.join(splits)}")
+    held_out_split = next((name for name in _HELD_OUT_SPLITS if name in splits and name != config.split), None)
+    held_out = None
+    for split in (held_out_split, config.split):
+        if split is None:
+            continue
+        rows = splits[split]
+        require(len(rows) > 0, f"the split {split} of {config.dataset} has no rows")
+        chosen = _choose_column(rows, find, column, flag)
+        label = _choose_label(rows, label_column)
+        kept = [chosen] if label is None else [chosen, label]
+        undecoded = _undecoded(rows.select_columns(kept), chosen)
+        held_out = Source(config.dataset, split, undecoded, chosen, label, held_out)
+    assert held_out is not None
+    return held_out
+
+
+def _undecoded(rows: Dataset, column: str) -> Dataset:
+    feature = rows.features[column]
+    if isinstance(feature, (datasets.Image, datasets.Audio)):
+        fingerprint = rows._fingerprint
+        rows = rows.cast_column(column, type(feature)(decode=False))
+        rows._fingerprint = fingerprint
+    return rows
+
+
+def _choose_column(rows: Dataset, find: FindColumn, column: str | None, flag: str) -> str:
+    columns = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in rows.features.items())
+    if column is not None:
+        require(column in rows.features, f"--{flag} {column} is not a column; there are: {columns}")
+        return column
+    candidates = find(rows.features)
+    require(bool(candidates), f"no column fits; choose one with --{flag}; there are: {columns}")
+    require(len(candidates) == 1, f"several columns fit ({', '.join(candidates)}): choose one with --{flag}")
+    return candidates[0]
+
+
+def _choose_label(rows: Dataset, label_column: str | None) -> str | None:
+    if label_column is not None:
+        require(label_column in rows.features, f"--label_column {label_column} is not a column; there are: {list(rows.features)}")
+        return label_column
+    candidates = [name for name, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _open_splits(config: DataConfig) -> DatasetDict:
+    name = str(config.dataset)
+    if name.startswith("demo:"):
+        return demo.SETS[name[5:]]()
+    path = Path(name).expanduser()
+    try:
+        if path.exists():
+            return _open_local(path)
+        opened = load_dataset(name, config.dataset_config)
+    except (FileNotFoundError, ConnectionError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(f"--dataset {name} can not be opened: {reason}") from error
+    return opened
+
+
+def _open_local(path: Path) -> DatasetDict:
+    if path.is_file():
+        return load_dataset(_TABLE_BUILDERS[path.suffix], data_files=str(path))
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        opened = load_from_disk(str(path))
+        return opened if isinstance(opened, DatasetDict) else DatasetDict({"train": opened})
+    if any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.rglob("*")):
+        return load_dataset("imagefolder", data_dir=str(path))  # alone among the builders it takes labels from folder names
+    return load_dataset(str(path))

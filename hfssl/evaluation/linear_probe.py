@@ -1,0 +1,55 @@
+"""Logistic regression on frozen features: all labels, or a few of each class. The test rows choose nothing."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+Array = np.ndarray[Any, Any]
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)
+NUM_FOLDS = 5
+NUM_DRAWS = 20
+
+
+class Score(NamedTuple):
+    """Mean accuracy and the half-width of its 95 % interval over draws."""
+
+    mean: float
+    interval: float
+
+
+def linear_probe(train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_M: Array) -> float:
+    """Test accuracy of StandardScaler + LogisticRegression, C chosen by 5-fold cross-validation inside the training rows."""
+    folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=0)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
+    search = GridSearchCV(model, {"logisticregression__C": STRENGTHS}, cv=folds)
+    search.fit(train_ND, train_labels_N)
+    return float(search.score(test_MD, test_labels_M))
+
+
+def few_label_probe(
+    train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_M: Array, labels_a_class: int
+) -> Score:
+    """The probe on `labels_a_class` rows of each class, over fixed draws of these rows."""
+    accuracies = []
+    for draw in range(NUM_DRAWS):
+        rows = few_rows(train_labels_N, labels_a_class, draw)
+        accuracies.append(linear_probe(train_ND[rows], train_labels_N[rows], test_MD, test_labels_M))
+    spread = float(stats.sem(accuracies) * stats.t.ppf(0.975, NUM_DRAWS - 1))
+    return Score(float(np.mean(accuracies)), spread)
+
+
+def few_rows(labels_N: Array, labels_a_class: int, draw: int) -> Array:
+    """Indices of `labels_a_class` rows of each class, drawn by `draw`. Raises ValueError where a class has fewer."""
+    generator = np.random.default_rng(draw)
+    chosen = []
+    for label in np.unique(labels_N):
+        rows = np.flatnonzero(labels_N == label)
+        if len(rows) < labels_a_class:
+            raise ValueError(f"class {label} has {len(rows)} rows, fewer than {labels_a_class}")
+        chosen.append(generator.choice(rows, labels_a_class, replace=False))
+    return np.concatenate(chosen)

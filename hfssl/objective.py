@@ -1,0 +1,174 @@
+"""The protocol between methods and the loop: one module holds all that a method trains, tracks and exports.
+
+A pretraining method and a downstream task are both an `Objective`. The loop knows nothing but this page; an objective
+knows no loop, no accelerator and no file. CONTRIBUTING.md shows how to add one.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+"""Tensors of one micro-batch, first dimension B; always holds `sample_ids` and `keys`, both (B,) int64."""
+
+
+class StepOutput(NamedTuple):
+    """What one micro-batch gives.
+
+    loss_sum: 0-d, the loss summed over this micro-batch's targets; the only tensor with a gradient.
+    num_targets: 0-d; 0 is allowed, loss_sum is then a 0 that is connected to the graph.
+    metrics: detached 0-d tensors, averaged over micro-batches, ranks and the steps of a logging interval.
+    """
+
+    loss_sum: Tensor
+    num_targets: Tensor
+    metrics: dict[str, Tensor]
+
+
+class BadRowError(Exception):
+    """A row that can not be used: unreadable, truncated, hostile. It is replaced, counted and named in the log."""
+
+
+class Examples(Protocol):
+    """Indexed examples: whatever `DataSpec.prepare` made of the source's rows."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...  # raises BadRowError
+
+
+class DataSpec(ABC):
+    """How rows become batches. Order of calls: prepare once; transform and collate in a worker; augment on the device."""
+
+    processor: Any  # the image processor, tokenizer or feature extractor that training and strangers share
+
+    @property
+    def wants_workers(self) -> bool:
+        """Whether `transform` is heavy enough for worker processes; asked after `prepare`."""
+        return True
+
+    @abstractmethod
+    def prepare(self, source: Any) -> Examples:
+        """Indexed examples of the source: decoded and cached images, packed tokens, audio windows."""
+
+    @abstractmethod
+    def peek(self, source: Any, num: int) -> list[Any]:
+        """The first `num` good examples of a source, without preparing all of it."""
+
+    @abstractmethod
+    def transform(self, example: Any, key: Tensor) -> Any:
+        """One example, in the worker; `key` is its 0-d int64 key. Crops that need decoded pixels happen here."""
+
+    @abstractmethod
+    def collate(self, examples: Sequence[Any], keys_B: Tensor) -> Batch:
+        """Examples joined to a batch, with every other keyed parameter (flips, masks, spans) drawn on the CPU."""
+
+    def augment(self, batch: Batch, progress: float) -> Batch:
+        """The batch as `forward` takes it; on the device, without gradient, run by the loop."""
+        return batch
+
+    @abstractmethod
+    def eval_transform(self, examples: Sequence[Any]) -> Batch:
+        """Examples as a batch for `features` and `illustrate`: no crop, no chance; `keys` are drawn from epoch -1."""
+
+
+@dataclass
+class Export:
+    """What a method hands to strangers.
+
+    model: the encoder (or language model) in a stock class; its config carries `hfssl_pooling`.
+    processor: image processor, tokenizer or feature extractor.
+    pretraining_model: the full model, where that is a stock class.
+    heads: other tensors worth keeping, by name.
+    """
+
+    model: Any
+    processor: Any
+    pretraining_model: Any = None
+    heads: dict[str, Tensor] = field(default_factory=dict)
+
+
+class LoadReport(NamedTuple):
+    """Names of tensors after `--init_from`: taken from the checkpoint, kept as initialised, found but not used."""
+
+    loaded: list[str]
+    new: list[str]
+    unused: list[str]
+
+
+class Picture(NamedTuple):
+    """A grid of images for people: `cells` is (rows, columns, C, H, W) in [0, 1]."""
+
+    name: str
+    columns: list[str]
+    cells: Tensor
+
+
+class Objective(nn.Module, ABC):
+    """A self-supervised method or a downstream task: parameters and buffers of one module are its whole state."""
+
+    modality: ClassVar[Literal["text", "image", "audio"]]
+    paper: ClassVar[str]  # arXiv id
+
+    @property
+    @abstractmethod
+    def batch_coupled(self) -> bool:
+        """A BatchNorm in training mode, or a loss that compares samples: then accumulation is not one big batch."""
+
+    @classmethod
+    @abstractmethod
+    def data_spec(cls, config: Any, data: Any, source: Any) -> DataSpec:
+        """The data path of this method on this source; `source` is None where a model is only exported."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Any, spec: Any, model_config: Any) -> Self:
+        """A freshly initialised objective; `model_config` is a transformers config or None."""
+
+    @abstractmethod
+    def load_pretrained(self, checkpoint: str) -> LoadReport:
+        """Start from the weights of `checkpoint` (Hub id or folder).
+
+        Raises:
+            ConfigError: this method can not start from it.
+        """
+
+    @abstractmethod
+    def forward(self, batch: Batch, progress: float) -> StepOutput:
+        """The training step on one micro-batch. What moves a queue or a centre is only staged here."""
+
+    @abstractmethod
+    def features(self, batch: Batch) -> Tensor:
+        """(B, width) float: equal to the pooled features of the exported model in eval mode."""
+
+    @abstractmethod
+    def export(self) -> Export:
+        """Stock models and processor that share no storage with the training state."""
+
+    @abstractmethod
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations of the stock backbone in the backward pass."""
+
+    def illustrate(self, batch: Batch) -> list[Picture]:
+        """Pictures that show people what the model learned, from a batch of `eval_transform`."""
+        return []
+
+    def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Optimizer groups; by default no decay on norms, biases and other tensors of fewer than two dimensions."""
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trainable if p.squeeze().ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in trainable if p.squeeze().ndim < 2], "weight_decay": 0.0},
+        ]
+        return [group for group in groups if group["params"]]
+
+    def on_gradients_ready(self, progress: float) -> None:
+        """After the scaled gradient is complete, before clipping: freeze a layer by setting its gradients to None."""
+
+    def on_step_end(self, progress: float, applied: Tensor) -> None:
+        """After the optimizer: commit EMA, queue and centre where `applied` (0-d bool on the device), once a step."""
+
+

@@ -1,0 +1,139 @@
+"""Pretraining from a Run to a folder that strangers load: data, training, export, evaluation and figures, in this order."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from transformers.utils import logging as transformers_logging
+
+from hfssl.config import Run
+from hfssl.data.source import Source
+from hfssl.distributed import barrier, is_main_process
+from hfssl.evaluation.image_table import image_table, table_lines
+from hfssl.objective import Objective
+from hfssl.publishing import figures
+from hfssl.publishing.export import write_export
+from hfssl.run_dir import RunDir
+from hfssl.session import OPENERS, Interrupted, adopt_checkpoint, build_objective, choose_folder, open_session, print_plan, reported
+from hfssl.training.accelerator import start
+from hfssl.training.loop import Session, train
+from hfssl.training.start import command_line, environment
+
+_PICTURED_ROWS = 8
+
+
+def pretrain(objective_class: type[Objective], run: Run) -> RunDir:
+    """Pretrain as `run` says, or go on where an earlier process stopped.
+
+    Returns:
+        The folder of the finished run.
+
+    Raises:
+        ConfigError: the run can not work as configured.
+        TrainingError: it could not be finished; what was saved stays.
+        Interrupted: it was asked to stop and saved its state.
+    """
+    with reported(run):
+        accelerator = start(run.loop)
+        transformers_logging.disable_progress_bar()
+        try:
+            return _pretrain(objective_class, run, accelerator)
+        finally:
+            accelerator.end_training()
+
+
+def _pretrain(objective_class: type[Objective], run: Run, accelerator: Accelerator) -> RunDir:
+    run, model_config = adopt_checkpoint(run)
+    started, lock = choose_folder(run)
+    run_dir = started.run_dir
+    if started.finished:
+        _print_summary(run_dir)
+        return run_dir
+    session, rehearsal = open_session(objective_class, run, model_config, started, accelerator)
+    if is_main_process():
+        run_dir.write_config(run.sections() | {"digest": run.digest()})
+        run_dir.write_environment(environment(accelerator))
+        run_dir.drop_metrics_after(session.state.step)
+        print_plan(session, rehearsal, started)
+    barrier()
+    signal_number = train(session)
+    if signal_number is not None:
+        raise Interrupted(signal_number, _how_to_go_on(run, run_dir))
+    if is_main_process():
+        _finish(objective_class, session, model_config)
+    barrier()
+    if lock is not None:
+        lock.release()
+    return run_dir
+
+
+def _how_to_go_on(run: Run, run_dir: RunDir) -> str:
+    command = command_line()
+    if run.loop.output_dir is None:
+        command += f" --output_dir {run_dir.path}"
+    return f"stopped and saved; to go on:\n  {command}"
+
+
+def _finish(objective_class: type[Objective], session: Session, model_config: Any) -> None:
+    """Export, evaluate, draw, and print the table. For the main process alone."""
+    run, run_dir, objective = session.run, session.run_dir, session.objective.eval()
+    write_export(objective.export(), run_dir.export)
+    figures.loss_curve(run_dir)
+    source = OPENERS[objective.modality](run.data)
+    spec = session.rows.spec
+    _draw_pictures(session, source)
+    print("evaluating the export ...", flush=True)
+    scratch = Path(tempfile.mkdtemp(prefix="hfssl-"))
+    try:
+        untrained = build_objective(objective_class, run, spec, model_config, verbose=False)
+        write_export(untrained.export(), scratch / "untrained")
+        before = "untrained" if run.loop.init_from is None else "before this run"
+        encoders = {before: scratch / "untrained", "pretrained": run_dir.export}
+        table = image_table(encoders, source, source.held_out, run.data.num_channels, session.accelerator.device)
+    finally:
+        shutil.rmtree(scratch)
+    rows = run_dir.read_metrics()
+    table |= {"steps": session.state.step, "samples_seen": session.state.samples_seen, "final_loss": rows[-1]["loss"]}
+    run_dir.write_summary(table)
+    _print_summary(run_dir)
+
+
+def _draw_pictures(session: Session, source: Source) -> None:
+    """Pictures of held-out rows where there are some, of training rows else."""
+    spec = session.rows.spec
+    batch = spec.eval_transform(spec.peek(source.held_out or source, _PICTURED_ROWS))
+    on_device = {name: tensor.to(session.accelerator.device) for name, tensor in batch.items()}
+    for picture in session.objective.illustrate(on_device):
+        figures.picture(session.run_dir, picture)
+
+
+def _print_summary(run_dir: RunDir) -> None:
+    summary = run_dir.read_summary()
+    if summary is None or not is_main_process():
+        return
+    print()
+    for line in table_lines(summary):
+        print(line)
+    print()
+    for line in _closing_lines(run_dir, summary):
+        print(line)
+
+
+def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
+    lines = [f"{summary['train_rows']} training rows, {summary['test_rows']} test rows of {summary['data']}"]
+    scores = {row["features"]: row for row in summary["rows"]}
+    pixels, pretrained = scores["raw pixels"], scores["pretrained"]
+    if "knn" in pretrained and pixels["knn"] >= pretrained["knn"]:
+        lines.append("raw pixels are a strong floor on data this easy: the gain over the untrained encoder is what to look at")
+    if "knn" not in pretrained:
+        lines.append("no scores: the data has no labels or no held-out split (test or validation)")
+    export = run_dir.export
+    lines += [
+        f"export      {export}   loads with AutoModel.from_pretrained({str(export)!r}, add_pooling_layer=False)",
+        f"figures     {run_dir.figures}",
+        f"next        accelerate launch recipes/{run_dir.read_config()['recipe']}.py --dataset path/to/your/images",
+        f"            python recipes/export.py --run {run_dir.path} --step N   (an earlier checkpoint)",
+    ]
+    return lines

@@ -1,0 +1,61 @@
+"""Figures of a run: PNG files in `figures/`."""
+
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from hfssl.objective import Picture
+from hfssl.run_dir import RunDir
+
+_INCHES_A_CELL = 1.3
+_INK = "#1f4e79"
+
+
+def loss_curve(run_dir: RunDir) -> None:
+    """figures/loss.png: loss and learning rate over steps, from metrics.jsonl."""
+    rows = run_dir.read_metrics()
+    figure, (above, below) = pyplot.subplots(2, 1, figsize=(7, 5), sharex=True, height_ratios=(3, 1), layout="constrained")
+    losses = [(row["step"], row["loss"]) for row in rows if row["loss"] is not None]
+    if losses:
+        above.plot(*zip(*losses, strict=True), color=_INK, linewidth=1.5)
+        smallest, largest = min(loss for _, loss in losses), max(loss for _, loss in losses)
+        if smallest > 0 and largest / smallest > 20:
+            above.set_yscale("log")
+    above.set_ylabel("training loss")
+    above.grid(alpha=0.3)
+    below.plot([row["step"] for row in rows], [row["learning_rate"] for row in rows], color="#888888")
+    below.set_ylabel("learning rate")
+    below.set_xlabel("step")
+    below.grid(alpha=0.3)
+    _save(figure, run_dir, "loss")
+
+
+def picture(run_dir: RunDir, content: Picture) -> None:
+    """figures/<name>.png: a grid of images with titled columns."""
+    num_rows, num_columns = content.cells.shape[:2]
+    size = (_INCHES_A_CELL * num_columns * 1.15, _INCHES_A_CELL * num_rows + 0.4)
+    figure, axes = pyplot.subplots(num_rows, num_columns, figsize=size, squeeze=False, layout="constrained")
+    for row in range(num_rows):
+        for column in range(num_columns):
+            axis = axes[row][column]
+            _show(axis, content.cells[row, column])
+            if row == 0:
+                axis.set_title(content.columns[column], fontsize=9)
+    _save(figure, run_dir, content.name)
+
+
+def _show(axis: Any, image: Any) -> None:
+    channels = image.shape[0]
+    colour = image.permute(1, 2, 0).numpy() if channels == 3 else image[:1].permute(1, 2, 0).repeat(1, 1, 3).numpy()
+    axis.imshow(colour, interpolation="nearest")
+    axis.set_axis_off()
+
+
+def _save(figure: Figure, run_dir: RunDir, name: str) -> None:
+    run_dir.figures.mkdir(parents=True, exist_ok=True)
+    figure.savefig(run_dir.figures / f"{name}.png", dpi=150, metadata={"Software": None})
+    pyplot.close(figure)

@@ -1,0 +1,139 @@
+"""The run folder: the only place that knows the names of the files inside it.
+
+    config.yaml  environment.json  metrics.jsonl  checkpoints/step_00001000/  export/  eval/*.json  figures/*.png
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+RUNS = Path("runs")
+_CHECKPOINT = re.compile(r"step_(\d{8,})")
+_SUMMARY = "summary"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """One run's folder; nothing is created before it is written."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def export(self) -> Path:
+        return self.path / "export"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    def write_config(self, sections: dict[str, Any]) -> None:
+        write_text(self.config_file, yaml.safe_dump(sections, sort_keys=False, allow_unicode=True))
+
+    def read_config(self) -> dict[str, Any]:
+        content: dict[str, Any] = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        return content
+
+    def write_environment(self, facts: dict[str, Any]) -> None:
+        write_text(self.path / "environment.json", json.dumps(facts, indent=1) + "\n")
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All whole rows; the half-written last line of a killed run is left out."""
+        if not self.metrics_file.is_file():
+            return []
+        lines = self.metrics_file.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Forget what was logged beyond the checkpoint that a resume starts from."""
+        rows = [row for row in self.read_metrics() if row["step"] <= step]
+        write_text(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step_{step:08d}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps of the checkpoint folders, whole or not, ascending."""
+        if not self.checkpoints.is_dir():
+            return []
+        matches = (_CHECKPOINT.fullmatch(entry.name) for entry in self.checkpoints.iterdir() if entry.is_dir())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def write_eval(self, name: str, content: dict[str, Any]) -> None:
+        write_text(self.path / "eval" / f"{name}.json", json.dumps(content, indent=1) + "\n")
+
+    def read_eval(self, name: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.path / "eval" / f"{name}.json").read_text(encoding="utf-8"))
+        return content
+
+    def write_summary(self, content: dict[str, Any]) -> None:
+        """The closing table; its presence is what makes a run a finished one."""
+        self.write_eval(_SUMMARY, content)
+
+    def read_summary(self) -> dict[str, Any] | None:
+        return self.read_eval(_SUMMARY) if self.is_finished() else None
+
+    def is_finished(self) -> bool:
+        return (self.path / "eval" / f"{_SUMMARY}.json").is_file()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old content or the new, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def why_not_usable(path: Path) -> str | None:
+    """Why `path` can not become or continue a run folder; None if it can."""
+    if not path.exists():
+        return None
+    if not path.is_dir():
+        return "is a file: name a folder"
+    if any(path.iterdir()) and not RunDir(path).config_file.is_file():
+        return "holds something that is not a run: name an empty or a new folder"
+    return None
+
+
+def runs_of(recipe: str) -> list[RunDir]:
+    """The folders runs/<recipe>-<NNN>, oldest number first."""
+    numbered = [(int(path.name.rsplit("-", 1)[1]), path) for path in RUNS.glob(f"{recipe}-*") if _is_numbered(path, recipe)]
+    return [RunDir(path) for _, path in sorted(numbered)]
+
+
+def next_free(recipe: str) -> RunDir:
+    """The run folder with the next free number; made at once, so that a run started beside this one takes another."""
+    number = max((int(run.path.name.rsplit("-", 1)[1]) for run in runs_of(recipe)), default=-1) + 1
+    while True:
+        path = RUNS / f"{recipe}-{number:03d}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return RunDir(path)
+
+
+def _is_numbered(path: Path, recipe: str) -> bool:
+    return path.is_dir() and re.fullmatch(rf"{re.escape(recipe)}-\d+", path.name) is not None

@@ -1,0 +1,204 @@
+"""From a Run to a Session that can train: the parts that pretraining and fine-tuning open alike."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import AutoConfig, AutoImageProcessor
+
+from hfssl.config import Run, exit_with, require
+from hfssl.data.image import open_images
+from hfssl.data.loader import KeyedRows, Layout
+from hfssl.data.source import Source
+from hfssl.distributed import broadcast_object, is_main_process
+from hfssl.fields import ConfigError
+from hfssl.objective import BadRowError, DataSpec, Objective
+from hfssl.randomness import combine, stream_id
+from hfssl.run_dir import RunDir
+from hfssl.training.checkpoint import TrainingError, TrainState
+from hfssl.training.loop import Session
+from hfssl.training.optimizer import learning_rate
+from hfssl.training.rehearsal import Rehearsal, estimated_bytes, loss_scale_for, rehearse
+from hfssl.training.report import duration, size
+from hfssl.training.start import Start, choose, versions
+
+OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images}
+
+
+class Interrupted(RuntimeError):
+    """The run was asked to stop; its state is saved. `signal_number` says by what."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+@contextmanager
+def reported(run: Run) -> Iterator[None]:
+    """On the command line, errors that have a remedy are one line and an exit code, not a traceback."""
+    try:
+        yield
+    except ConfigError as error:
+        if not run.from_command_line:
+            raise
+        exit_with(error)
+    except TrainingError as error:
+        if not run.from_command_line:
+            raise
+        raise SystemExit(f"error: {error}") from None
+    except Interrupted as stop:
+        if not run.from_command_line:
+            raise
+        if is_main_process():
+            print(stop, flush=True)
+        raise SystemExit(128 + stop.signal_number) from None
+
+
+def adopt_checkpoint(run: Run) -> tuple[Run, Any]:
+    """(the run with the sizes that --init_from or --model_config dictates, the loaded transformers config or None)."""
+    name = run.loop.init_from or run.loop.model_config
+    if name is None:
+        return run, None
+    name = _inside_run(name) if run.loop.init_from else name
+    try:
+        model_config = AutoConfig.from_pretrained(name)
+        processor = AutoImageProcessor.from_pretrained(name) if run.loop.init_from else None
+    except (OSError, ValueError) as error:
+        flag = "init_from" if run.loop.init_from else "model_config"
+        raise ConfigError(f"--{flag} {name} can not be loaded: {' '.join(str(error).split())[:300]}") from error
+    method, data = run.method.adopt(run.data, model_config, run.given)
+    if processor is not None:
+        data = data.adopt_processor(processor, run.given)
+    return dataclasses.replace(run, method=method, data=data), model_config
+
+
+def _inside_run(name: str) -> str:
+    """A run folder stands for its export, the full pretraining model first."""
+    export = RunDir(Path(name)).export
+    candidates = [export / "pretraining", export]
+    return next((str(path) for path in candidates if (path / "config.json").is_file()), name)
+
+
+def choose_folder(run: Run) -> tuple[Start, Any]:
+    """The main process's choice, on every rank, and the lock that it holds (None elsewhere)."""
+    choice: Start | ConfigError | None = None
+    lock = None
+    if is_main_process():
+        try:
+            choice, lock = choose(run)
+        except ConfigError as error:
+            choice = error
+    choice = broadcast_object(choice)
+    if isinstance(choice, ConfigError):
+        raise choice
+    assert choice is not None
+    return choice, lock
+
+
+def open_session(
+    objective_class: type[Objective], run: Run, model_config: Any, started: Start, accelerator: Accelerator
+) -> tuple[Session, Rehearsal]:
+    with accelerator.main_process_first():
+        source = OPENERS[objective_class.modality](run.data)
+        spec = objective_class.data_spec(run.method, run.data, source)
+        examples = spec.prepare(source)
+    max_steps = run.loop.max_steps or math.ceil((run.loop.num_epochs or 0) * len(examples) / run.loop.global_batch_size)
+    layout = _layout(run, accelerator)
+    state = started.state or TrainState(step=0, max_steps=max_steps, num_rows=len(examples), loss_scale=1.0)
+    _check_continuation(run, state, max_steps, len(examples))
+    state = dataclasses.replace(state, max_steps=max_steps, config_digest=run.digest(), versions=versions())
+    objective = build_objective(objective_class, run, spec, model_config, verbose=is_main_process() and started.state is None)
+    if run.loop.gradient_checkpointing:
+        objective.enable_gradient_checkpointing()
+    objective.to(accelerator.device).train()
+    rows = KeyedRows(examples, spec, run.loop.seed)
+    rehearsal = _rehearse(accelerator, objective, rows, layout, state)
+    if started.state is None:
+        state.loss_scale = loss_scale_for(rehearsal.num_targets * layout.num_micro_batches * layout.world_size)
+    workers = run.data.num_workers if run.data.num_workers is not None else _choose_workers(spec)
+    return Session(run, started.run_dir, accelerator, objective, rows, layout, workers, state), rehearsal
+
+
+def _rehearse(
+    accelerator: Accelerator, objective: Objective, rows: KeyedRows, layout: Layout, state: TrainState
+) -> Rehearsal:
+    try:
+        batch = rows.__getitems__(rows.order.at(layout.positions(state.step, 0)))
+    except BadRowError as error:
+        raise ConfigError(f"the data can not be used: {error}") from error
+    del batch["bad_ids"]
+    on_device = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
+    return rehearse(accelerator, objective, rows.spec.augment, on_device)
+
+
+def build_objective(
+    objective_class: type[Objective], run: Run, spec: DataSpec, model_config: Any, verbose: bool
+) -> Objective:
+    """The objective at step 0: a pure function of the run's settings."""
+    torch.manual_seed(combine(run.loop.seed, stream_id("weights")))
+    objective = objective_class.build(run.method, spec, model_config)
+    if run.loop.init_from is None:
+        return objective
+    report = objective.load_pretrained(_inside_run(run.loop.init_from))
+    require(bool(report.loaded), f"--init_from {run.loop.init_from} holds no tensor that fits this model")
+    if verbose:
+        print(f"init_from {run.loop.init_from}: {len(report.loaded)} tensors loaded")
+        for title, names in (("new", report.new), ("unused", report.unused)):
+            print(f"  {title} ({len(names)}): {', '.join(names) or 'none'}")
+    return objective
+
+
+def _layout(run: Run, accelerator: Accelerator) -> Layout:
+    world, total = accelerator.num_processes, run.loop.global_batch_size
+    require(total % world == 0, f"global_batch_size {total} must be a multiple of the {world} processes")
+    per_device = run.loop.per_device_batch_size or total // world
+    require(
+        total % (per_device * world) == 0,
+        f"global_batch_size {total} must be a multiple of per_device_batch_size {per_device} x {world} process(es)",
+    )
+    return Layout(total, per_device, accelerator.process_index, world)
+
+
+def _check_continuation(run: Run, state: TrainState, max_steps: int, num_rows: int) -> None:
+    require(
+        state.num_rows == num_rows,
+        f"the run was started on {state.num_rows} rows, {run.data.dataset} has {num_rows}: name another output_dir",
+    )
+    require(
+        state.max_steps == max_steps or run.loop.rescale_schedule,
+        f"the run was started for {state.max_steps} steps, now {max_steps}: add --rescale_schedule to change its length",
+    )
+    require(state.step <= max_steps, f"the run is at step {state.step} already, beyond max_steps {max_steps}")
+
+
+def _choose_workers(spec: DataSpec) -> int:
+    """The cores that this process may count on, at most 8; none where batches are cut from resident arrays."""
+    return min(8, torch.get_num_threads()) if spec.wants_workers else 0
+
+
+def print_plan(session: Session, rehearsal: Rehearsal, started: Start) -> None:
+    run, state, layout = session.run, session.state, session.layout
+    trainable = sum(p.numel() for p in session.objective.parameters() if p.requires_grad)
+    peak = learning_rate(run.optim, modality=session.objective.modality, global_batch_size=layout.global_batch_size)
+    epochs = state.max_steps * layout.global_batch_size / state.num_rows
+    seconds = rehearsal.seconds * layout.num_micro_batches * (state.max_steps - state.step)
+    memory = estimated_bytes(session.objective, rehearsal.saved_bytes)
+    print(f"preset      {run.recipe}/{run.preset}")
+    print(f"data        {run.data.dataset}, {state.num_rows} rows of the split {run.data.split}")
+    print(f"model       {trainable / 1e6:.2f} M trainable parameters")
+    cut = f"{layout.num_micro_batches} x {layout.per_device_batch_size} on {layout.world_size} process(es)"
+    print(f"steps       {state.max_steps} of {layout.global_batch_size} ({cut}), {epochs:.1f} epochs, peak learning rate {peak:.2e}")
+    print(f"estimate    {duration(seconds)} of training and {size(memory)} a process, from one trial micro-batch")
+    print(f"run folder  {session.run_dir.path}")
+    for line in started.passed_over:
+        print(line)
+    if state.step > 0:
+        print(f"going on from step {state.step}")
+    if session.objective.batch_coupled and layout.num_micro_batches > 1:
+        print("this loss compares the samples of a batch: accumulation makes the compared batches smaller")
+    print(flush=True)

@@ -1,0 +1,49 @@
+"""The one Accelerator of a run, and the launches that it refuses."""
+
+import os
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
+
+from hfssl.config import LoopConfig, require
+
+_SUPPORTED = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
+
+
+def start(loop: LoopConfig) -> Accelerator:
+    """An Accelerator set up as the loop expects it.
+
+    Raises:
+        ConfigError: accumulation left to Accelerate, an unsupported distributed type, or fewer processes than launched.
+    """
+    accumulation = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    require(
+        accumulation == "1",
+        f"ACCELERATE_GRADIENT_ACCUMULATION_STEPS is {accumulation}: leave it at 1 and set --per_device_batch_size, from "
+        "which accumulation follows",
+    )
+    timeout = InitProcessGroupKwargs(timeout=timedelta(seconds=loop.process_group_timeout))
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
+    for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):
+        wanted = os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1")
+        require(not wanted, f"{name} is not supported: launch with plain data parallelism (DDP), or one process")
+    accelerator = Accelerator(gradient_accumulation_steps=1, kwargs_handlers=[timeout, ddp])
+    kind = accelerator.distributed_type
+    require(kind in _SUPPORTED, f"distributed type {kind.value} is not supported: use one process or DDP (multi-GPU, multi-CPU)")
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    require(
+        accelerator.num_processes == launched,
+        f"{launched} processes were launched but Accelerate sees {accelerator.num_processes}: without a GPU, set "
+        "ACCELERATE_USE_CPU=true",
+    )
+    _set_threads(loop)
+    return accelerator
+
+
+def _set_threads(loop: LoopConfig) -> None:
+    """The launcher leaves one thread a process; all cores are shared out instead."""
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(loop.cpu_threads or max(1, cores // local_processes))

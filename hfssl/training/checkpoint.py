@@ -1,0 +1,172 @@
+"""Checkpoints that survive a kill: written beside, checked, renamed; read back only when whole.
+
+A checkpoint folder holds what Accelerate's `save_state` writes, `train_state.json`, and `manifest.json` with the size and
+checksum of each file. The folder appears under its name by one rename, after everything in it is on the disk.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from safetensors import SafetensorError
+
+from hfssl.distributed import all_gather_objects, barrier, is_main_process
+from hfssl.run_dir import RunDir
+
+_MANIFEST = "manifest.json"
+_STATE = "train_state.json"
+_BLOCK = 1 << 22
+
+
+class TrainingError(RuntimeError):
+    """A run that can not go on; what was saved stays. One line says why and what to do."""
+
+
+@dataclass
+class TrainState:
+    """All that a resumed run needs beside tensors.
+
+    step: global batches consumed, applied or skipped.
+    skipped_steps, skipped_in_a_row: non-finite steps so far, and since the last good one.
+    loss_scale: see `training.step.Parts`.
+    bad_rows: ids of rows that could not be used.
+    interval: sums of the metrics since the last logged row.
+    """
+
+    step: int
+    max_steps: int
+    num_rows: int
+    loss_scale: float
+    skipped_steps: int = 0
+    skipped_in_a_row: int = 0
+    bad_rows: list[int] = field(default_factory=list)
+    interval: dict[str, float] = field(default_factory=dict)
+    samples_seen: int = 0
+    config_digest: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def save(accelerator: Accelerator, run_dir: RunDir, state: TrainState, *, keep: int) -> Path:
+    """Write the checkpoint of `state.step`, then remove the oldest beyond `keep`. Called by all ranks.
+
+    Raises:
+        TrainingError: it could not be written (disk full, say); earlier checkpoints are untouched.
+    """
+    target = run_dir.checkpoint(state.step)
+    unfinished = target.with_name(f".{target.name}.tmp")
+    if is_main_process():
+        shutil.rmtree(unfinished, ignore_errors=True)
+    barrier()
+    problem = _try_to_write(accelerator, unfinished, state)
+    problems = [text for text in all_gather_objects(problem) if text is not None]
+    if not problems and is_main_process():
+        problem = _publish(unfinished, target)
+    problems += [text for text in all_gather_objects(problem) if text is not None and text not in problems]
+    if problems:
+        if is_main_process():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        kept = [str(run_dir.checkpoint(step)) for step in run_dir.checkpoint_steps()]
+        last = f"the last whole one is {kept[-1]}" if kept else "there is no earlier one"
+        raise TrainingError(f"the checkpoint of step {state.step} could not be written: {problems[0]}; {last}")
+    if is_main_process():
+        _remove_oldest(run_dir, keep)
+    return target
+
+
+def _try_to_write(accelerator: Accelerator, folder: Path, state: TrainState) -> str | None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        accelerator.save_state(str(folder))
+        if is_main_process():
+            (folder / _STATE).write_text(json.dumps(dataclasses.asdict(state), indent=1) + "\n", encoding="utf-8")
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors report a full disk in their own ways
+        return " ".join(str(error).split())
+    return None
+
+
+def _publish(unfinished: Path, target: Path) -> str | None:
+    try:
+        files = sorted(path for path in unfinished.rglob("*") if path.is_file())
+        manifest = {str(path.relative_to(unfinished)): _fingerprint(path) for path in files}
+        (unfinished / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        for path in [*files, unfinished / _MANIFEST, unfinished]:
+            _fsync(path)
+        if target.exists():
+            shutil.rmtree(target)  # one that a resume passed over as broken
+        unfinished.rename(target)
+        _fsync(target.parent)
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_oldest(run_dir: RunDir, keep: int) -> None:
+    ours = [step for step in run_dir.checkpoint_steps() if (run_dir.checkpoint(step) / _MANIFEST).is_file()]
+    for step in ours[:-keep]:
+        shutil.rmtree(run_dir.checkpoint(step))
+
+
+def what_is_wrong(folder: Path) -> str | None:
+    """Why a checkpoint folder can not be trusted; None if its manifest holds."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        for name, expected in manifest.items():
+            if _fingerprint(folder / name) != expected:
+                return f"{name} does not match the manifest"
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def newest_whole(run_dir: RunDir) -> tuple[int | None, list[str]]:
+    """(step of the newest checkpoint whose manifest holds, what was passed over and why)."""
+    passed_over = []
+    for step in reversed(run_dir.checkpoint_steps()):
+        problem = what_is_wrong(run_dir.checkpoint(step))
+        if problem is None:
+            return step, passed_over
+        passed_over.append(f"{run_dir.checkpoint(step)} is passed over: {problem}")
+    return None, passed_over
+
+
+def read_state(run_dir: RunDir, step: int) -> TrainState:
+    """The `train_state.json` of a checkpoint."""
+    return TrainState(**json.loads((run_dir.checkpoint(step) / _STATE).read_text(encoding="utf-8")))
+
+
+def load(accelerator: Accelerator, run_dir: RunDir, step: int) -> None:
+    """Weights, buffers and optimizer state of a whole checkpoint into what `accelerator` prepared. Called by all ranks."""
+    accelerator.load_state(str(run_dir.checkpoint(step)))
+
+
+def weights_file(run_dir: RunDir, step: int) -> Path:
+    """The safetensors file with the objective's parameters and buffers."""
+    return run_dir.checkpoint(step) / "model.safetensors"
+
+
+def clear_unfinished(run_dir: RunDir) -> None:
+    """Remove what a kill inside a save left behind."""
+    for path in run_dir.checkpoints.glob(".step_*.tmp"):
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,234 @@
+"""The loop: one for every method and task. It knows the protocol and no method.
+
+`step` counts global batches consumed, applied or skipped; data, progress and checkpoints follow it.
+"""
+
+import faulthandler
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from hfssl.config import Run
+from hfssl.data.loader import KeyedRows, Layout, micro_batches
+from hfssl.distributed import all_gather_objects, is_distributed, is_main_process
+from hfssl.objective import BadRowError, Batch, Objective
+from hfssl.run_dir import RunDir
+from hfssl.training.checkpoint import TrainingError, TrainState, load, newest_whole, save
+from hfssl.training.interruption import StopRequest
+from hfssl.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from hfssl.training.report import Interval, Stopwatch
+from hfssl.training.step import Parts, StepResult, train_step
+
+_BAD_ROWS_ALLOWED = 10
+_BAD_SHARE_ALLOWED = 0.001
+
+
+@dataclass
+class Session:
+    """One process's share of a run in progress."""
+
+    run: Run
+    run_dir: RunDir
+    accelerator: Accelerator
+    objective: Objective
+    rows: KeyedRows
+    layout: Layout
+    num_workers: int
+    state: TrainState
+
+    @property
+    def max_steps(self) -> int:
+        return self.state.max_steps
+
+
+def prepare(session: Session) -> Parts:
+    """Optimizer, Accelerate's wrapping, and, where the state says so, the checkpoint's tensors."""
+    loop, optim = session.run.loop, session.run.optim
+    if loop.compile:
+        session.objective.compile()
+    optimizer = build_optimizer(session.objective, optim)
+    model, _ = session.accelerator.prepare(session.objective, optimizer)
+    if session.state.step > 0:
+        load(session.accelerator, session.run_dir, session.state.step)
+    return Parts(
+        accelerator=session.accelerator,
+        model=model,
+        objective=session.objective,
+        optimizer=optimizer,
+        augment=session.rows.spec.augment,
+        seed=loop.seed,
+        max_grad_norm=optim.max_grad_norm,
+        loss_scale=session.state.loss_scale,
+    )
+
+
+def train(session: Session) -> int | None:
+    """Train from `session.state.step` to the end; the last step is always saved.
+
+    Returns:
+        None when the run is complete, else the number of the signal that stopped it (its state is saved).
+
+    Raises:
+        TrainingError: too many bad rows or non-finite steps in a row, or a checkpoint that can not be written.
+    """
+    parts = prepare(session)
+    run, state = session.run, session.state
+    peak = learning_rate(run.optim, modality=session.objective.modality, global_batch_size=run.loop.global_batch_size)
+    interval, watch = Interval(state.interval), Stopwatch(session.objective.modality)
+    verdict = _LateVerdict(session)
+    session.objective.train()
+    with StopRequest() as request:
+        batches = _steps_of_batches(session, watch)
+        for step in range(state.step, session.max_steps):
+            progress = step / session.max_steps
+            rate = set_learning_rate(parts.optimizer, peak, run.optim.warmup_fraction, progress)
+            asked = request.asked()
+            result = train_step(parts, next(batches), step=step, progress=progress, stop=asked)
+            interval.add(result)
+            state.step, state.samples_seen = step + 1, (step + 1) * run.loop.global_batch_size
+            watch.step_done()
+            stop = verdict.read_previous_and_keep(step, result)
+            finished = state.step == session.max_steps
+            if finished or state.step % run.loop.log_every == 0:
+                stop = verdict.read() or stop
+                _log(session, interval, watch, rate)
+            if stop or finished or state.step % run.loop.save_every == 0:
+                stop = verdict.read() or stop
+                state.interval = interval.sums()
+                state.bad_rows = _joined_bad_rows(session)
+                save(session.accelerator, session.run_dir, state, keep=run.loop.keep_checkpoints)
+            if stop and not finished:
+                return next(number for number in all_gather_objects(request.signal) if number is not None)
+    return None
+
+
+def _steps_of_batches(session: Session, watch: Stopwatch) -> Iterator[list[Batch]]:
+    """This rank's micro-batches on the device, a list for each step; notes bad rows and waiting."""
+    device = session.accelerator.device
+    stream = micro_batches(
+        session.rows,
+        session.layout,
+        start_step=session.state.step,
+        max_steps=session.max_steps,
+        num_workers=session.num_workers,
+        pin_memory=device.type == "cuda",
+    )
+    while True:
+        start = time.perf_counter()
+        batches = []
+        for _ in range(session.layout.num_micro_batches):
+            batch = next(stream)
+            _note_bad_rows(session, batch.pop("bad_ids"))
+            batches.append({name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()})
+        watch.waiting_since(start)
+        yield batches
+
+
+def _note_bad_rows(session: Session, bad_ids: Tensor) -> None:
+    for row in bad_ids.tolist():
+        if row in session.state.bad_rows:
+            continue
+        session.state.bad_rows.append(row)
+        try:
+            session.rows.examples[row]
+        except BadRowError as error:
+            print(f"row {row} can not be used and is replaced: {error}", flush=True)
+
+
+def _joined_bad_rows(session: Session) -> list[int]:
+    """Bad rows of all ranks, sorted. Raises TrainingError on every rank where there are too many."""
+    joined = sorted(set().union(*all_gather_objects(session.state.bad_rows)))
+    tried = session.state.samples_seen + len(joined)
+    allowed = max(_BAD_ROWS_ALLOWED, int(_BAD_SHARE_ALLOWED * tried))
+    if len(joined) > allowed:
+        raise TrainingError(
+            f"{len(joined)} of {tried} rows tried can not be used, more than {allowed}: rows {joined[:10]}; mend or remove them"
+        )
+    return joined
+
+
+def _log(session: Session, interval: Interval, watch: Stopwatch, rate: float) -> None:
+    state = session.state
+    state.bad_rows = _joined_bad_rows(session)
+    row: dict[str, Any] = {"step": state.step, "epoch": state.samples_seen / state.num_rows, "learning_rate": rate}
+    row |= interval.means_and_reset()
+    row |= {"skipped_steps": state.skipped_steps, "bad_rows": len(state.bad_rows)}
+    steps = watch.steps
+    row |= watch.figures_and_reset(session.run.loop.global_batch_size) | {"time/steps": steps}
+    if is_distributed():
+        faulthandler.dump_traceback_later(session.run.loop.process_group_timeout, exit=False)  # says where a rank hangs
+    if is_main_process():
+        session.run_dir.append_metrics(row)
+        print(watch.line(row, session.max_steps), flush=True)
+
+
+class _Pending(NamedTuple):
+    step: int
+    flags: Tensor
+    copied: Any
+    result: StepResult
+
+
+class _LateVerdict:
+    """Reads a step's flags one step late, so that the host never waits for the step that it has just queued."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._pending: _Pending | None = None
+        self._guilty: deque[tuple[int, list[int]]] = deque(maxlen=session.run.loop.max_skipped_steps)
+
+    def read_previous_and_keep(self, step: int, result: StepResult) -> bool:
+        """True if the step before was told to stop. Raises TrainingError after too many skips in a row."""
+        stop = self.read()
+        flags = torch.stack([result.non_finite, result.stop]).to("cpu", non_blocking=True)
+        copied = torch.cuda.Event() if result.stop.is_cuda else None
+        if copied is not None:
+            copied.record()
+        self._pending = _Pending(step, flags, copied, result)
+        return stop
+
+    def read(self) -> bool:
+        """The same for the last step that was kept; waits for it."""
+        if self._pending is None:
+            return False
+        step, flags, copied, result = self._pending
+        self._pending = None
+        if copied is not None:
+            copied.synchronize()
+        non_finite, stop = flags.tolist()
+        state = self._session.state
+        if not non_finite:
+            state.skipped_in_a_row = 0
+            return bool(stop)
+        state.skipped_steps += 1
+        state.skipped_in_a_row += 1
+        guilty = [index for index, finite in enumerate(result.finite_micro_batches) if not bool(finite)]
+        self._guilty.append((step, guilty))
+        if state.skipped_in_a_row >= self._session.run.loop.max_skipped_steps:
+            self._give_up()
+        return bool(stop)
+
+    def _give_up(self) -> NoReturn:
+        session = self._session
+        names = sorted(set().union(*all_gather_objects(self._guilty_ids())))
+        whole, _ = newest_whole(session.run_dir)
+        kept = "no checkpoint was saved before" if whole is None else f"the checkpoint of step {whole} is kept"
+        raise TrainingError(
+            f"{session.state.skipped_in_a_row} steps in a row had a non-finite loss or gradient; {kept}; samples of the "
+            f"batches with a non-finite loss: {names[:50]}; lower the learning rate, set --max_grad_norm, or look at them"
+        )
+
+    def _guilty_ids(self) -> list[int]:
+        """Sample ids of this rank's micro-batches whose loss was not finite, over the last skipped steps."""
+        session = self._session
+        ids: list[int] = []
+        for step, guilty in self._guilty:
+            for micro_batch in guilty:
+                ids += session.rows.order.at(session.layout.positions(step, micro_batch))[1].tolist()
+        return ids

@@ -1,0 +1,137 @@
+"""Where a run starts: a new folder, the checkpoint of an interrupted run, or a finished run's table."""
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from filelock import FileLock, Timeout
+
+from hfssl import __version__
+from hfssl.config import Run, require
+from hfssl.fields import ConfigError
+from hfssl.run_dir import RUNS, RunDir, next_free, runs_of, why_not_usable
+from hfssl.training.checkpoint import TrainState, clear_unfinished, newest_whole, read_state
+
+_PACKAGES = ("torch", "torchvision", "transformers", "datasets", "accelerate", "numpy", "safetensors", "huggingface-hub")
+
+
+@dataclass(frozen=True)
+class Start:
+    """state is None for a run from step 0; passed_over says which broken checkpoints were skipped."""
+
+    run_dir: RunDir
+    state: TrainState | None
+    passed_over: list[str]
+    finished: bool = False
+
+
+class InUseError(ConfigError):
+    """Another process works in the run folder."""
+
+
+def choose(run: Run) -> tuple[Start, FileLock]:
+    """Where this run starts, and the lock on its folder. For the main process alone.
+
+    Raises:
+        ConfigError: the folder holds another run, or what --resume asks for is not there.
+    """
+    loop = run.loop
+    if loop.output_dir is not None:
+        return _in_named_folder(run, RunDir(Path(loop.output_dir)))
+    if loop.resume != "never":
+        for run_dir in reversed(runs_of(run.recipe)):
+            if run_dir.is_finished() or not _is_same_run(run, run_dir):
+                continue
+            try:
+                return _continued(run, run_dir)
+            except InUseError:
+                continue
+    require(loop.resume != "must", f"--resume must: there is no unfinished run of this configuration in {RUNS}/")
+    run_dir = next_free(run.recipe)
+    return Start(run_dir, None, []), _lock(run_dir)
+
+
+def _in_named_folder(run: Run, run_dir: RunDir) -> tuple[Start, FileLock]:
+    problem = why_not_usable(run_dir.path)
+    require(problem is None, f"--output_dir {run_dir.path} {problem}")
+    if not run_dir.config_file.is_file():
+        require(run.loop.resume != "must", f"--resume must: {run_dir.path} holds no run")
+        return Start(run_dir, None, []), _lock(run_dir)
+    require(run.loop.resume != "never", f"--resume never: {run_dir.path} holds a run already: name another folder")
+    return _continued(run, run_dir)
+
+
+def _continued(run: Run, run_dir: RunDir) -> tuple[Start, FileLock]:
+    stored = run_dir.read_config()
+    recipe = stored["recipe"]
+    require(recipe == run.recipe, f"{run_dir.path} holds a run of the recipe {recipe}: name another folder")
+    differences = run.fixed_differences(stored)
+    require(not differences, f"{run_dir.path} was started with other settings ({'; '.join(differences)}): name another folder")
+    lock = _lock(run_dir)
+    clear_unfinished(run_dir)
+    step, passed_over = newest_whole(run_dir)
+    state = None if step is None else read_state(run_dir, step)
+    finished = run_dir.is_finished() and not run.loop.rescale_schedule
+    require(finished or state is not None or run.loop.resume != "must", f"--resume must: {run_dir.path} has no whole checkpoint")
+    return Start(run_dir, state, passed_over, finished), lock
+
+
+def _is_same_run(run: Run, run_dir: RunDir) -> bool:
+    return run_dir.config_file.is_file() and run_dir.read_config().get("digest") == run.digest()
+
+
+def _lock(run_dir: RunDir) -> FileLock:
+    run_dir.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run_dir.path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InUseError(f"{run_dir.path} is in use by another process") from error
+    return lock
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that decides a run's numbers."""
+    return {"hfssl": __version__, "python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in _PACKAGES
+    }
+
+
+def environment(accelerator: Accelerator) -> dict[str, Any]:
+    """What environment.json holds: versions, hardware, launch. No host or user name."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "versions": versions(),
+        "device": accelerator.device.type,
+        "gpus": gpus,
+        "cpu": _cpu_name(),
+        "cpu_cores": os.cpu_count(),
+        "threads_per_process": torch.get_num_threads(),
+        "num_processes": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+        "command": command_line(),
+    }
+
+
+def command_line() -> str:
+    """The command that started this process, as a shell takes it."""
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:  # set by accelerate launch
+        launcher = ["accelerate", "launch"]
+    else:
+        launcher = ["torchrun"] if "TORCHELASTIC_RUN_ID" in os.environ else ["python"]
+    return shlex.join([*launcher, *sys.argv])
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

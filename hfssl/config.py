@@ -14,125 +14,30 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn, Self
+from typing import Any, NoReturn
 
 import yaml
 
 from hfssl import run_dir
 from hfssl.fields import ConfigError, annotations_of, convert, option, to_plain
+from hfssl.sections import DataConfig, LoopConfig, MethodConfig, OptimConfig, require
+
+__all__ = [
+    "ConfigError",
+    "DataConfig",
+    "LoopConfig",
+    "MethodConfig",
+    "OptimConfig",
+    "Run",
+    "make_run",
+    "option",
+    "parse",
+    "require",
+]
 
 PRESETS = Path(__file__).parent / "presets"
 _LARGEST_YAML_BYTES = 1_000_000
-_SECTIONS = ("method", "data", "optim", "loop")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodConfig:
-    """What a method can be told. Subclasses set `recipe`, add fields, and validate them in `__post_init__`."""
-
-    recipe: ClassVar[str]
-    architecture_fields: ClassVar[frozenset[str]] = frozenset()  # what --model_config and --init_from decide instead
-
-    @classmethod
-    def tiny(cls) -> Self:
-        """The smallest sensible setting, for tests."""
-        return cls()
-
-    def check(self, data: "DataConfig") -> None:
-        """Raise ConfigError where method and data do not fit together."""
-
-    def adopt(self, data: Any, model_config: Any, given: frozenset[str]) -> tuple["MethodConfig", Any]:
-        """(method, data) as a loaded transformers config dictates them; `given` are the flags of the command line.
-
-        Raises:
-            ConfigError: the method can not build on such a config.
-        """
-        return self, data
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Where the rows come from; each modality adds its own fields."""
-
-    dataset: str | None = option(None, "Hub id, folder, Parquet/JSONL/CSV file, save_to_disk folder or demo:NAME", "own_rule")
-    dataset_config: str | None = option(None, "configuration name of a Hub data set", "own_rule")
-    split: str = option("train", "split to train on", "own_rule")
-    num_workers: int | None = option(None, "data worker processes (default: chosen from data and cores)", "may_change")
-
-    def check(self) -> None:
-        """Raise ConfigError for what the file system alone can tell to be wrong."""
-
-    def adopt_processor(self, processor: Any, given: frozenset[str]) -> Self:
-        """These settings with what the processor of a checkpoint to continue from dictates, unless given as flags."""
-        return self
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimConfig:
-    """The optimizer and its schedule: AdamW (fused), linear warm-up, then half a cosine to zero."""
-
-    base_learning_rate: float = option(1.5e-4, "vision: scaled by global batch / 256; text, audio, tasks: as it is")
-    weight_decay: float = option(0.05, "decoupled weight decay on matrices")
-    adam_beta1: float = option(0.9, "decay of the first moment")
-    adam_beta2: float = option(0.95, "decay of the second moment")
-    warmup_fraction: float = option(0.05, "share of the steps in which the learning rate rises")
-    max_grad_norm: float | None = option(None, "clip the gradient to this norm (default: no clipping)")
-
-    def __post_init__(self) -> None:
-        for name in ("base_learning_rate", "weight_decay"):
-            require(getattr(self, name) >= 0, f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("adam_beta1", "adam_beta2", "warmup_fraction"):
-            require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1), got {getattr(self, name)}")
-        require(
-            self.max_grad_norm is None or self.max_grad_norm > 0,
-            f"max_grad_norm must be above 0, got {self.max_grad_norm}; leave it out for no clipping",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """How long, how large and how safely a run trains."""
-
-    output_dir: str | None = option(None, "run folder (default: the next free runs/<recipe>-<NNN>)", "may_change")
-    max_steps: int | None = option(None, "optimizer steps of the whole run", "own_rule")
-    num_epochs: int | None = option(None, "passes over the rows, instead of max_steps", "own_rule")
-    global_batch_size: int = option(256, "samples an optimizer step, over all processes and accumulation")
-    per_device_batch_size: int | None = option(
-        None, "samples a forward pass (default: global batch / processes)", "may_change"
-    )
-    seed: int = option(0, "the one seed: weights, order, crops, masks, dropout")
-    resume: Literal["auto", "never", "must"] = option("auto", "go on with an interrupted run", "may_change")
-    rescale_schedule: bool = option(False, "allow a resumed run another length", "may_change")
-    init_from: str | None = option(None, "checkpoint (Hub id, folder or run) to start the weights from", "own_rule")
-    model_config: str | None = option(None, "transformers config (Hub id or path) of the model to build", "own_rule")
-    save_every: int = option(500, "steps between checkpoints", "may_change")
-    keep_checkpoints: int = option(2, "checkpoints that stay on disk (at least 2)", "may_change")
-    log_every: int = option(20, "steps between rows of metrics.jsonl")
-    max_skipped_steps: int = option(5, "non-finite steps in a row that end the run", "may_change")
-    gradient_checkpointing: bool = option(False, "recompute activations to save memory", "may_change")
-    compile: bool = option(False, "compile the model with torch.compile", "may_change")
-    cpu_threads: int | None = option(None, "threads a process (default: cores / local processes)", "may_change")
-    process_group_timeout: int = option(1800, "seconds until a hanging process group is given up", "may_change")
-
-    def __post_init__(self) -> None:
-        positive = ("global_batch_size", "save_every", "log_every", "max_skipped_steps", "process_group_timeout")
-        optional = ("max_steps", "num_epochs", "per_device_batch_size", "cpu_threads")
-        for name in positive + tuple(name for name in optional if getattr(self, name) is not None):
-            require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
-        require(self.keep_checkpoints >= 2, f"keep_checkpoints must be at least 2, got {self.keep_checkpoints}")
-        require(
-            self.max_steps is None or self.num_epochs is None, "max_steps and num_epochs exclude each other: set one of them"
-        )
-        require(
-            self.init_from is None or self.model_config is None,
-            "model_config has no effect beside init_from, which brings its own: leave one of them out",
-        )
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise ConfigError(message) unless `condition` holds."""
-    if not condition:
-        raise ConfigError(message)
+_SECTION_NAMES = ("method", "data", "optim", "loop")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,13 +59,13 @@ class Run:
     def sections(self) -> dict[str, Any]:
         """The whole run as plain values, as config.yaml holds it."""
         return {"recipe": self.recipe, "preset": self.preset} | {
-            name: to_plain(getattr(self, name)) for name in _SECTIONS
+            name: to_plain(getattr(self, name)) for name in _SECTION_NAMES
         }
 
     def identity(self) -> dict[str, Any]:
         """The settings that make a run this run: all but those that a resume may change."""
         identity: dict[str, Any] = {"recipe": self.recipe}
-        for section in _SECTIONS:
+        for section in _SECTION_NAMES:
             config = getattr(self, section)
             plain = to_plain(config)
             kept = [item.name for item in dataclasses.fields(config) if item.metadata["resume"] != "may_change"]
@@ -174,7 +79,7 @@ class Run:
     def fixed_differences(self, other: Mapping[str, Any]) -> list[str]:
         """`section.name: theirs -> ours` for every fixed setting in which a stored config differs from this one."""
         differences = []
-        for section in _SECTIONS:
+        for section in _SECTION_NAMES:
             config = getattr(self, section)
             plain, theirs = to_plain(config), other.get(section, {})
             fixed = [item.name for item in dataclasses.fields(config) if item.metadata["resume"] == "fixed"]
@@ -275,9 +180,7 @@ def preset_names(recipe: str) -> list[str]:
     return sorted(path.stem for path in (PRESETS / recipe).glob("*.yaml"))
 
 
-def _assemble(
-    method: type[MethodConfig], data: type[DataConfig], flags: Mapping[str, Any], chosen: str | None
-) -> Run:
+def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping[str, Any], chosen: str | None) -> Run:
     if chosen is None:
         chosen = "small" if "dataset" in flags else "demo"
     path = PRESETS / method.recipe / f"{chosen}.yaml"
@@ -312,15 +215,17 @@ def load_layer(path: Path, method: type[MethodConfig], data: type[DataConfig]) -
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    require(isinstance(content, dict), f"{path} must hold the sections {', '.join(_SECTIONS)}")
+    require(isinstance(content, dict), f"{path} must hold the sections {', '.join(_SECTION_NAMES)}")
     recipe = content.pop("recipe", method.recipe)
     require(recipe == method.recipe, f"{path} is of the recipe {recipe}, not {method.recipe}")
     content.pop("preset", None)
     for name in content:
-        if name not in _SECTIONS:
-            _refuse_unknown(str(name), set(_SECTIONS), f"section of {path.name}:")
+        if name not in _SECTION_NAMES:
+            _refuse_unknown(str(name), set(_SECTION_NAMES), f"section of {path.name}:")
     types = _section_types(method, data)
-    return {section: _checked_section(path, section, content.get(section), types[section]) for section in _SECTIONS}
+    return {
+        section: _checked_section(path, section, content.get(section), types[section]) for section in _SECTION_NAMES
+    }
 
 
 def _checked_section(path: Path, section: str, values: Any, config: type) -> dict[str, Any]:

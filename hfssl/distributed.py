@@ -63,7 +63,7 @@ class _AllReduceSum(torch.autograd.Function):
         return all_reduce_sum(tensor)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return all_reduce_sum(gradient)
 
 
@@ -76,16 +76,16 @@ class _AllGather(torch.autograd.Function):
         return torch.cat(gathered)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         start = rank() * ctx.rows
         return all_reduce_sum(gradient)[start : start + ctx.rows]
 
 
 def all_reduce_sum_with_gradient(tensor: Tensor) -> Tensor:
     """The sum over ranks; the gradient of every rank's use of it flows back to every rank's input."""
-    return _AllReduceSum.apply(tensor) if is_distributed() else tensor  # type: ignore[no-untyped-call,no-any-return]
+    return _AllReduceSum.apply(tensor) if is_distributed() else tensor
 
 
 def all_gather_with_gradient(tensor: Tensor) -> Tensor:
     """(B, ...) of each rank joined to (R * B, ...) in rank order; B must be the same on all ranks."""
-    return _AllGather.apply(tensor) if is_distributed() else tensor  # type: ignore[no-untyped-call,no-any-return]
+    return _AllGather.apply(tensor) if is_distributed() else tensor

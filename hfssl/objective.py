@@ -170,5 +170,3 @@ class Objective(nn.Module, ABC):
 
     def on_step_end(self, progress: float, applied: Tensor) -> None:
         """After the optimizer: commit EMA, queue and centre where `applied` (0-d bool on the device), once a step."""
-
-

@@ -16,7 +16,16 @@ from hfssl.objective import Objective
 from hfssl.publishing import figures
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
-from hfssl.session import OPENERS, Interrupted, adopt_checkpoint, build_objective, choose_folder, open_session, print_plan, reported
+from hfssl.session import (
+    OPENERS,
+    Interrupted,
+    adopt_checkpoint,
+    build_objective,
+    choose_folder,
+    open_session,
+    print_plan,
+    reported,
+)
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session, train
 from hfssl.training.start import command_line, environment
@@ -126,7 +135,9 @@ def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
     scores = {row["features"]: row for row in summary["rows"]}
     pixels, pretrained = scores["raw pixels"], scores["pretrained"]
     if "knn" in pretrained and pixels["knn"] >= pretrained["knn"]:
-        lines.append("raw pixels are a strong floor on data this easy: the gain over the untrained encoder is what to look at")
+        lines.append(
+            "raw pixels are a strong floor on data this easy: the gain over the untrained encoder is what to look at"
+        )
     if "knn" not in pretrained:
         lines.append("no scores: the data has no labels or no held-out split (test or validation)")
     export = run_dir.export

@@ -1,6 +1,6 @@
 """The run folder: the only place that knows the names of the files inside it.
 
-    config.yaml  environment.json  metrics.jsonl  checkpoints/step_00001000/  export/  eval/*.json  figures/*.png
+config.yaml  environment.json  metrics.jsonl  checkpoints/step_00001000/  export/  eval/*.json  figures/*.png
 """
 
 import json
@@ -118,7 +118,9 @@ def why_not_usable(path: Path) -> str | None:
 
 def runs_of(recipe: str) -> list[RunDir]:
     """The folders runs/<recipe>-<NNN>, oldest number first."""
-    numbered = [(int(path.name.rsplit("-", 1)[1]), path) for path in RUNS.glob(f"{recipe}-*") if _is_numbered(path, recipe)]
+    numbered = [
+        (int(path.name.rsplit("-", 1)[1]), path) for path in RUNS.glob(f"{recipe}-*") if _is_numbered(path, recipe)
+    ]
     return [RunDir(path) for _, path in sorted(numbered)]
 
 

@@ -112,7 +112,9 @@ def open_session(
     state = started.state or TrainState(step=0, max_steps=max_steps, num_rows=len(examples), loss_scale=1.0)
     _check_continuation(run, state, max_steps, len(examples))
     state = dataclasses.replace(state, max_steps=max_steps, config_digest=run.digest(), versions=versions())
-    objective = build_objective(objective_class, run, spec, model_config, verbose=is_main_process() and started.state is None)
+    objective = build_objective(
+        objective_class, run, spec, model_config, verbose=is_main_process() and started.state is None
+    )
     if run.loop.gradient_checkpointing:
         objective.enable_gradient_checkpointing()
     objective.to(accelerator.device).train()
@@ -192,7 +194,9 @@ def print_plan(session: Session, rehearsal: Rehearsal, started: Start) -> None:
     print(f"data        {run.data.dataset}, {state.num_rows} rows of the split {run.data.split}")
     print(f"model       {trainable / 1e6:.2f} M trainable parameters")
     cut = f"{layout.num_micro_batches} x {layout.per_device_batch_size} on {layout.world_size} process(es)"
-    print(f"steps       {state.max_steps} of {layout.global_batch_size} ({cut}), {epochs:.1f} epochs, peak learning rate {peak:.2e}")
+    print(
+        f"steps       {state.max_steps} of {layout.global_batch_size} ({cut}), {epochs:.1f} epochs, peak learning rate {peak:.2e}"
+    )
     print(f"estimate    {duration(seconds)} of training and {size(memory)} a process, from one trial micro-batch")
     print(f"run folder  {session.run_dir.path}")
     for line in started.passed_over:

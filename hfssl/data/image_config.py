@@ -8,8 +8,8 @@ from typing import Any, Literal, Self
 
 from hfssl.config import DataConfig, option, require
 
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .gif .webp .tif .tiff .ppm .pgm .jp2".split())
-TABLE_SUFFIXES = frozenset(".parquet .jsonl .json .csv .arrow".split())
+IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"])
+TABLE_SUFFIXES = frozenset([".parquet", ".jsonl", ".json", ".csv", ".arrow"])
 DEMO_SETS = ("digits",)
 
 
@@ -39,14 +39,19 @@ class ImageDataConfig(DataConfig):
             return
         if self.dataset.startswith("demo:"):
             known = ", ".join(f"demo:{name}" for name in DEMO_SETS)
-            require(self.dataset[5:] in DEMO_SETS, f"--dataset {self.dataset} is not an embedded set; there are: {known}")
+            require(
+                self.dataset[5:] in DEMO_SETS, f"--dataset {self.dataset} is not an embedded set; there are: {known}"
+            )
             return
         path = Path(self.dataset).expanduser()
         if path.is_dir():
             _check_folder(path)
         elif path.is_file():
             allowed = ", ".join(sorted(TABLE_SUFFIXES))
-            require(path.suffix in TABLE_SUFFIXES, f"--dataset {path} is a {path.suffix} file; a file must be one of {allowed}")
+            require(
+                path.suffix in TABLE_SUFFIXES,
+                f"--dataset {path} is a {path.suffix} file; a file must be one of {allowed}",
+            )
         else:
             looks_local = self.dataset.startswith((".", "/", "~")) or self.dataset.count("/") > 1
             require(not looks_local, f"--dataset {self.dataset} does not exist: give a folder, a file or a Hub id")

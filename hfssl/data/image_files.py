@@ -49,7 +49,9 @@ def _from_file(value: dict[str, Any], num_channels: int) -> Tensor:
                 pixels = np.asarray(image)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise BadRowError(f"is a decompression bomb: {error}") from error
-    except Exception as error:  # hostile bytes make PIL's decoders raise almost anything: struct, zlib, index, syntax errors
+    except (
+        Exception
+    ) as error:  # hostile bytes make PIL's decoders raise almost anything: struct, zlib, index, syntax errors
         raise BadRowError(f"can not be read: {error}") from error
     return _from_array(pixels, num_channels)
 

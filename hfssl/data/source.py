@@ -57,7 +57,9 @@ class Source:
 FindColumn = Callable[[datasets.Features], list[str]]
 
 
-def open_source(config: DataConfig, *, find: FindColumn, column: str | None, label_column: str | None, flag: str) -> Source:
+def open_source(
+    config: DataConfig, *, find: FindColumn, column: str | None, label_column: str | None, flag: str
+) -> Source:
     """The source that `config` names.
 
     Args:
@@ -110,7 +112,10 @@ def _choose_column(rows: Dataset, find: FindColumn, column: str | None, flag: st
 
 def _choose_label(rows: Dataset, label_column: str | None) -> str | None:
     if label_column is not None:
-        require(label_column in rows.features, f"--label_column {label_column} is not a column; there are: {list(rows.features)}")
+        require(
+            label_column in rows.features,
+            f"--label_column {label_column} is not a column; there are: {list(rows.features)}",
+        )
         return label_column
     candidates = [name for name, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
     return candidates[0] if len(candidates) == 1 else None
@@ -138,5 +143,7 @@ def _open_local(path: Path) -> DatasetDict:
         opened = load_from_disk(str(path))
         return opened if isinstance(opened, DatasetDict) else DatasetDict({"train": opened})
     if any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.rglob("*")):
-        return load_dataset("imagefolder", data_dir=str(path))  # alone among the builders it takes labels from folder names
+        return load_dataset(
+            "imagefolder", data_dir=str(path)
+        )  # alone among the builders it takes labels from folder names
     return load_dataset(str(path))

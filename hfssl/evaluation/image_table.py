@@ -68,17 +68,22 @@ def image_table(
     test_images = None if held_out is None else Images(held_out, num_channels)
     pixels = _raw_pixels(train_images.pixels)
     reduction = PCA(_PCA_VARIANCE, random_state=0).fit(pixels)
-    named = {"raw pixels": (pixels, None), "PCA of pixels": (reduction.transform(pixels), None)}
-    if test_images is not None:
-        test_pixels = _raw_pixels(test_images.pixels)
-        named = {"raw pixels": (pixels, test_pixels), "PCA of pixels": tuple(map(reduction.transform, (pixels, test_pixels)))}
+    test_pixels = None if test_images is None else _raw_pixels(test_images.pixels)
+    named: dict[str, tuple[Array, Array | None]] = {
+        "raw pixels": (pixels, test_pixels),
+        "PCA of pixels": (
+            reduction.transform(pixels),
+            None if test_pixels is None else reduction.transform(test_pixels),
+        ),
+    }
     for name, folder in encoders.items():
         test = None if test_images is None else image_features(folder, test_images.pixels, device)
         named[name] = (image_features(folder, train_images.pixels, device), test)
     rows = []
     for name, (train_ND, test_MD) in named.items():
         row = {"features": name, "width": train_ND.shape[1]}
-        if test_images is not None and train_images.labels is not None and test_images.labels is not None:
+        if test_MD is not None and test_images is not None and train_images.labels is not None:
+            assert test_images.labels is not None
             row |= _scores(train_ND, train_images.labels, test_MD, test_images.labels)
         if name in encoders:
             features = torch.from_numpy(train_ND)
@@ -103,7 +108,11 @@ def _scores(train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_
     smallest_class = int(np.bincount(train_labels_N).min())
     if smallest_class >= LABELS_A_CLASS:
         few = few_label_probe(train_ND, train_labels_N, test_MD, test_labels_M, LABELS_A_CLASS)
-        scores |= {"few_labels": few.mean, "few_labels_interval": few.interval, "num_labels": LABELS_A_CLASS * len(np.unique(train_labels_N))}
+        scores |= {
+            "few_labels": few.mean,
+            "few_labels_interval": few.interval,
+            "num_labels": LABELS_A_CLASS * len(np.unique(train_labels_N)),
+        }
     return scores
 
 
@@ -124,9 +133,15 @@ def table_lines(table: Mapping[str, Any]) -> list[str]:
     rows = table["rows"]
     labels = next((row["num_labels"] for row in rows if "num_labels" in row), None)
     header = ["features", "width", "kNN", "linear", f"{labels} labels" if labels else "few labels", "std", "RankMe"]
-    body = [[_cell(row, name) for name in ("features", "width", "knn", "linear", "few_labels", "std", "rank_me")] for row in rows]
+    body = [
+        [_cell(row, name) for name in ("features", "width", "knn", "linear", "few_labels", "std", "rank_me")]
+        for row in rows
+    ]
     widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [header, *body]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [header, *body]
+    ]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return lines + [warning for row in rows if row["features"] == "pretrained" for warning in row.get("warnings", [])]
 

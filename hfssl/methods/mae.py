@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel, ViTConfig, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
+from transformers import AutoConfig, ViTConfig, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
 
 from hfssl.data.image import ImageSpec
 from hfssl.data.image_config import ImageDataConfig
@@ -99,7 +99,9 @@ class MAE(Objective):
 
     def export(self) -> Export:
         config = self.model.config
-        encoder_config = ViTConfig(**{name: value for name, value in config.to_dict().items() if name in _SHARED_FIELDS})
+        encoder_config = ViTConfig(
+            **{name: value for name, value in config.to_dict().items() if name in _SHARED_FIELDS}
+        )
         encoder_config.hfssl_pooling = POOLING
         encoder = ViTModel(encoder_config, add_pooling_layer=False)
         encoder.load_state_dict(self.model.vit.state_dict())  # strict: the names are those of ViTMAEModel
@@ -175,6 +177,7 @@ def initialise(model: ViTMAEForPreTraining) -> None:
     embeddings = model.vit.embeddings
     projection = embeddings.patch_embeddings.projection
     nn.init.xavier_uniform_(projection.weight.view(projection.weight.shape[0], -1))
+    assert projection.bias is not None
     nn.init.zeros_(projection.bias)
     nn.init.normal_(embeddings.cls_token, std=0.02)
     nn.init.normal_(model.decoder.mask_token, std=0.02)
@@ -186,15 +189,16 @@ def initialise(model: ViTMAEForPreTraining) -> None:
 def _stored_tensors(checkpoint: str) -> tuple[dict[str, Tensor], set[str]]:
     """({name in a ViTMAEForPreTraining: tensor}, all names found) of a ViTMAE or ViT checkpoint."""
     model_type = AutoConfig.from_pretrained(checkpoint).model_type
-    model: PreTrainedModel
+    opened: Any
     if model_type == "vit_mae":
-        model, info = ViTMAEForPreTraining.from_pretrained(checkpoint, output_loading_info=True)
+        opened = ViTMAEForPreTraining.from_pretrained(checkpoint, output_loading_info=True)
         prefix = ""
     elif model_type == "vit":
-        model, info = ViTModel.from_pretrained(checkpoint, add_pooling_layer=False, output_loading_info=True)
+        opened = ViTModel.from_pretrained(checkpoint, add_pooling_layer=False, output_loading_info=True)
         prefix = "vit."
     else:
         raise ConfigError(f"--init_from {checkpoint} is a {model_type}; mae starts from vit_mae or vit")
+    model, info = opened
     missing = {prefix + name for name in info["missing_keys"]}
     stored = {prefix + name: tensor for name, tensor in model.state_dict().items() if prefix + name not in missing}
     return stored, stored.keys() | set(info["unexpected_keys"])

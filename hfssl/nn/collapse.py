@@ -35,5 +35,7 @@ def collapse_warnings(features_ND: Tensor) -> list[str]:
     if std < LEAST_STD:
         warnings.append(f"collapse: features of different samples are nearly equal (std {std:.4f} < {LEAST_STD})")
     if rank < least_rank:
-        warnings.append(f"collapse: features use only {rank:.1f} dimensions of {features_ND.shape[1]} (< {least_rank:.1f})")
+        warnings.append(
+            f"collapse: features use only {rank:.1f} dimensions of {features_ND.shape[1]} (< {least_rank:.1f})"
+        )
     return warnings

@@ -13,7 +13,8 @@ def update_ema(teacher: nn.Module, student: nn.Module, momentum: float, applied:
         momentum: share of the old teacher that stays.
         applied: 0-d bool on the parameters' device; where it is false the teacher stays bit for bit.
     """
-    teachers, students = list(teacher.parameters()), list(student.parameters())
+    teachers: list[Tensor] = list(teacher.parameters())
+    students: list[Tensor] = list(student.parameters())
     averaged = torch._foreach_lerp(teachers, students, 1.0 - momentum)
     for old, new in zip(teachers, averaged, strict=True):
         old.copy_(torch.where(applied, new, old))

@@ -22,7 +22,9 @@ def write_export(export: Export, folder: Path) -> None:
         export.pretraining_model.save_pretrained(unfinished / "pretraining")
         export.processor.save_pretrained(unfinished / "pretraining")
     if export.heads:
-        save_file({name: tensor.contiguous() for name, tensor in export.heads.items()}, unfinished / "heads.safetensors")
+        save_file(
+            {name: tensor.contiguous() for name, tensor in export.heads.items()}, unfinished / "heads.safetensors"
+        )
     if folder.exists():
         shutil.rmtree(folder)
     unfinished.rename(folder)

@@ -18,7 +18,9 @@ _INK = "#1f4e79"
 def loss_curve(run_dir: RunDir) -> None:
     """figures/loss.png: loss and learning rate over steps, from metrics.jsonl."""
     rows = run_dir.read_metrics()
-    figure, (above, below) = pyplot.subplots(2, 1, figsize=(7, 5), sharex=True, height_ratios=(3, 1), layout="constrained")
+    figure, (above, below) = pyplot.subplots(
+        2, 1, figsize=(7, 5), sharex=True, height_ratios=(3, 1), layout="constrained"
+    )
     losses = [(row["step"], row["loss"]) for row in rows if row["loss"] is not None]
     if losses:
         above.plot(*zip(*losses, strict=True), color=_INK, linewidth=1.5)

@@ -31,7 +31,10 @@ def start(loop: LoopConfig) -> Accelerator:
         require(not wanted, f"{name} is not supported: launch with plain data parallelism (DDP), or one process")
     accelerator = Accelerator(gradient_accumulation_steps=1, kwargs_handlers=[timeout, ddp])
     kind = accelerator.distributed_type
-    require(kind in _SUPPORTED, f"distributed type {kind.value} is not supported: use one process or DDP (multi-GPU, multi-CPU)")
+    require(
+        kind in _SUPPORTED,
+        f"distributed type {kind.value} is not supported: use one process or DDP (multi-GPU, multi-CPU)",
+    )
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     require(
         accelerator.num_processes == launched,

@@ -85,7 +85,11 @@ def _try_to_write(accelerator: Accelerator, folder: Path, state: TrainState) -> 
         accelerator.save_state(str(folder))
         if is_main_process():
             (folder / _STATE).write_text(json.dumps(dataclasses.asdict(state), indent=1) + "\n", encoding="utf-8")
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors report a full disk in their own ways
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # torch and safetensors report a full disk in their own ways
         return " ".join(str(error).split())
     return None
 
@@ -142,7 +146,7 @@ def what_is_wrong(folder: Path) -> str | None:
 
 def newest_whole(run_dir: RunDir) -> tuple[int | None, list[str]]:
     """(step of the newest checkpoint whose manifest holds, what was passed over and why)."""
-    passed_over = []
+    passed_over: list[str] = []
     for step in reversed(run_dir.checkpoint_steps()):
         problem = what_is_wrong(run_dir.checkpoint(step))
         if problem is None:

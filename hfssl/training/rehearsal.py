@@ -15,7 +15,10 @@ from hfssl.training.step import Augment
 
 
 class Rehearsal(NamedTuple):
-    """num_targets: of this micro-batch, averaged over ranks; seconds: forward and backward; saved_bytes: activations kept."""
+    """What one micro-batch takes.
+
+    num_targets: averaged over ranks; seconds: forward and backward; saved_bytes: activations kept for the backward.
+    """
 
     num_targets: float
     seconds: float

@@ -20,8 +20,14 @@ class Interval:
 
     def add(self, result: StepResult) -> None:
         """Add one step; a skipped one adds nothing."""
-        figures = {"loss_sum": result.loss_sum, "num_targets": result.num_targets, "steps": torch.ones_like(result.loss_sum)}
-        figures |= {"gradient_norm": result.gradient_norm} | {f"metric/{name}": value for name, value in result.metrics.items()}
+        figures = {
+            "loss_sum": result.loss_sum,
+            "num_targets": result.num_targets,
+            "steps": torch.ones_like(result.loss_sum),
+        }
+        figures |= {"gradient_norm": result.gradient_norm} | {
+            f"metric/{name}": value for name, value in result.metrics.items()
+        }
         for name, value in figures.items():
             self._sums[name] = self._sums.get(name, 0.0) + torch.where(result.applied, value, 0.0)
 

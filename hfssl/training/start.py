@@ -19,7 +19,16 @@ from hfssl.fields import ConfigError
 from hfssl.run_dir import RUNS, RunDir, next_free, runs_of, why_not_usable
 from hfssl.training.checkpoint import TrainState, clear_unfinished, newest_whole, read_state
 
-_PACKAGES = ("torch", "torchvision", "transformers", "datasets", "accelerate", "numpy", "safetensors", "huggingface-hub")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "numpy",
+    "safetensors",
+    "huggingface-hub",
+)
 
 
 @dataclass(frozen=True)
@@ -73,13 +82,19 @@ def _continued(run: Run, run_dir: RunDir) -> tuple[Start, FileLock]:
     recipe = stored["recipe"]
     require(recipe == run.recipe, f"{run_dir.path} holds a run of the recipe {recipe}: name another folder")
     differences = run.fixed_differences(stored)
-    require(not differences, f"{run_dir.path} was started with other settings ({'; '.join(differences)}): name another folder")
+    require(
+        not differences,
+        f"{run_dir.path} was started with other settings ({'; '.join(differences)}): name another folder",
+    )
     lock = _lock(run_dir)
     clear_unfinished(run_dir)
     step, passed_over = newest_whole(run_dir)
     state = None if step is None else read_state(run_dir, step)
     finished = run_dir.is_finished() and not run.loop.rescale_schedule
-    require(finished or state is not None or run.loop.resume != "must", f"--resume must: {run_dir.path} has no whole checkpoint")
+    require(
+        finished or state is not None or run.loop.resume != "must",
+        f"--resume must: {run_dir.path} has no whole checkpoint",
+    )
     return Start(run_dir, state, passed_over, finished), lock
 
 

@@ -1,4 +1,4 @@
-"""One optimizer step on one global batch: the same result however it is cut into micro-batches and shared over ranks."""
+"""One optimizer step on one global batch, with the same result however it is cut and shared over ranks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,7 +22,7 @@ class Parts:
 
     model: `objective`, wrapped by Accelerate; the two share all tensors.
     optimizer: the bare optimizer; it skips a step when its `found_inf` is 1.
-    loss_scale: a power of two near 1 / targets of a global batch; sums would overflow fp16 without it. It is divided out.
+    loss_scale: a power of two near 1 / targets of a global batch, divided out again; bare sums overflow fp16.
     """
 
     accelerator: Accelerator
@@ -131,8 +131,11 @@ def _scale_gradients(parts: Parts, num_targets: Tensor) -> None:
 
 
 def _apply(parts: Parts, applied: Tensor) -> Tensor:
-    """Step the optimizer where `applied`. Returns a 0-d bool: the fp16 scaler is on and may still find a scale, so that a
-    non-finite gradient is part of its search; below a scale of 1 it is not."""
+    """Step the optimizer where `applied`.
+
+    Returns a 0-d bool: the fp16 scaler is on and may still find a scale, so that a non-finite gradient is part of its
+    search; below a scale of 1 it is not.
+    """
     parts.optimizer.found_inf = (~applied).to(torch.float32)  # type: ignore[attr-defined]
     parts.optimizer.grad_scale = None  # type: ignore[attr-defined]
     parts.optimizer.step()

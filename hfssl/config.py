@@ -14,13 +14,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import yaml
 
 from hfssl import run_dir
 from hfssl.fields import ConfigError, annotations_of, convert, option, to_plain
 from hfssl.sections import DataConfig, LoopConfig, MethodConfig, OptimConfig, require
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = [
     "ConfigError",
@@ -32,11 +35,14 @@ __all__ = [
     "make_run",
     "option",
     "parse",
+    "parse_plain",
     "require",
 ]
 
+Config = TypeVar("Config", bound="DataclassInstance")
 PRESETS = Path(__file__).parent / "presets"
 _LARGEST_YAML_BYTES = 1_000_000
+STORED_BESIDE = ("digest", "model_config")  # what a run's config.yaml holds beside its sections
 _SECTION_NAMES = ("method", "data", "optim", "loop")
 
 
@@ -101,6 +107,23 @@ def parse(method: type[MethodConfig], data: type[DataConfig], argv: Sequence[str
         run = _assemble(method, data, values, chosen)
         _check_launch(run)
         return dataclasses.replace(run, from_command_line=argv is None)
+    except ConfigError as error:
+        if argv is not None:
+            raise
+        exit_with(error)
+
+
+def parse_plain(config: type[Config], description: str, argv: Sequence[str] | None = None) -> Config:
+    """One config dataclass from the command line, for scripts without presets; errors as in `parse`."""
+    parser = _Parser(description=description, allow_abbrev=False)
+    annotations = annotations_of(config)
+    for item in dataclasses.fields(config):
+        _add_flag(parser, item, annotations[item.name])
+    try:
+        parsed, unknown = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+        if unknown:
+            _refuse_unknown(unknown[0], {f"--{name}" for name in annotations}, "flag")
+        return config(**{name: convert(f"--{name}", value, annotations[name]) for name, value in vars(parsed).items()})
     except ConfigError as error:
         if argv is not None:
             raise
@@ -218,7 +241,8 @@ def load_layer(path: Path, method: type[MethodConfig], data: type[DataConfig]) -
     require(isinstance(content, dict), f"{path} must hold the sections {', '.join(_SECTION_NAMES)}")
     recipe = content.pop("recipe", method.recipe)
     require(recipe == method.recipe, f"{path} is of the recipe {recipe}, not {method.recipe}")
-    content.pop("preset", None)
+    for name in ("preset", *STORED_BESIDE):
+        content.pop(name, None)
     for name in content:
         if name not in _SECTION_NAMES:
             _refuse_unknown(str(name), set(_SECTION_NAMES), f"section of {path.name}:")

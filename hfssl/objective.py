@@ -100,10 +100,10 @@ class LoadReport(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A grid of images for people: `cells` is (rows, columns, C, H, W) in [0, 1]."""
+    """A grid of images for people: `cells` is (rows, columns, C, H, W) in [0, 1]; `titles` name the rows."""
 
     name: str
-    columns: list[str]
+    titles: list[str]
     cells: Tensor
 
 

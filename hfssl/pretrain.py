@@ -44,7 +44,7 @@ def pretrain(objective_class: type[Objective], run: Run) -> RunDir:
         TrainingError: it could not be finished; what was saved stays.
         Interrupted: it was asked to stop and saved its state.
     """
-    with reported(run):
+    with reported(run.from_command_line):
         accelerator = start(run.loop)
         transformers_logging.disable_progress_bar()
         try:
@@ -62,7 +62,8 @@ def _pretrain(objective_class: type[Objective], run: Run, accelerator: Accelerat
         return run_dir
     session, rehearsal = open_session(objective_class, run, model_config, started, accelerator)
     if is_main_process():
-        run_dir.write_config(run.sections() | {"digest": run.digest()})
+        stored_model = None if model_config is None else model_config.to_dict()
+        run_dir.write_config(run.sections() | {"digest": run.digest(), "model_config": stored_model})
         run_dir.write_environment(environment(accelerator))
         run_dir.drop_metrics_after(session.state.step)
         print_plan(session, rehearsal, started)

@@ -39,20 +39,20 @@ class Interrupted(RuntimeError):
 
 
 @contextmanager
-def reported(run: Run) -> Iterator[None]:
+def reported(from_command_line: bool) -> Iterator[None]:
     """On the command line, errors that have a remedy are one line and an exit code, not a traceback."""
     try:
         yield
     except ConfigError as error:
-        if not run.from_command_line:
+        if not from_command_line:
             raise
         exit_with(error)
     except TrainingError as error:
-        if not run.from_command_line:
+        if not from_command_line:
             raise
         raise SystemExit(f"error: {error}") from None
     except Interrupted as stop:
-        if not run.from_command_line:
+        if not from_command_line:
             raise
         if is_main_process():
             print(stop, flush=True)

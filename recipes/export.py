@@ -1,11 +1,12 @@
 """Export a checkpoint of a running, killed or finished run.  python recipes/export.py --run runs/mae-000 [--step N]"""
 
-from hfssl.command import parse_export
+from hfssl.config import parse_plain
+from hfssl.export_config import ExportConfig
 
 
 def main() -> None:
-    wanted = parse_export()
-    from hfssl.export import export_checkpoint
+    wanted = parse_plain(ExportConfig, str(__doc__))
+    from hfssl.export import export_checkpoint  # heavy imports after the flags are known to be good
 
     export_checkpoint(wanted)
 

@@ -71,13 +71,12 @@ def resized_crop(images: Tensor, boxes_B4: Tensor, size: int, flips_B: Tensor) -
 def _filter_rows(starts_B: Tensor, lengths_B: Tensor, pixels: int, size: int) -> Tensor:
     """(B, size, pixels) float32 weights with which each output pixel takes the input pixels of [start, start + length)."""
     lengths = lengths_B.to(torch.float32)[:, None, None]
-    starts = starts_B.to(torch.float32)[:, None, None]
     scale = lengths / size
     stretch = scale.clamp(min=1.0)
-    centres = starts + scale * (torch.arange(size, device=starts_B.device, dtype=torch.float32)[:, None] + 0.5)
-    positions = torch.arange(pixels, device=starts_B.device, dtype=torch.float32)
-    weights = _cubic((positions + 0.5 - centres) / stretch)
-    weights = torch.where((positions >= starts) & (positions < starts + lengths), weights, 0.0)
+    centres = scale * (torch.arange(size, device=starts_B.device, dtype=torch.float32)[:, None] + 0.5)
+    inside = torch.arange(pixels, device=starts_B.device) - starts_B[:, None, None]  # small numbers keep float32 exact
+    weights = _cubic((inside + 0.5 - centres) / stretch)
+    weights = torch.where((inside >= 0) & (inside < lengths), weights, 0.0)
     return weights / weights.sum(dim=2, keepdim=True)
 
 

@@ -112,7 +112,7 @@ class MAE(Objective):
 
     @torch.no_grad()
     def illustrate(self, batch: Batch) -> list[Picture]:
-        """Original, what the encoder saw (hidden patches grey), and the reconstruction with the seen patches kept."""
+        """Original, what the encoder saw (hidden patches grey), and the seen patches with the hidden ones filled in."""
         images = batch["pixel_values"][:_PICTURED_IMAGES]
         output = self.model(images, noise=batch["noise"][:_PICTURED_IMAGES])
         patches = self.model.patchify(images)
@@ -120,11 +120,12 @@ class MAE(Objective):
         if self.model.config.norm_pix_loss:
             predicted = predicted * (patches.var(dim=2, keepdim=True) + 1e-6).sqrt() + patches.mean(dim=2, keepdim=True)
         hidden = output.mask[:, :, None]
-        shown = [images, self.model.unpatchify(patches * (1 - hidden)), self.model.unpatchify(predicted)]
-        shown.append(self.model.unpatchify(torch.where(hidden > 0, predicted, patches)))
+        filled = self.model.unpatchify(torch.where(hidden > 0, predicted, patches))
         mean, std = (torch.tensor(part).view(-1, 1, 1).to(images) for part in self._statistics())
-        cells = torch.stack([(image * std + mean).clamp(0, 1) for image in shown], dim=1)
-        return [Picture("reconstruction", ["original", "seen", "reconstructed", "seen + reconstructed"], cells.cpu())]
+        originals, filled = ((pixels * std + mean).clamp(0, 1) for pixels in (images, filled))
+        shown = self.model.unpatchify((1 - hidden).expand_as(patches))
+        cells = torch.stack([originals, originals * shown + 0.5 * (1 - shown), filled])
+        return [Picture("reconstruction", ["original", "seen", "reconstructed"], cells.cpu())]
 
     def _statistics(self) -> tuple[list[float], list[float]]:
         return self._processor.image_mean, self._processor.image_std

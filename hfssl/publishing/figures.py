@@ -37,16 +37,14 @@ def loss_curve(run_dir: RunDir) -> None:
 
 
 def picture(run_dir: RunDir, content: Picture) -> None:
-    """figures/<name>.png: a grid of images with titled columns."""
+    """figures/<name>.png: a grid of images with titled rows."""
     num_rows, num_columns = content.cells.shape[:2]
-    size = (_INCHES_A_CELL * num_columns * 1.15, _INCHES_A_CELL * num_rows + 0.4)
+    size = (_INCHES_A_CELL * num_columns + 0.4, _INCHES_A_CELL * num_rows)
     figure, axes = pyplot.subplots(num_rows, num_columns, figsize=size, squeeze=False, layout="constrained")
     for row in range(num_rows):
         for column in range(num_columns):
-            axis = axes[row][column]
-            _show(axis, content.cells[row, column])
-            if row == 0:
-                axis.set_title(content.columns[column], fontsize=9)
+            _show(axes[row][column], content.cells[row, column])
+        axes[row][0].set_ylabel(content.titles[row], fontsize=9)
     _save(figure, run_dir, content.name)
 
 
@@ -54,7 +52,8 @@ def _show(axis: Any, image: Any) -> None:
     channels = image.shape[0]
     colour = image.permute(1, 2, 0).numpy() if channels == 3 else image[:1].permute(1, 2, 0).repeat(1, 1, 3).numpy()
     axis.imshow(colour, interpolation="nearest")
-    axis.set_axis_off()
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
 
 
 def _save(figure: Figure, run_dir: RunDir, name: str) -> None:

@@ -1,6 +1,7 @@
 """The one Accelerator of a run, and the launches that it refuses."""
 
 import os
+import warnings
 from datetime import timedelta
 
 import torch
@@ -25,6 +26,7 @@ def start(loop: LoopConfig) -> Accelerator:
         "which accumulation follows",
     )
     timeout = InitProcessGroupKwargs(timeout=timedelta(seconds=loop.process_group_timeout))
+    warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)  # its only spelling here
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
     for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):
         wanted = os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1")

@@ -26,14 +26,34 @@ class Rehearsal(NamedTuple):
 
 
 def rehearse(accelerator: Accelerator, objective: Objective, augment: Augment, batch: Batch) -> Rehearsal:
-    """Forward and backward on `batch`, leaving every parameter and buffer as it was.
+    """Forward and backward on `batch`, twice, leaving every parameter and buffer as it was.
 
     Raises:
         TrainingError: names the trainable parameters without a gradient, on which DDP would fail at the second step.
     """
     buffers = [(buffer, buffer.clone()) for buffer in objective.buffers()]
-    saved: dict[int, int] = {}
+    num_targets, saved_bytes = _forward_backward(accelerator, objective, augment, batch)
+    unused = [name for name, p in objective.named_parameters() if p.requires_grad and p.grad is None]
+    start = time.perf_counter()  # the first pass also pays for what is set up once
+    _forward_backward(accelerator, objective, augment, batch)
+    joined = float(all_reduce_sum(num_targets))
+    seconds = time.perf_counter() - start
+    for parameter in objective.parameters():
+        parameter.grad = None
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    if unused:
+        raise TrainingError(f"trainable parameters get no gradient: {', '.join(unused[:5])}; freeze or remove them")
+    return Rehearsal(joined / accelerator.num_processes, seconds, saved_bytes)
+
+
+def _forward_backward(
+    accelerator: Accelerator, objective: Objective, augment: Augment, batch: Batch
+) -> tuple[Tensor, int]:
+    """(number of targets, bytes kept for the backward pass)."""
     parameters = {p.untyped_storage().data_ptr() for p in objective.parameters()}
+    saved: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -41,24 +61,13 @@ def rehearse(accelerator: Accelerator, objective: Objective, augment: Augment, b
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    start = time.perf_counter()
     with torch.no_grad():
-        augmented = augment(batch, 0.0)
+        augmented = augment(dict(batch), 0.0)
     with torch.autograd.graph.saved_tensors_hooks(note, _unchanged), accelerator.autocast():
         output = objective(augmented, 0.0)
     (output.loss_sum / output.num_targets.clamp(min=1)).backward()
-    joined = all_reduce_sum(output.num_targets.double())
-    seconds = time.perf_counter() - start
-    unused = [name for name, p in objective.named_parameters() if p.requires_grad and p.grad is None]
-    for parameter in objective.parameters():
-        parameter.grad = None
     objective.on_step_end(0.0, torch.zeros((), dtype=torch.bool, device=output.loss_sum.device))
-    with torch.no_grad():
-        for buffer, before in buffers:
-            buffer.copy_(before)
-    if unused:
-        raise TrainingError(f"trainable parameters get no gradient: {', '.join(unused[:5])}; freeze or remove them")
-    return Rehearsal(float(joined) / accelerator.num_processes, seconds, sum(saved.values()))
+    return output.num_targets.detach().double(), sum(saved.values())
 
 
 def loss_scale_for(num_targets: float) -> float:

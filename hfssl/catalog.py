@@ -1,0 +1,40 @@
+"""Methods by name: a method is the two files methods/<name>_config.py and methods/<name>.py, found here and nowhere listed."""
+
+import importlib
+import inspect
+from pathlib import Path
+from types import ModuleType
+
+from hfssl.config import DataConfig, MethodConfig
+from hfssl.data.image_config import ImageDataConfig
+from hfssl.fields import ConfigError
+from hfssl.objective import Objective
+
+DATA_CONFIGS: dict[str, type[DataConfig]] = {"image": ImageDataConfig}
+
+
+def method_names() -> list[str]:
+    """The recipes that exist."""
+    folder = Path(__file__).parent / "methods"
+    return sorted(path.name.removesuffix("_config.py") for path in folder.glob("*_config.py"))
+
+
+def method(name: str) -> tuple[type[MethodConfig], type[Objective]]:
+    """(config class, objective class) of a method.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    if name not in method_names():
+        raise ConfigError(f"there is no method {name}; there are: {', '.join(method_names())}")
+    config_module = importlib.import_module(f"hfssl.methods.{name}_config")
+    module = importlib.import_module(f"hfssl.methods.{name}")
+    configs = [item for item in _classes(config_module) if issubclass(item, MethodConfig)]
+    objectives = [item for item in _classes(module) if issubclass(item, Objective)]
+    assert len(configs) == len(objectives) == 1, f"{name} must define one MethodConfig and one Objective"
+    return configs[0], objectives[0]
+
+
+def _classes(module: ModuleType) -> list[type]:
+    """The classes that a module defines itself."""
+    return [item for _, item in inspect.getmembers(module, inspect.isclass) if item.__module__ == module.__name__]

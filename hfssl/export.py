@@ -1,0 +1,73 @@
+"""Export a checkpoint of a run that goes on, was killed, or is finished."""
+
+import dataclasses
+from pathlib import Path
+
+from safetensors.torch import load_model
+from transformers import AutoConfig
+from transformers.utils import logging as transformers_logging
+
+from hfssl.catalog import DATA_CONFIGS, method
+from hfssl.config import Run, load_layer, require
+from hfssl.export_config import ExportConfig
+from hfssl.publishing.export import write_export
+from hfssl.run_dir import RunDir
+from hfssl.sections import LoopConfig, OptimConfig
+from hfssl.session import build_objective, reported
+from hfssl.training.checkpoint import newest_whole, weights_file, what_is_wrong
+
+
+def export_checkpoint(wanted: ExportConfig, from_command_line: bool = True) -> Path:
+    """Write the export of a checkpoint and return its folder; the training data is not needed.
+
+    Raises:
+        ConfigError: no such run, or no whole checkpoint of that step.
+    """
+    with reported(from_command_line):
+        assert wanted.run is not None
+        transformers_logging.disable_progress_bar()
+        run_dir = RunDir(Path(wanted.run))
+        require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
+        step = _choose_step(run_dir, wanted.step)
+        default = run_dir.export if wanted.step is None else run_dir.path / f"export-step_{step:08d}"
+        folder = default if wanted.output_dir is None else Path(wanted.output_dir)
+        require(
+            folder == default or not folder.exists() or not any(folder.iterdir()),
+            f"--output_dir {folder} is not empty: name a new folder",
+        )
+        _write(run_dir, step, folder)
+        print(f"step {step} of {run_dir.path} exported to {folder}")
+        return folder
+
+
+def _choose_step(run_dir: RunDir, step: int | None) -> int:
+    steps = ", ".join(map(str, run_dir.checkpoint_steps())) or "none"
+    if step is None:
+        newest, _ = newest_whole(run_dir)
+        require(newest is not None, f"{run_dir.path} has no whole checkpoint yet (folders: {steps})")
+        assert newest is not None
+        return newest
+    problem = what_is_wrong(run_dir.checkpoint(step))
+    require(problem is None, f"there is no whole checkpoint of step {step}; there are: {steps}")
+    return step
+
+
+def _write(run_dir: RunDir, step: int, folder: Path) -> None:
+    stored = run_dir.read_config()
+    config_class, objective_class = method(stored["recipe"])
+    data_class = DATA_CONFIGS[objective_class.modality]
+    layer = load_layer(run_dir.config_file, config_class, data_class)
+    loop = dataclasses.replace(LoopConfig(**layer["loop"]), init_from=None)  # its weights lie in the checkpoint
+    run = Run(
+        recipe=stored["recipe"],
+        preset=stored["preset"],
+        method=config_class(**layer["method"]),
+        data=data_class(**layer["data"]),
+        optim=OptimConfig(**layer["optim"]),
+        loop=loop,
+    )
+    model_config = AutoConfig.for_model(**stored["model_config"]) if stored["model_config"] else None
+    spec = objective_class.data_spec(run.method, run.data, None)
+    objective = build_objective(objective_class, run, spec, model_config, verbose=False)
+    load_model(objective, weights_file(run_dir, step), strict=True)
+    write_export(objective.eval().export(), folder)

@@ -1,0 +1,137 @@
+"""Small sessions of any method, for the laws: the real code on tiny models and 40 real digits."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hfssl import catalog, session
+from hfssl.config import LoopConfig, MethodConfig, OptimConfig, Run, make_run
+from hfssl.data.demo import digits
+from hfssl.data.loader import micro_batches
+from hfssl.data.source import Source
+from hfssl.objective import Batch, Objective
+from hfssl.run_dir import RunDir
+from hfssl.training.accelerator import start
+from hfssl.training.loop import Session, prepare
+from hfssl.training.start import Start
+from hfssl.training.step import Parts
+from tests.toy import Toy, ToyConfig
+
+NUM_ROWS = 40
+METHODS = catalog.method_names()
+
+
+def classes(name: str) -> tuple[type[MethodConfig], type[Objective]]:
+    return (ToyConfig, Toy) if name == "toy" else catalog.method(name)
+
+
+def run_of(name: str, folder: Path, method: dict[str, Any] | None = None, **loop: Any) -> Run:
+    """A tiny run of a method; keywords go to LoopConfig."""
+    config_class, objective_class = classes(name)
+    data = catalog.DATA_CONFIGS[objective_class.modality].tiny()
+    settings: dict[str, Any] = {"output_dir": str(folder), "max_steps": 8, "global_batch_size": 8, "log_every": 2}
+    settings |= {"save_every": 100, "cpu_threads": 1} | loop
+    config = dataclasses.replace(config_class.tiny(), **(method or {}))
+    optim = OptimConfig(base_learning_rate=0.05, warmup_fraction=0.2)
+    return make_run(config, data, optim, LoopConfig(**settings))
+
+
+@functools.cache
+def few_rows(num_rows: int = NUM_ROWS) -> Source:
+    """The first digits, without a held-out split."""
+    rows = digits()["train"].select(range(num_rows))
+    from datasets import Image
+
+    rows = rows.cast_column("image", Image(decode=False))
+    rows._fingerprint = f"few-digits-{num_rows}"
+    return Source("demo:digits", "train", rows, "image", "label", None)
+
+
+def use_few_rows(num_rows: int = NUM_ROWS) -> None:
+    """Let sessions of this process open `few_rows`."""
+    session.OPENERS["image"] = lambda data: few_rows(num_rows)
+
+
+def open_small(name: str, folder: Path, started: Start | None = None, method: dict[str, Any] | None = None, **loop: Any) -> Session:
+    """A session of a tiny run, as pretraining opens it."""
+    use_few_rows()
+    run = run_of(name, folder, method, **loop)
+    started = started or Start(RunDir(folder), None, [])
+    opened, _ = session.open_session(classes(name)[1], run, None, started, start(run.loop))
+    return opened
+
+
+def steps_of(opened: Session, num_steps: int) -> list[list[Batch]]:
+    """The first micro-batches of this rank, a list for each step."""
+    stream = micro_batches(
+        opened.rows, opened.layout, start_step=0, max_steps=num_steps, num_workers=0, pin_memory=False
+    )
+    batches = []
+    for _ in range(num_steps):
+        batches.append([next(stream) for _ in range(opened.layout.num_micro_batches)])
+        for batch in batches[-1]:
+            del batch["bad_ids"]
+    return batches
+
+
+def ready(opened: Session, dtype: torch.dtype = torch.float32) -> Parts:
+    """What train_step works on, in training mode; in float64 the augmented batch is widened too."""
+    opened.objective.to(dtype)
+    parts = prepare(opened)
+    opened.objective.train()
+    if dtype == torch.float64:
+        parts.augment = widened(parts.augment)
+    return parts
+
+
+def widened(augment: Callable[[Batch, float], Batch]) -> Callable[[Batch, float], Batch]:
+    """The augmentation sample by sample, then in float64: its float32 rounding depends on the size of a batch."""
+
+    def augment_wide(batch: Batch, progress: float) -> Batch:
+        num_rows = len(batch["sample_ids"])
+        rows = [augment({name: tensor[row : row + 1] for name, tensor in batch.items()}, progress) for row in range(num_rows)]
+        joined = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in joined.items()}
+
+    return augment_wide
+
+
+def record_gradients(objective: Objective) -> dict[str, Tensor]:
+    """A dictionary that the next step fills with the joint, scaled gradients."""
+    seen: dict[str, Tensor] = {}
+    original = objective.on_gradients_ready
+
+    def on_gradients_ready(progress: float) -> None:
+        seen.update({name: p.grad.clone() for name, p in objective.named_parameters() if p.grad is not None})
+        original(progress)
+
+    objective.on_gradients_ready = on_gradients_ready  # type: ignore[method-assign]
+    return seen
+
+
+def state_of(parts: Parts) -> dict[str, Tensor]:
+    """Every tensor of the objective and the optimizer, copied."""
+    tensors = {name: tensor.clone() for name, tensor in parts.objective.state_dict().items()}
+    for index, moments in enumerate(parts.optimizer.state.values()):
+        tensors |= {f"optimizer.{index}.{name}": value.clone() for name, value in moments.items()}
+    return tensors
+
+
+def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
+    """Names that are not bitwise equal, or that only one has."""
+    return sorted(
+        name for name in one.keys() | other.keys() if name not in one or name not in other or not torch.equal(one[name], other[name])
+    )
+
+
+def relative_error(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """Norm of the difference over the norm, all tensors joined."""
+    assert one.keys() == other.keys()
+    first = torch.cat([one[name].flatten().double() for name in sorted(one)])
+    second = torch.cat([other[name].flatten().double() for name in sorted(other)])
+    return float((first - second).norm() / first.norm())

@@ -193,7 +193,7 @@ def _add_flag(group: Any, item: "dataclasses.Field[Any]", annotation: Any) -> No
 
 
 def _refuse_unknown(name: str, known: set[str], kind: str) -> NoReturn:
-    close = difflib.get_close_matches(name.split("=")[0], sorted(known), n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name.split("=")[0], sorted(known), n=1, cutoff=0.6)
     hint = f"; did you mean {close[0]}?" if close else ""
     raise ConfigError(f"unknown {kind} {name}{hint}")
 

@@ -72,7 +72,9 @@ def test_overfits_one_batch(name: str, tmp_path: Path) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-def gradients_of(name: str, folder: Path, method: dict[str, Any], loop: dict[str, Any]) -> tuple[float, dict[str, Tensor]]:
+def gradients_of(
+    name: str, folder: Path, method: dict[str, Any], loop: dict[str, Any]
+) -> tuple[float, dict[str, Tensor]]:
     """(loss, joint gradients) of the first global batch, in float64."""
     opened = open_small(name, folder, method=method, **loop)
     parts = ready(opened, torch.float64)

@@ -57,7 +57,9 @@ def use_few_rows(num_rows: int = NUM_ROWS) -> None:
     session.OPENERS["image"] = lambda data: few_rows(num_rows)
 
 
-def open_small(name: str, folder: Path, started: Start | None = None, method: dict[str, Any] | None = None, **loop: Any) -> Session:
+def open_small(
+    name: str, folder: Path, started: Start | None = None, method: dict[str, Any] | None = None, **loop: Any
+) -> Session:
     """A session of a tiny run, as pretraining opens it."""
     use_few_rows()
     run = run_of(name, folder, method, **loop)
@@ -94,7 +96,10 @@ def widened(augment: Callable[[Batch, float], Batch]) -> Callable[[Batch, float]
 
     def augment_wide(batch: Batch, progress: float) -> Batch:
         num_rows = len(batch["sample_ids"])
-        rows = [augment({name: tensor[row : row + 1] for name, tensor in batch.items()}, progress) for row in range(num_rows)]
+        rows = [
+            augment({name: tensor[row : row + 1] for name, tensor in batch.items()}, progress)
+            for row in range(num_rows)
+        ]
         joined = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
         return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in joined.items()}
 
@@ -125,7 +130,9 @@ def state_of(parts: Parts) -> dict[str, Tensor]:
 def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
     """Names that are not bitwise equal, or that only one has."""
     return sorted(
-        name for name in one.keys() | other.keys() if name not in one or name not in other or not torch.equal(one[name], other[name])
+        name
+        for name in one.keys() | other.keys()
+        if name not in one or name not in other or not torch.equal(one[name], other[name])
     )
 
 

@@ -11,7 +11,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.conftest", "tests.laboratory", "hfssl.pretrain", "hfssl.methods.mae", "torch._dynamo"])
+_CONTEXT.set_forkserver_preload(
+    ["tests.conftest", "tests.laboratory", "hfssl.pretrain", "hfssl.methods.mae", "torch._dynamo"]
+)
 TIMEOUT_SECONDS = 180.0
 
 
@@ -59,24 +61,29 @@ def in_processes(function: Callable[..., Any], *arguments: Any, world_size: int 
     return collect(launch(function, *arguments, world_size=world_size))
 
 
-def _child(sending: Connection, environment: dict[str, Any], function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _child(
+    sending: Connection, environment: dict[str, Any], function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
     os.environ.update({name: str(value) for name, value in environment.items()})
     import torch
+    import torch.distributed as dist
 
     torch.set_num_threads(1)
+    world_sizes = []
+    destroy = dist.destroy_process_group
+
+    def destroy_and_note(group: Any = None) -> None:
+        world_sizes.append(dist.get_world_size())
+        destroy(group)
+
+    dist.destroy_process_group = destroy_and_note
     try:
         result = ("result", function(*arguments))
-        if environment:
-            _check_world_size(int(environment["WORLD_SIZE"]))
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        expected = [int(environment["WORLD_SIZE"])] if environment else []
+        assert world_sizes == expected, f"the ranks did not find each other: world sizes {world_sizes}, not {expected}"
     except BaseException:
         result = ("error", traceback.format_exc())
     sending.send_bytes(pickle.dumps(result))  # by value: the sender may be gone when a shared tensor is opened
     sending.close()
-    if environment and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def _check_world_size(expected: int) -> None:
-    import torch.distributed as dist
-
-    assert dist.is_initialized() and dist.get_world_size() == expected, "the ranks did not find each other"

@@ -39,7 +39,7 @@ def test_exif_rotation_is_applied() -> None:
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
-    deep = Image.fromarray((GRADIENT.astype(np.uint16) * 257))
+    deep = Image.fromarray(GRADIENT.astype(np.uint16) * 257)
     assert np.array_equal(decode(encoded(deep), 1)[0], GRADIENT)
     assert np.array_equal(decode(encoded(deep, "TIFF"), 3)[2], GRADIENT)
 
@@ -72,7 +72,9 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
-WHOLE = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)), "JPEG")["bytes"]
+WHOLE = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)), "JPEG")[
+    "bytes"
+]
 BAD = {
     "text": b"this is no image",
     "empty": b"",

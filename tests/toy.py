@@ -51,7 +51,14 @@ class Toy(Objective):
     def build(cls, config: ToyConfig, spec: ImageSpec, model_config: Any) -> Self:
         inputs = spec.data.num_channels * spec.data.image_size**2
         norm: nn.Module = nn.BatchNorm1d(16) if config.batch_norm else nn.Identity()
-        layers = [nn.Flatten(), nn.Linear(inputs, 16), norm, nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(16, WIDTH)]
+        layers = [
+            nn.Flatten(),
+            nn.Linear(inputs, 16),
+            norm,
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(16, WIDTH),
+        ]
         student = nn.Sequential(*layers)
         across_ranks(student)
         return cls(student)

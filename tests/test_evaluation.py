@@ -1,0 +1,74 @@
+"""kNN and probe against plain definitions and scikit-learn; the test rows choose nothing."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from hfssl.evaluation import linear_probe as probe_module
+from hfssl.evaluation.image_table import table_lines
+from hfssl.evaluation.knn import knn_predictions
+from hfssl.evaluation.linear_probe import few_label_probe, few_rows, linear_probe
+
+DIGITS = load_digits()
+TRAIN, TEST = slice(0, 300), slice(300, 500)
+
+
+def test_knn_equals_the_definition() -> None:
+    features, labels = DIGITS.data.astype(np.float32), DIGITS.target
+    predicted = knn_predictions(features[TRAIN], labels[TRAIN], features[TEST])
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    for row, guess in zip(unit[TEST], predicted, strict=True):
+        similarities = unit[TRAIN] @ row
+        votes = np.zeros(10)
+        for index in np.argsort(-similarities)[:20]:
+            votes[labels[TRAIN][index]] += np.exp(similarities[index] / 0.07)
+        assert votes.argmax() == guess
+
+
+def test_the_probe_is_scikit_learns_at_the_strength_that_cross_validation_likes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probe_module, "STRENGTHS", (0.01,))
+    ours = linear_probe(DIGITS.data[TRAIN], DIGITS.target[TRAIN], DIGITS.data[TEST], DIGITS.target[TEST])
+    scaler = StandardScaler().fit(DIGITS.data[TRAIN])
+    model = LogisticRegression(C=0.01, max_iter=500).fit(scaler.transform(DIGITS.data[TRAIN]), DIGITS.target[TRAIN])
+    assert ours == model.score(scaler.transform(DIGITS.data[TEST]), DIGITS.target[TEST])
+
+
+def test_few_labels_are_balanced_fixed_and_drawn_from_training_rows() -> None:
+    rows = few_rows(DIGITS.target[TRAIN], 5, draw=3)
+    assert np.bincount(DIGITS.target[TRAIN][rows]).tolist() == [5] * 10
+    assert rows.tolist() == few_rows(DIGITS.target[TRAIN], 5, draw=3).tolist()
+    assert rows.tolist() != few_rows(DIGITS.target[TRAIN], 5, draw=4).tolist()
+    with pytest.raises(ValueError, match="fewer than 50"):
+        few_rows(DIGITS.target[TRAIN], 50, draw=0)
+
+
+def test_few_label_score_has_the_mean_and_interval_of_its_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([0.5, 0.6, 0.7, 0.8])
+    monkeypatch.setattr(probe_module, "NUM_DRAWS", 4)
+    monkeypatch.setattr(probe_module, "linear_probe", lambda *data: next(answers))
+    score = few_label_probe(DIGITS.data[TRAIN], DIGITS.target[TRAIN], DIGITS.data[TEST], DIGITS.target[TEST], 5)
+    assert score.mean == pytest.approx(0.65)
+    assert score.interval == pytest.approx(3.182 * np.std([0.5, 0.6, 0.7, 0.8], ddof=1) / 2, rel=1e-3)
+
+
+def test_the_table_shows_what_was_measured_and_a_dash_else() -> None:
+    rows = [
+        {"features": "raw pixels", "width": 64, "knn": 0.958},
+        {
+            "features": "pretrained",
+            "width": 96,
+            "few_labels": 0.8,
+            "few_labels_interval": 0.01,
+            "num_labels": 100,
+            "warnings": ["collapse: x"],
+        },
+    ]
+    lines = table_lines({"rows": rows})
+    assert lines[0].split()[:5] == ["features", "width", "kNN", "linear", "100"]
+    assert lines[2].split() == ["raw", "pixels", "64", "0.958", "-", "-", "-", "-"]
+    assert "0.800 ± 0.010" in lines[3]
+    assert lines[4] == "collapse: x"

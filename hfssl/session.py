@@ -122,7 +122,7 @@ def open_session(
     rehearsal = _rehearse(accelerator, objective, rows, layout, state)
     if started.state is None:
         state.loss_scale = loss_scale_for(rehearsal.num_targets * layout.num_micro_batches * layout.world_size)
-    workers = run.data.num_workers if run.data.num_workers is not None else _choose_workers(spec)
+    workers = run.data.num_workers if run.data.num_workers is not None else _choose_workers(spec, accelerator.device)
     return Session(run, started.run_dir, accelerator, objective, rows, layout, workers, state), rehearsal
 
 
@@ -178,9 +178,11 @@ def _check_continuation(run: Run, state: TrainState, max_steps: int, num_rows: i
     require(state.step <= max_steps, f"the run is at step {state.step} already, beyond max_steps {max_steps}")
 
 
-def _choose_workers(spec: DataSpec) -> int:
-    """The cores that this process may count on, at most 8; none where batches are cut from resident arrays."""
-    return min(8, torch.get_num_threads()) if spec.wants_workers else 0
+def _choose_workers(spec: DataSpec, device: torch.device) -> int:
+    """The cores that this process may count on, at most 8, for heavy transforms; for light ones, one beside a GPU, else none."""
+    if spec.wants_workers:
+        return min(8, torch.get_num_threads())
+    return int(device.type != "cpu")
 
 
 def print_plan(session: Session, rehearsal: Rehearsal, started: Start) -> None:

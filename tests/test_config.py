@@ -38,9 +38,9 @@ def test_every_preset_is_valid_and_only_the_demo_brings_data(recipe: str) -> Non
 
 def test_the_command_line_wins_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text(
-        "method: {mask_ratio: 0.5}\ndata: {dataset: demo:digits, image_size: 32}\noptim: {base_learning_rate: 2e-3}\nloop: {num_epochs: 3}\n"
-    )
+    sections = ["method: {mask_ratio: 0.5}", "data: {dataset: demo:digits, image_size: 32}"]
+    sections += ["optim: {base_learning_rate: 2e-3}", "loop: {num_epochs: 3}"]
+    file.write_text("\n".join(sections))
     run = mae("--config", str(file), "--image_size", "48", "--max_steps", "7")
     assert (run.method.mask_ratio, run.data.image_size, run.optim.base_learning_rate) == (0.5, 48, 0.002)
     assert (run.loop.max_steps, run.loop.num_epochs) == (7, None)  # the length of the command line replaces the file's

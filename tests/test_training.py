@@ -210,7 +210,7 @@ def test_what_a_resume_may_change_changes_nothing_else(tmp_path: Path) -> None:
 
 
 def test_resume_must_needs_a_run(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--resume must: .* holds no run"):
+    with pytest.raises(ConfigError, match=r"--resume must: .* holds no run"):
         train("toy", tmp_path / "new", LOOP | {"resume": "must"})
 
 

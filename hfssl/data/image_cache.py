@@ -64,23 +64,25 @@ class CachedImages:
     """Images read from a cache folder that `build` wrote."""
 
     def __init__(self, folder: Path, num_channels: int) -> None:
-        self._folder = folder
         self._num_channels = num_channels
         self.sizes_N2: np.ndarray[Any, Any] = np.load(folder / "sizes.npy")
-        self._offsets_N: np.ndarray[Any, Any] = np.load(folder / "offsets.npy")
+        self._sizes: list[list[int]] = self.sizes_N2.tolist()
+        self._offsets: list[int] = np.load(folder / "offsets.npy").tolist()
         self._reasons: dict[str, str] = json.loads((folder / "bad_rows.json").read_text(encoding="utf-8"))
-        self._pixels: np.ndarray[Any, Any] = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r")
+        pixels = folder / "pixels.u8"
+        self._pixels = torch.from_file(str(pixels), shared=False, size=pixels.stat().st_size, dtype=torch.uint8)
 
     def __len__(self) -> int:
-        return len(self.sizes_N2)
+        return len(self._sizes)
 
     def __getitem__(self, index: int) -> Tensor:
-        height, width = (int(length) for length in self.sizes_N2[index])
+        """(C, h, w) uint8, a view of the mapped file. Raises BadRowError."""
+        height, width = self._sizes[index]
         if height == 0:
             raise BadRowError(self._reasons[str(index)])
-        start = int(self._offsets_N[index])
-        flat = self._pixels[start : start + self._num_channels * height * width]
-        return torch.from_numpy(flat.reshape(self._num_channels, height, width).copy())
+        start = self._offsets[index]
+        pixels = self._pixels[start : start + self._num_channels * height * width]
+        return pixels.view(self._num_channels, height, width)
 
     @property
     def bad_rows(self) -> dict[int, str]:

@@ -93,6 +93,9 @@ def train(session: Session) -> int | None:
             interval.add(result)
             state.step, state.samples_seen = step + 1, (step + 1) * run.loop.global_batch_size
             watch.step_done()
+            refined = watch.refined_estimate(session.max_steps - state.step)
+            if refined is not None and is_main_process():
+                print(refined, flush=True)
             stop = verdict.read_previous_and_keep(step, result)
             finished = state.step == session.max_steps
             if finished or state.step % run.loop.log_every == 0:

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from hfssl.evaluation import linear_probe as probe_module
-from hfssl.evaluation.image_table import table_lines
+from hfssl.evaluation.image_table import _scores, table_lines
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.linear_probe import few_label_probe, few_rows, linear_probe
 
@@ -35,6 +35,16 @@ def test_the_probe_is_scikit_learns_at_the_strength_that_cross_validation_likes(
     scaler = StandardScaler().fit(DIGITS.data[TRAIN])
     model = LogisticRegression(C=0.01, max_iter=500).fit(scaler.transform(DIGITS.data[TRAIN]), DIGITS.target[TRAIN])
     assert ours == model.score(scaler.transform(DIGITS.data[TEST]), DIGITS.target[TEST])
+
+
+def test_more_dimensions_than_rows_change_nothing_but_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = np.random.default_rng(0).normal(size=(500, 120)) + DIGITS.target[:500, None] * np.linspace(0, 0.3, 120)
+    rows = slice(0, 60)
+    monkeypatch.setattr(probe_module, "STRENGTHS", (0.1,))
+    ours = linear_probe(wide[rows], DIGITS.target[rows], wide[TEST], DIGITS.target[TEST])
+    scaler = StandardScaler().fit(wide[rows])
+    model = LogisticRegression(C=0.1, max_iter=1000).fit(scaler.transform(wide[rows]), DIGITS.target[rows])
+    assert ours == pytest.approx(model.score(scaler.transform(wide[TEST]), DIGITS.target[TEST]), abs=0.006)
 
 
 def test_few_labels_are_balanced_fixed_and_drawn_from_training_rows() -> None:
@@ -72,3 +82,12 @@ def test_the_table_shows_what_was_measured_and_a_dash_else() -> None:
     assert lines[2].split() == ["raw", "pixels", "64", "0.958", "-", "-", "-", "-"]
     assert "0.800 ± 0.010" in lines[3]
     assert lines[4] == "collapse: x"
+
+
+def test_labels_of_both_splits_are_numbered_together_and_too_few_are_no_crash() -> None:
+    features = np.eye(4, dtype=np.float32)[np.arange(40) % 4] + 0.01
+    names = np.array(["ant", "bee", "cat", "dog"])[np.arange(40) % 4]
+    scores = _scores(features, names, features[1::2], names[1::2])  # the test rows hold bees and dogs alone
+    assert scores["knn"] == scores["linear"] == scores["few_labels"] == 1.0
+    assert _scores(features, names[:1].repeat(40), features, names[:1].repeat(40)) == {}
+    assert set(_scores(features[:8], names[:8], features, names)) == {"knn"}

@@ -43,11 +43,10 @@ class Source:
         return self.rows[index][self.column]
 
     def labels(self) -> "np.ndarray[Any, Any] | None":
-        """Class numbers, (rows,) int64; None without a label column."""
+        """The label of each row as it is stored, a number or a text, (rows,); None without a label column."""
         if self.label_column is None:
             return None
-        values = self.rows.with_format("numpy")[self.label_column][:]
-        return np.unique(np.asarray(values), return_inverse=True)[1].astype(np.int64)
+        return np.asarray(self.rows.with_format("numpy")[self.label_column][:])
 
     def fingerprint(self) -> str:
         """A short name of the rows' content, the same in every process."""

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -13,6 +14,7 @@ Array = np.ndarray[Any, Any]
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 NUM_FOLDS = 5
 NUM_DRAWS = 20
+MOST_ITERATIONS = 200
 
 
 class Score(NamedTuple):
@@ -25,8 +27,10 @@ class Score(NamedTuple):
 def linear_probe(train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_M: Array) -> float:
     """Test accuracy of StandardScaler + LogisticRegression, C chosen by 5-fold cross-validation inside the training rows."""
     folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=0)
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
-    search = GridSearchCV(model, {"logisticregression__C": STRENGTHS}, cv=folds)
+    steps = [StandardScaler(), LogisticRegression(max_iter=MOST_ITERATIONS)]
+    if train_ND.shape[1] > len(train_ND):
+        steps.insert(1, PCA(svd_solver="full"))  # a rotation onto the rows' span: the same solution in fewer dimensions
+    search = GridSearchCV(make_pipeline(*steps), {"logisticregression__C": STRENGTHS}, cv=folds)
     search.fit(train_ND, train_labels_N)
     return float(search.score(test_MD, test_labels_M))
 

@@ -7,6 +7,7 @@ import faulthandler
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
@@ -83,7 +84,7 @@ def train(session: Session) -> int | None:
     interval, watch = Interval(state.interval), Stopwatch(session.objective.modality)
     verdict = _LateVerdict(session)
     session.objective.train()
-    with StopRequest() as request:
+    with StopRequest() as request, _stacks_of_hanging_ranks():
         batches = _steps_of_batches(session, watch)
         for step in range(state.step, session.max_steps):
             progress = step / session.max_steps
@@ -109,6 +110,15 @@ def train(session: Session) -> int | None:
             if stop and not finished:
                 return next(number for number in all_gather_objects(request.signal) if number is not None)
     return None
+
+
+@contextmanager
+def _stacks_of_hanging_ranks() -> Iterator[None]:
+    """Inside, `_log` arms a timer that prints where a rank hangs; at the end it is disarmed."""
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _steps_of_batches(session: Session, watch: Stopwatch) -> Iterator[list[Batch]]:
@@ -165,7 +175,7 @@ def _log(session: Session, interval: Interval, watch: Stopwatch, rate: float) ->
     steps = watch.steps
     row |= watch.figures_and_reset(session.run.loop.global_batch_size) | {"time/steps": steps}
     if is_distributed():
-        faulthandler.dump_traceback_later(session.run.loop.process_group_timeout, exit=False)  # says where a rank hangs
+        faulthandler.dump_traceback_later(session.run.loop.process_group_timeout, exit=False)
     if is_main_process():
         session.run_dir.append_metrics(row)
         print(watch.line(row, session.max_steps), flush=True)

@@ -219,7 +219,7 @@ def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping
         configs[section] = config(**(layer[section] | mine))
     if configs["data"].dataset is None:
         raise ConfigError(f"the preset {chosen} brings no data: add --dataset (a folder, a file or a Hub id)")
-    run = Run(recipe=method.recipe, preset=chosen, **configs, given=frozenset(flags))
+    run = Run(recipe=method.recipe, preset=Path(chosen).stem, **configs, given=frozenset(flags))
     _check_run(run)
     return run
 

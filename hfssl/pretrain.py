@@ -11,9 +11,7 @@ from transformers.utils import logging as transformers_logging
 from hfssl.config import Run
 from hfssl.data.source import Source
 from hfssl.distributed import barrier, is_main_process
-from hfssl.evaluation.image_table import image_table, table_lines
 from hfssl.objective import Objective
-from hfssl.publishing import figures
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
 from hfssl.session import (
@@ -88,6 +86,9 @@ def _how_to_go_on(run: Run, run_dir: RunDir) -> str:
 
 def _finish(objective_class: type[Objective], session: Session, model_config: Any) -> None:
     """Export, evaluate, draw, and print the table. For the main process alone."""
+    from hfssl.evaluation.image_table import image_table  # scikit-learn and matplotlib: not before the first step
+    from hfssl.publishing import figures
+
     run, run_dir, objective = session.run, session.run_dir, session.objective.eval()
     write_export(objective.export(), run_dir.export)
     figures.loss_curve(run_dir)
@@ -112,6 +113,8 @@ def _finish(objective_class: type[Objective], session: Session, model_config: An
 
 def _draw_pictures(session: Session, source: Source) -> None:
     """Pictures of held-out rows where there are some, of training rows else."""
+    from hfssl.publishing import figures
+
     spec = session.rows.spec
     batch = spec.eval_transform(spec.peek(source.held_out or source, _PICTURED_ROWS))
     on_device = {name: tensor.to(session.accelerator.device) for name, tensor in batch.items()}
@@ -120,6 +123,8 @@ def _draw_pictures(session: Session, source: Source) -> None:
 
 
 def _print_summary(run_dir: RunDir) -> None:
+    from hfssl.evaluation.image_table import table_lines
+
     summary = run_dir.read_summary()
     if summary is None or not is_main_process():
         return

@@ -3,7 +3,6 @@
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 from PIL import Image as PILImage
-from sklearn.datasets import load_digits
 
 DIGITS_TRAINING_ROWS = 1297  # the rows after them were written by other people
 
@@ -13,6 +12,8 @@ def digits() -> DatasetDict:
 
     Alpaydin & Kaynak 1998, "Optical recognition of handwritten digits", UCI; pixel counts 0-16 brought to 0-255.
     """
+    from sklearn.datasets import load_digits  # most runs bring their own data and need not wait for it
+
     bunch = load_digits()
     pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     features = Features({"image": Image(), "label": ClassLabel(names=[str(digit) for digit in range(10)])})

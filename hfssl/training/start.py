@@ -1,5 +1,6 @@
 """Where a run starts: a new folder, the checkpoint of an interrupted run, or a finished run's table."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -112,6 +113,7 @@ def _lock(run_dir: RunDir) -> FileLock:
     return lock
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of everything that decides a run's numbers."""
     return {"hfssl": __version__, "python": platform.python_version()} | {

@@ -99,7 +99,7 @@ def _accumulate(
     loss_sums, target_sums, finite = [], [], []
     metrics: dict[str, Tensor] = {}
     for index, batch in enumerate(batches):
-        seed_model(parts.seed, step, index, rank())
+        seed_model(parts.accelerator.device, parts.seed, step, index, rank())
         with torch.no_grad():
             augmented = parts.augment(batch, progress)
         is_last = index == len(batches) - 1
@@ -153,6 +153,9 @@ def _batch_norm_buffers(objective: Objective) -> Iterator[Tensor]:
             yield from module.buffers(recurse=False)
 
 
-def seed_model(seed: int, step: int, micro_batch: int, process: int) -> None:
+def seed_model(device: torch.device, seed: int, step: int, micro_batch: int, process: int) -> None:
     """Dropout and the like: reseeded each micro-batch, so that there is no random state to save."""
-    torch.manual_seed(combine(seed, stream_id("model"), step, micro_batch, process))
+    key = combine(seed, stream_id("model"), step, micro_batch, process)
+    torch.default_generator.manual_seed(key)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(key)

@@ -28,9 +28,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         runs = [run_once(arguments.recipe, seed, Path(scratch) / str(seed)) for seed in arguments.seeds]
+    environments = [run.pop("environment") for run in runs]
     result = {
         "command": f"python {shlex.join(['benchmarks/demo.py', *sys.argv[1:]])}",
-        "environment": [run.pop("environment") for run in runs][0],
+        "environment": environments[0],
         "scores": summarise(runs),
         "runs": runs,
     }

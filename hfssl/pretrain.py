@@ -146,11 +146,16 @@ def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
         )
     if "knn" not in pretrained:
         lines.append("no scores: the data has no labels or no held-out split (test or validation)")
-    export = run_dir.export
+    export, recipe = run_dir.export, run_dir.read_config()["recipe"]
     lines += [
         f"export      {export}   loads with AutoModel.from_pretrained({str(export)!r}, add_pooling_layer=False)",
         f"figures     {run_dir.figures}",
-        f"next        accelerate launch recipes/{run_dir.read_config()['recipe']}.py --dataset path/to/your/images",
-        f"            python recipes/export.py --run {run_dir.path} --step N   (an earlier checkpoint)",
     ]
+    if summary["data"].startswith("demo:"):
+        lines.append(f"next        accelerate launch recipes/{recipe}.py --dataset path/to/your/data")
+    else:
+        lines.append(
+            f"next        accelerate launch recipes/{recipe}.py --init_from {run_dir.path} --dataset path/to/more/data"
+        )
+    lines.append(f"            python recipes/export.py --run {run_dir.path} --step N   (an earlier checkpoint)")
     return lines

@@ -94,6 +94,21 @@ def test_accumulation_equals_one_big_batch_unless_batch_coupled(name: str, tmp_p
 
 
 @with_toy
+@pytest.mark.parametrize("per_device", [8, 2])
+def test_the_gradient_is_that_of_the_mean_over_all_targets(name: str, per_device: int, tmp_path: Path) -> None:
+    method = WITHOUT_BATCH_NORM.get(name, {})
+    loss, gradients = gradients_of(name, tmp_path, method, {"per_device_batch_size": per_device})
+    opened = open_small(name, tmp_path, method=method, per_device_batch_size=per_device)
+    parts = ready(opened, torch.float64)
+    outputs = [parts.objective(parts.augment(batch, 0.0), 0.0) for batch in steps_of(opened, 1)[0]]
+    mean = sum(output.loss_sum for output in outputs) / sum(output.num_targets for output in outputs)
+    mean.backward()
+    expected = {key: p.grad for key, p in parts.objective.named_parameters() if p.grad is not None}
+    assert loss == pytest.approx(float(mean.detach()), rel=1e-10)
+    assert relative_error(expected, gradients) <= 1e-8
+
+
+@with_toy
 @pytest.mark.parametrize("per_device", [4, 2])
 def test_two_processes_equal_one_with_the_joined_batch(name: str, per_device: int, tmp_path: Path) -> None:
     method = {"dropout": 0.0} if name == "toy" else {}

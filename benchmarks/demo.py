@@ -36,6 +36,7 @@ def main() -> None:
         "runs": runs,
     }
     target = RESULTS / f"demo_{arguments.recipe}.json"
+    target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for name, scores in result["scores"].items():
         shown = "  ".join(

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from hfssl.evaluation import linear_probe as probe_module
-from hfssl.evaluation.image_table import _scores, table_lines
+from hfssl.evaluation.image_table import scores_of, table_lines
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.linear_probe import few_label_probe, few_rows, linear_probe
 
@@ -84,10 +84,11 @@ def test_the_table_shows_what_was_measured_and_a_dash_else() -> None:
     assert lines[4] == "collapse: x"
 
 
+@pytest.mark.filterwarnings("ignore:The least populated class")
 def test_labels_of_both_splits_are_numbered_together_and_too_few_are_no_crash() -> None:
     features = np.eye(4, dtype=np.float32)[np.arange(40) % 4] + 0.01
     names = np.array(["ant", "bee", "cat", "dog"])[np.arange(40) % 4]
-    scores = _scores(features, names, features[1::2], names[1::2])  # the test rows hold bees and dogs alone
+    scores = scores_of(features, names, features[1::2], names[1::2])  # the test rows hold bees and dogs alone
     assert scores["knn"] == scores["linear"] == scores["few_labels"] == 1.0
-    assert _scores(features, names[:1].repeat(40), features, names[:1].repeat(40)) == {}
-    assert set(_scores(features[:8], names[:8], features, names)) == {"knn"}
+    assert scores_of(features, names[:1].repeat(40), features, names[:1].repeat(40)) == {}
+    assert set(scores_of(features[:8], names[:8], features, names)) == {"knn"}

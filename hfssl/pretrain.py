@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from transformers.utils import logging as transformers_logging
 
 from hfssl.config import Run
 from hfssl.data.source import Source
@@ -22,6 +21,7 @@ from hfssl.session import (
     choose_folder,
     open_session,
     print_plan,
+    quieten_transformers,
     reported,
 )
 from hfssl.training.accelerator import start
@@ -44,7 +44,7 @@ def pretrain(objective_class: type[Objective], run: Run) -> RunDir:
     """
     with reported(run.from_command_line):
         accelerator = start(run.loop)
-        transformers_logging.disable_progress_bar()
+        quieten_transformers()
         try:
             return _pretrain(objective_class, run, accelerator)
         finally:

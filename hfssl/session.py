@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from transformers import AutoConfig, AutoImageProcessor
+from transformers.utils import logging as transformers_logging
 
 from hfssl.config import Run, exit_with, require
 from hfssl.data.image import open_images
@@ -57,6 +58,12 @@ def reported(from_command_line: bool) -> Iterator[None]:
         if is_main_process():
             print(stop, flush=True)
         raise SystemExit(128 + stop.signal_number) from None
+
+
+def quieten_transformers() -> None:
+    """No bars and load reports: what is missing or unused is checked here and said in a line."""
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
 
 
 def adopt_checkpoint(run: Run) -> tuple[Run, Any]:

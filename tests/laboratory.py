@@ -49,7 +49,7 @@ def few_rows(num_rows: int = NUM_ROWS) -> Source:
 
     rows = rows.cast_column("image", Image(decode=False))
     rows._fingerprint = f"few-digits-{num_rows}"
-    return Source("demo:digits", "train", rows, "image", "label", None)
+    return Source("demo:digits", "train", rows, "image", "label", None, rows)
 
 
 def use_few_rows(num_rows: int = NUM_ROWS) -> None:

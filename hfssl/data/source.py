@@ -23,7 +23,7 @@ _HELD_OUT_SPLITS = ("test", "validation", "val", "valid")
 class Source:
     """Rows of one split.
 
-    rows: the data set, its samples undecoded.
+    rows: samples, undecoded, and labels; all_rows: the same rows with every column.
     column: the column of the samples; label_column: that of the labels, or None.
     held_out: another split of the same data set, for evaluation, or None.
     """
@@ -34,6 +34,7 @@ class Source:
     column: str
     label_column: str | None
     held_out: "Source | None"
+    all_rows: Dataset
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -47,6 +48,13 @@ class Source:
         if self.label_column is None:
             return None
         return np.asarray(self.rows.with_format("numpy")[self.label_column][:])
+
+    def column_values(self, name: str) -> "np.ndarray[Any, Any]":
+        """Another column, (rows,). Raises ConfigError where there is none of that name."""
+        require(
+            name in self.all_rows.features, f"{name} is not a column; there are: {', '.join(self.all_rows.features)}"
+        )
+        return np.asarray(self.all_rows.with_format("numpy")[name][:])
 
     def fingerprint(self) -> str:
         """A short name of the rows' content, the same in every process."""
@@ -84,7 +92,7 @@ def open_source(
         label = _choose_label(rows, label_column)
         kept = [chosen] if label is None else [chosen, label]
         undecoded = _undecoded(rows.select_columns(kept), chosen)
-        held_out = Source(config.dataset, split, undecoded, chosen, label, held_out)
+        held_out = Source(config.dataset, split, undecoded, chosen, label, held_out, rows)
     assert held_out is not None
     return held_out
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
+from hfssl.config import require
 from hfssl.fields import ConfigError
 
 Array = np.ndarray[Any, Any]
@@ -37,10 +38,14 @@ def open_encoder(name: str | Path, device: torch.device) -> Encoder:
     try:
         config = AutoConfig.from_pretrained(name)
         processor = AutoImageProcessor.from_pretrained(name)
-        model = AutoModel.from_pretrained(name, **_model_options(config))
+        model, info = AutoModel.from_pretrained(name, output_loading_info=True, **_model_options(config))
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"{name} can not be loaded as an image encoder: {reason}") from error
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    require(
+        not missing, f"{name} lacks weights of the encoder ({', '.join(missing[:3])}): its features would be random"
+    )
     return Encoder(model.to(device).eval(), processor, _pooling(config))
 
 

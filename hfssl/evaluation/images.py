@@ -1,5 +1,6 @@
 """Decoded images of a split with their labels and groups, and the two floors that need no model: raw pixels and PCA."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,15 @@ class Images:
             self.rows.append(row)
         all_labels = source.labels()
         self.labels: Array | None = None if all_labels is None else all_labels[self.rows]
+
+    def part(self, chosen: Array) -> "Images":
+        """The images where the (N,) bool mask is true."""
+        part = copy.copy(self)
+        indices = np.flatnonzero(chosen).tolist()
+        part.pixels = [self.pixels[index] for index in indices]
+        part.rows = [self.rows[index] for index in indices]
+        part.labels = None if self.labels is None else self.labels[indices]
+        return part
 
 
 def raw_pixels(images: Sequence[Tensor], side: int) -> Array:

@@ -6,8 +6,8 @@ import numpy as np
 from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from sklearn.pipeline import make_pipeline
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_split
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 Array = np.ndarray[Any, Any]
@@ -15,6 +15,8 @@ STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 NUM_FOLDS = 5
 NUM_DRAWS = 20
 MOST_ITERATIONS = 200
+SINGLE_ROW_STRENGTH = 0.1
+LARGEST_SEARCH = 5000
 
 
 class Score(NamedTuple):
@@ -25,14 +27,39 @@ class Score(NamedTuple):
 
 
 def linear_probe(train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_M: Array) -> float:
-    """Test accuracy of StandardScaler + LogisticRegression, C chosen by 5-fold cross-validation inside the training rows."""
-    folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=0)
+    """Test accuracy of `fitted_probe`."""
+    return float((fitted_probe(train_ND, train_labels_N).predict(test_MD) == test_labels_M).mean())
+
+
+def fitted_probe(train_ND: Array, train_labels_N: Array) -> Pipeline:
+    """StandardScaler + LogisticRegression with C chosen by cross-validation inside the training rows.
+
+    Five folds, or as many as the smallest class has rows; with a single row a class C is SINGLE_ROW_STRENGTH. Beyond
+    LARGEST_SEARCH rows C is chosen on a balanced part of them, and the probe then fitted on all.
+    """
     steps = [StandardScaler(), LogisticRegression(max_iter=MOST_ITERATIONS)]
     if train_ND.shape[1] > len(train_ND):
         steps.insert(1, PCA(svd_solver="full"))  # a rotation onto the rows' span: the same solution in fewer dimensions
-    search = GridSearchCV(make_pipeline(*steps), {"logisticregression__C": STRENGTHS}, cv=folds)
-    search.fit(train_ND, train_labels_N)
-    return float(search.score(test_MD, test_labels_M))
+    probe = make_pipeline(*steps)
+    strength = _choose_strength(probe, train_ND, train_labels_N)
+    return probe.set_params(logisticregression__C=strength).fit(train_ND, train_labels_N)
+
+
+def _choose_strength(probe: Pipeline, train_ND: Array, train_labels_N: Array) -> float:
+    smallest_class = int(np.unique(train_labels_N, return_counts=True)[1].min())
+    if smallest_class < 2:
+        return SINGLE_ROW_STRENGTH
+    if len(STRENGTHS) == 1:
+        return STRENGTHS[0]
+    if len(train_ND) > LARGEST_SEARCH:
+        rows, _ = train_test_split(
+            np.arange(len(train_ND)), train_size=LARGEST_SEARCH, stratify=train_labels_N, random_state=0
+        )
+        train_ND, train_labels_N = train_ND[rows], train_labels_N[rows]
+        smallest_class = int(np.unique(train_labels_N, return_counts=True)[1].min())
+    folds = StratifiedKFold(min(NUM_FOLDS, max(2, smallest_class)), shuffle=True, random_state=0)
+    search = GridSearchCV(probe, {"logisticregression__C": STRENGTHS}, cv=folds, refit=False)
+    return float(search.fit(train_ND, train_labels_N).best_params_["logisticregression__C"])
 
 
 def few_label_probe(

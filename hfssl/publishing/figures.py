@@ -1,5 +1,7 @@
 """Figures of a run: PNG files in `figures/`."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -46,6 +48,22 @@ def picture(run_dir: RunDir, content: Picture) -> None:
             _show(axes[row][column], content.cells[row, column])
         axes[row][0].set_ylabel(content.titles[row], fontsize=9)
     _save(figure, run_dir, content.name)
+
+
+def label_curves(path: Path, rows: Sequence[Mapping[str, Any]], data: str) -> None:
+    """A PNG of accuracy against labels, a line with its 95 % band for each kind of features."""
+    figure, axis = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    for row in rows:
+        labels = [point["labels"] for point in row["curve"]]
+        (line,) = axis.plot(labels, [point["accuracy"] for point in row["curve"]], marker="o", label=row["features"])
+        low, high = ([point[side] for point in row["curve"]] for side in ("low", "high"))
+        axis.fill_between(labels, low, high, color=line.get_color(), alpha=0.15)
+    axis.set(xscale="log", xlabel="labelled training rows", ylabel="test accuracy of the linear probe", title=data)
+    axis.grid(alpha=0.3)
+    axis.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+    pyplot.close(figure)
 
 
 def _show(axis: Any, image: Any) -> None:

@@ -1,0 +1,45 @@
+"""What recipes/evaluate.py can be told."""
+
+from dataclasses import dataclass
+
+from hfssl.config import option, require
+from hfssl.data.image_config import ImageDataConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    model: str | None = option(None, "run folder, export, or Hub id of any image checkpoint of transformers")
+    dataset: str | None = option(
+        None, "labelled images: Hub id, folder, Parquet file, save_to_disk folder or demo:NAME"
+    )
+    dataset_config: str | None = option(None, "configuration name of a Hub data set")
+    split: str = option("train", "split whose labels train the probes")
+    image_column: str | None = option(None, "column of the images (default: the only one of that type)")
+    label_column: str | None = option(None, "column of the labels (default: the only one of that type)")
+    group_column: str | None = option(
+        None, "column of groups, a patient or a video, kept on one side of a split made here"
+    )
+    test_share: float = option(0.2, "share held out where the data has no test or validation split")
+    label_sizes: tuple[str, ...] = option(("1%", "5%", "10%", "100%"), "points of the label curve: 20 a class, or 5%")
+    num_seeds: int = option(5, "draws of labelled rows for each point, and untrained models")
+    num_channels: int = option(3, "channels that the checkpoint takes")
+    output_dir: str | None = option(None, "where to (default: eval/ of a run, else eval-<model>/)")
+    cpu_threads: int | None = option(None, "threads (default: all cores)")
+
+    def __post_init__(self) -> None:
+        require(self.model is not None, "name the checkpoint with --model")
+        require(self.dataset is not None, "name the labelled data with --dataset")
+        require(0 < self.test_share < 1, f"test_share must be in (0, 1), got {self.test_share:g}")
+        require(self.num_seeds >= 2, f"num_seeds must be at least 2 for an interval, got {self.num_seeds}")
+        self.image_data().check()
+
+    def image_data(self) -> ImageDataConfig:
+        """Where the images come from, as pretraining is told."""
+        return ImageDataConfig(
+            dataset=self.dataset,
+            dataset_config=self.dataset_config,
+            split=self.split,
+            image_column=self.image_column,
+            label_column=self.label_column,
+            num_channels=self.num_channels,
+        )

@@ -173,7 +173,7 @@ def test_what_can_not_be_evaluated_says_why(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.yaml").write_text("recipe: mae\n")
-    with pytest.raises(ConfigError, match="has no export yet: python recipes/export.py"):
+    with pytest.raises(ConfigError, match=r"has no export yet: python recipes/export\.py"):
         evaluate(EvaluateConfig(model=str(run), dataset=few), from_command_line=False)
     for flags, message in (
         ({"model": None}, "--model"),

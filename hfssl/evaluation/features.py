@@ -36,9 +36,9 @@ def open_encoder(name: str | Path, device: torch.device) -> Encoder:
         ConfigError: it can not be loaded, has no image processor, or is of another modality.
     """
     try:
-        config = AutoConfig.from_pretrained(name)
+        config, options = _config_for_features(name)
         processor = AutoImageProcessor.from_pretrained(name)
-        model, info = AutoModel.from_pretrained(name, output_loading_info=True, **_model_options(config))
+        model, info = AutoModel.from_pretrained(name, config=config, output_loading_info=True, **options)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"{name} can not be loaded as an image encoder: {reason}") from error
@@ -51,18 +51,18 @@ def open_encoder(name: str | Path, device: torch.device) -> Encoder:
 
 def untrained_encoder(name: str | Path, seed: int, device: torch.device) -> Encoder:
     """A model of the same configuration with fresh weights from `seed`."""
-    config = AutoConfig.from_pretrained(name)
+    config, options = _config_for_features(name)
     torch.manual_seed(seed)
-    model = AutoModel.from_config(config, **_model_options(config))
+    model = AutoModel.from_config(config, **options)
     return Encoder(model.to(device).eval(), AutoImageProcessor.from_pretrained(name), _pooling(config))
 
 
-def _model_options(config: Any) -> dict[str, Any]:
-    """A pooler that was never trained is not built; a masked autoencoder hides nothing when it is asked for features."""
+def _config_for_features(name: str | Path) -> tuple[Any, dict[str, Any]]:
+    """(config, further arguments of the model): no pooler that was never trained, and nothing hidden from the encoder."""
+    config = AutoConfig.from_pretrained(name)
     if config.model_type == "vit_mae":
         config.mask_ratio = 0.0
-        return {"config": config}
-    return {"add_pooling_layer": False} if config.model_type in ("vit", "deit", "beit") else {}
+    return config, {"add_pooling_layer": False} if config.model_type in ("vit", "deit", "beit") else {}
 
 
 def _pooling(config: Any) -> str:

@@ -42,7 +42,8 @@ __all__ = [
 Config = TypeVar("Config", bound="DataclassInstance")
 PRESETS = Path(__file__).parent / "presets"
 _LARGEST_YAML_BYTES = 1_000_000
-STORED_BESIDE = ("digest", "model_config")  # what a run's config.yaml holds beside its sections
+_LENGTH = ("max_steps", "num_epochs")
+STORED_BESIDE = ("digest", "digest_of_any_length", "model_config")  # what a run's config.yaml holds beside its sections
 _SECTION_NAMES = ("method", "data", "optim", "loop")
 
 
@@ -50,7 +51,8 @@ _SECTION_NAMES = ("method", "data", "optim", "loop")
 class Run:
     """One complete, nameable run.
 
-    `given` holds the names set on the command line; `from_command_line` turns a ConfigError into one line and exit 2.
+    architecture: the loaded transformers config of --model_config or --init_from as a dictionary, else None.
+    given: the names that the user set; from_command_line: a ConfigError becomes one line and exit 2.
     """
 
     recipe: str
@@ -59,14 +61,15 @@ class Run:
     data: Any
     optim: OptimConfig
     loop: LoopConfig
+    architecture: dict[str, Any] | None = None
     given: frozenset[str] = field(default=frozenset(), compare=False)
     from_command_line: bool = field(default=False, compare=False)
 
-    def sections(self) -> dict[str, Any]:
+    def stored(self) -> dict[str, Any]:
         """The whole run as plain values, as config.yaml holds it."""
-        return {"recipe": self.recipe, "preset": self.preset} | {
-            name: to_plain(getattr(self, name)) for name in _SECTION_NAMES
-        }
+        sections = {name: to_plain(getattr(self, name)) for name in _SECTION_NAMES}
+        beside = {"digest": self.digest(), "digest_of_any_length": self.digest(any_length=True)}
+        return {"recipe": self.recipe, "preset": self.preset} | sections | beside | {"model_config": self.architecture}
 
     def identity(self) -> dict[str, Any]:
         """The settings that make a run this run: all but those that a resume may change."""
@@ -78,13 +81,18 @@ class Run:
             identity[section] = {name: plain[name] for name in kept}
         return identity
 
-    def digest(self) -> str:
-        """A short hash of `identity`."""
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+    def digest(self, any_length: bool = False) -> str:
+        """A short hash of `identity`, the same for runs of any length if told so."""
+        identity = self.identity()
+        if any_length:
+            identity["loop"] = {key: value for key, value in identity["loop"].items() if key not in _LENGTH}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
     def fixed_differences(self, other: Mapping[str, Any]) -> list[str]:
         """`section.name: theirs -> ours` for every fixed setting in which a stored config differs from this one."""
         differences = []
+        if self.architecture != other.get("model_config"):
+            differences.append("the model that --model_config or --init_from names is another one")
         for section in _SECTION_NAMES:
             config = getattr(self, section)
             plain, theirs = to_plain(config), other.get(section, {})
@@ -131,12 +139,26 @@ def parse_plain(config: type[Config], description: str, argv: Sequence[str] | No
 
 
 def make_run(method: MethodConfig, data: DataConfig, optim: OptimConfig, loop: LoopConfig) -> Run:
-    """A run from configs made in Python.
+    """A run from configs made in Python; what differs from its default counts as given.
 
     Raises:
         ConfigError: where they do not fit together.
     """
-    run = Run(recipe=method.recipe, preset="python", method=method, data=data, optim=optim, loop=loop)
+    changed = {
+        item.name
+        for config in (method, data, optim, loop)
+        for item in dataclasses.fields(config)
+        if getattr(config, item.name) != item.default
+    }
+    run = Run(
+        recipe=method.recipe,
+        preset="python",
+        method=method,
+        data=data,
+        optim=optim,
+        loop=loop,
+        given=frozenset(changed) - method.architecture_fields,
+    )
     _check_run(run)
     return run
 
@@ -207,7 +229,9 @@ def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping
     if chosen is None:
         chosen = "small" if "dataset" in flags else "demo"
     path = PRESETS / method.recipe / f"{chosen}.yaml"
-    layer = load_layer(path if path.is_file() else Path(chosen), method, data)
+    is_preset = path.is_file()
+    layer = load_layer(path if is_preset else Path(chosen), method, data)
+    written = set() if is_preset or _is_stored_run(Path(chosen)) else {name for part in layer.values() for name in part}
     if "max_steps" in flags and "num_epochs" not in flags:
         layer["loop"].pop("num_epochs", None)
     if "num_epochs" in flags and "max_steps" not in flags:
@@ -221,7 +245,12 @@ def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping
         raise ConfigError(f"the preset {chosen} brings no data: add --dataset (a folder, a file or a Hub id)")
     run = Run(recipe=method.recipe, preset=Path(chosen).stem, **configs, given=frozenset(flags))
     _check_run(run)
-    return run
+    return dataclasses.replace(run, given=run.given | written)
+
+
+def _is_stored_run(path: Path) -> bool:
+    """A run's own config.yaml lists every setting, chosen by somebody or not."""
+    return any(line.startswith("digest:") for line in path.read_text(encoding="utf-8").splitlines())
 
 
 def load_layer(path: Path, method: type[MethodConfig], data: type[DataConfig]) -> dict[str, dict[str, Any]]:

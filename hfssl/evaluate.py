@@ -96,11 +96,16 @@ def _labelled_splits(wanted: EvaluateConfig) -> tuple[Split, Split, Array, str]:
         how = f"the data's own: {source.split} and {source.held_out.split}"
     else:
         groups = None if wanted.group_column is None else source.column_values(wanted.group_column)[train.rows]
+        require(train.labels is not None, f"labels of the split {source.split} are missing, or withheld as -1")
         assert train.labels is not None
         held_out = held_out_rows(train.labels, groups, wanted.test_share, seed=0)
         test, train = train.part(held_out), train.part(~held_out)
         by = "class" if groups is None else f"class, whole groups of {wanted.group_column} on one side"
         how = f"made here: {wanted.test_share:.0%} held out by {by}, seed 0"
+    withheld = "labels are missing, or withheld as -1"
+    require(
+        train.labels is not None and test.labels is not None, f"{withheld}, in the data: name another split or column"
+    )
     assert train.labels is not None
     assert test.labels is not None
     classes, numbers = np.unique(train.labels, return_inverse=True)
@@ -132,7 +137,7 @@ def _all_features(
 
 
 def _both(encoder: Encoder, train: Split, test: Split) -> tuple[Array, Array]:
-    return image_features(encoder, train.images.pixels), image_features(encoder, test.images.pixels)
+    return image_features(encoder, train.images), image_features(encoder, test.images)
 
 
 def _scored(
@@ -162,7 +167,7 @@ def _scored(
             }
         )
     train_ND, test_MD = features[EVALUATED][0]
-    by_pixels = same_pixels(train.images.pixels, test.images.pixels)
+    by_pixels = same_pixels(train.images.hashes, test.images.hashes)
     by_features = same_features(train_ND, test_MD)
     duplicates = {
         "by_pixel_hash": int(by_pixels.sum()),

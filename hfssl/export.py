@@ -1,6 +1,5 @@
 """Export a checkpoint of a run that goes on, was killed, or is finished."""
 
-import dataclasses
 from pathlib import Path
 
 from safetensors.torch import load_model
@@ -56,17 +55,16 @@ def _write(run_dir: RunDir, step: int, folder: Path) -> None:
     config_class, objective_class = method(stored["recipe"])
     data_class = DATA_CONFIGS[objective_class.modality]
     layer = load_layer(run_dir.config_file, config_class, data_class)
-    loop = dataclasses.replace(LoopConfig(**layer["loop"]), init_from=None)  # its weights lie in the checkpoint
     run = Run(
         recipe=stored["recipe"],
         preset=stored["preset"],
         method=config_class(**layer["method"]),
         data=data_class(**layer["data"]),
         optim=OptimConfig(**layer["optim"]),
-        loop=loop,
+        loop=LoopConfig(**layer["loop"]),
     )
     model_config = AutoConfig.for_model(**stored["model_config"]) if stored["model_config"] else None
     spec = objective_class.data_spec(run.method, run.data, None)
-    objective = build_objective(objective_class, run, spec, model_config, verbose=False)
+    objective = build_objective(objective_class, run, spec, model_config, load=False, verbose=False)
     load_model(objective, weights_file(run_dir, step), strict=True)
     write_export(objective.eval().export(), folder)

@@ -46,6 +46,11 @@ class DataSpec(ABC):
     processor: Any  # the image processor, tokenizer or feature extractor that training and strangers share
 
     @property
+    def data_path(self) -> str:
+        """How `prepare` found the samples, where that decides what a crop looks like; may not change on a resume."""
+        return "read as they are"
+
+    @property
     def wants_workers(self) -> bool:
         """Whether `transform` is heavy enough for worker processes; asked after `prepare`."""
         return True

@@ -12,7 +12,7 @@ from hfssl.data.source import Source
 from hfssl.distributed import barrier, is_main_process
 from hfssl.objective import Objective
 from hfssl.publishing.export import write_export
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import RunDir, forget_if_unused
 from hfssl.session import (
     OPENERS,
     Interrupted,
@@ -58,10 +58,16 @@ def _pretrain(objective_class: type[Objective], run: Run, accelerator: Accelerat
     if started.finished:
         _print_summary(run_dir)
         return run_dir
-    session, rehearsal = open_session(objective_class, run, model_config, started, accelerator)
+    try:
+        session, rehearsal = open_session(objective_class, run, model_config, started, accelerator)
+    except BaseException:
+        if is_main_process():
+            forget_if_unused(run_dir)
+        raise
     if is_main_process():
-        stored_model = None if model_config is None else model_config.to_dict()
-        run_dir.write_config(run.sections() | {"digest": run.digest(), "model_config": stored_model})
+        run_dir.write_config(run.stored())
+        if session.state.step < session.max_steps:
+            run_dir.forget_summary()
         run_dir.write_environment(environment(accelerator))
         run_dir.drop_metrics_after(session.state.step)
         print_plan(session, rehearsal, started)
@@ -70,8 +76,9 @@ def _pretrain(objective_class: type[Objective], run: Run, accelerator: Accelerat
     if signal_number is not None:
         raise Interrupted(signal_number, _how_to_go_on(run, run_dir))
     if is_main_process():
-        _finish(objective_class, session, model_config)
-    barrier()
+        _finish(
+            objective_class, session, model_config
+        )  # the other ranks leave: nothing waits for them, nor they for it
     if lock is not None:
         lock.release()
     return run_dir
@@ -98,7 +105,7 @@ def _finish(objective_class: type[Objective], session: Session, model_config: An
     print("evaluating the export ...", flush=True)
     scratch = Path(tempfile.mkdtemp(prefix="hfssl-"))
     try:
-        untrained = build_objective(objective_class, run, spec, model_config, verbose=False)
+        untrained = build_objective(objective_class, run, spec, model_config, load=True, verbose=False)
         write_export(untrained.export(), scratch / "untrained")
         before = "untrained" if run.loop.init_from is None else "before this run"
         encoders = {before: scratch / "untrained", "pretrained": run_dir.export}
@@ -116,7 +123,8 @@ def _draw_pictures(session: Session, source: Source) -> None:
     from hfssl.publishing import figures
 
     spec = session.rows.spec
-    batch = spec.eval_transform(spec.peek(source.held_out or source, _PICTURED_ROWS))
+    shown = (spec.peek(source.held_out, _PICTURED_ROWS) if source.held_out else []) or spec.peek(source, _PICTURED_ROWS)
+    batch = spec.eval_transform(shown)
     on_device = {name: tensor.to(session.accelerator.device) for name, tensor in batch.items()}
     for picture in session.objective.illustrate(on_device):
         figures.picture(session.run_dir, picture)

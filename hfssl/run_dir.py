@@ -3,6 +3,7 @@
 config.yaml  environment.json  metrics.jsonl  checkpoints/step_00001000/  export/  eval/*.json  figures/*.png
 """
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 RUNS = Path("runs")
+LOCK = ".lock"
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
 _SUMMARY = "summary"
 
@@ -47,7 +49,7 @@ class RunDir:
         write_text(self.config_file, yaml.safe_dump(sections, sort_keys=False, allow_unicode=True))
 
     def read_config(self) -> dict[str, Any]:
-        content: dict[str, Any] = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        content: dict[str, Any] = yaml.safe_load(self.config_file.read_text(encoding="utf-8")) or {}
         return content
 
     def write_environment(self, facts: dict[str, Any]) -> None:
@@ -86,6 +88,10 @@ class RunDir:
         content: dict[str, Any] = json.loads((self.path / "eval" / f"{name}.json").read_text(encoding="utf-8"))
         return content
 
+    def forget_summary(self) -> None:
+        """The run goes on: it is no longer finished."""
+        (self.path / "eval" / f"{_SUMMARY}.json").unlink(missing_ok=True)
+
     def write_summary(self, content: dict[str, Any]) -> None:
         """The closing table; its presence is what makes a run a finished one."""
         self.write_eval(_SUMMARY, content)
@@ -95,6 +101,14 @@ class RunDir:
 
     def is_finished(self) -> bool:
         return (self.path / "eval" / f"{_SUMMARY}.json").is_file()
+
+
+def forget_if_unused(run_dir: RunDir) -> None:
+    """Remove the folder of a run that never got as far as its config."""
+    with contextlib.suppress(OSError):
+        if {entry.name for entry in run_dir.path.iterdir()} <= {LOCK}:
+            (run_dir.path / LOCK).unlink(missing_ok=True)
+            run_dir.path.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -111,7 +125,7 @@ def why_not_usable(path: Path) -> str | None:
         return None
     if not path.is_dir():
         return "is a file: name a folder"
-    if any(path.iterdir()) and not RunDir(path).config_file.is_file():
+    if {entry.name for entry in path.iterdir()} - {LOCK} and not RunDir(path).config_file.is_file():
         return "holds something that is not a run: name an empty or a new folder"
     return None
 

@@ -43,9 +43,13 @@ class DataConfig:
     dataset: str | None = option(
         None, "Hub id, folder, Parquet/JSONL/CSV file, save_to_disk folder or demo:NAME", "own_rule"
     )
-    dataset_config: str | None = option(None, "configuration name of a Hub data set", "own_rule")
-    split: str = option("train", "split to train on", "own_rule")
+    dataset_config: str | None = option(None, "configuration name of a Hub data set")
+    split: str = option("train", "split to train on")
     num_workers: int | None = option(None, "data worker processes (default: chosen from data and cores)", "may_change")
+
+    def __post_init__(self) -> None:
+        workers = self.num_workers
+        require(workers is None or workers >= 0, f"num_workers must be at least 0, got {workers}")
 
     def check(self) -> None:
         """Raise ConfigError for what the file system alone can tell to be wrong."""
@@ -95,7 +99,7 @@ class LoopConfig:
     model_config: str | None = option(None, "transformers config (Hub id or path) of the model to build", "own_rule")
     save_every: int = option(500, "steps between checkpoints", "may_change")
     keep_checkpoints: int = option(2, "checkpoints that stay on disk (at least 2)", "may_change")
-    log_every: int = option(20, "steps between rows of metrics.jsonl")
+    log_every: int = option(20, "steps between rows of metrics.jsonl", "may_change")
     max_skipped_steps: int = option(5, "non-finite steps in a row that end the run", "may_change")
     gradient_checkpointing: bool = option(False, "recompute activations to save memory", "may_change")
     compile: bool = option(False, "compile the model with torch.compile", "may_change")

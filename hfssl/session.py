@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -16,9 +16,9 @@ from hfssl.config import Run, exit_with, require
 from hfssl.data.image import open_images
 from hfssl.data.loader import KeyedRows, Layout
 from hfssl.data.source import Source
-from hfssl.distributed import broadcast_object, is_main_process
+from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
 from hfssl.fields import ConfigError
-from hfssl.objective import BadRowError, DataSpec, Objective
+from hfssl.objective import BadRowError, Batch, DataSpec, Examples, Objective
 from hfssl.randomness import combine, stream_id
 from hfssl.run_dir import RunDir
 from hfssl.training.checkpoint import TrainingError, TrainState
@@ -29,6 +29,13 @@ from hfssl.training.report import duration, size
 from hfssl.training.start import Start, choose, versions
 
 OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images}
+
+
+Result = TypeVar("Result")
+
+
+class SharedError(ConfigError):
+    """A ConfigError that every rank raises: the main process alone prints it."""
 
 
 class Interrupted(RuntimeError):
@@ -47,6 +54,8 @@ def reported(from_command_line: bool) -> Iterator[None]:
     except ConfigError as error:
         if not from_command_line:
             raise
+        if isinstance(error, SharedError) and not is_main_process():
+            raise SystemExit(2) from None
         exit_with(error)
     except TrainingError as error:
         if not from_command_line:
@@ -74,14 +83,22 @@ def adopt_checkpoint(run: Run) -> tuple[Run, Any]:
     name = _inside_run(name) if run.loop.init_from else name
     try:
         model_config = AutoConfig.from_pretrained(name)
-        processor = AutoImageProcessor.from_pretrained(name) if run.loop.init_from else None
     except (OSError, ValueError) as error:
         flag = "init_from" if run.loop.init_from else "model_config"
         raise ConfigError(f"--{flag} {name} can not be loaded: {' '.join(str(error).split())[:300]}") from error
     method, data = run.method.adopt(run.data, model_config, run.given)
+    processor = _processor_of(name) if run.loop.init_from else None
     if processor is not None:
         data = data.adopt_processor(processor, run.given)
-    return dataclasses.replace(run, method=method, data=data), model_config
+    return dataclasses.replace(run, method=method, data=data, architecture=model_config.to_dict()), model_config
+
+
+def _processor_of(name: str) -> Any:
+    """The checkpoint's image processor; None where it brings none: the run's own pixel statistics are used then."""
+    try:
+        return AutoImageProcessor.from_pretrained(name)
+    except (OSError, ValueError):
+        return None
 
 
 def _inside_run(name: str) -> str:
@@ -102,7 +119,7 @@ def choose_folder(run: Run) -> tuple[Start, Any]:
             choice = error
     choice = broadcast_object(choice)
     if isinstance(choice, ConfigError):
-        raise choice
+        raise SharedError(str(choice))
     assert choice is not None
     return choice, lock
 
@@ -110,48 +127,81 @@ def choose_folder(run: Run) -> tuple[Start, Any]:
 def open_session(
     objective_class: type[Objective], run: Run, model_config: Any, started: Start, accelerator: Accelerator
 ) -> tuple[Session, Rehearsal]:
-    with accelerator.main_process_first():
+    def open_data() -> tuple[DataSpec, Examples, Batch]:
         source = OPENERS[objective_class.modality](run.data)
         spec = objective_class.data_spec(run.method, run.data, source)
-        examples = spec.prepare(source)
+        return spec, (examples := spec.prepare(source)), _first_batch(run, spec, examples, started, accelerator)
+
+    spec, examples, batch = _on_all_ranks(open_data)
     max_steps = run.loop.max_steps or math.ceil((run.loop.num_epochs or 0) * len(examples) / run.loop.global_batch_size)
     layout = _layout(run, accelerator)
-    state = started.state or TrainState(step=0, max_steps=max_steps, num_rows=len(examples), loss_scale=1.0)
-    _check_continuation(run, state, max_steps, len(examples))
-    state = dataclasses.replace(state, max_steps=max_steps, config_digest=run.digest(), versions=versions())
-    objective = build_objective(
-        objective_class, run, spec, model_config, verbose=is_main_process() and started.state is None
+    state = started.state or TrainState(
+        step=0,
+        max_steps=max_steps,
+        num_rows=len(examples),
+        loss_scale=1.0,
+        mixed_precision=accelerator.mixed_precision,
+        data_path=spec.data_path,
     )
+    _check_continuation(run, state, max_steps, len(examples), accelerator.mixed_precision, spec.data_path)
+    state = dataclasses.replace(state, max_steps=max_steps, config_digest=run.digest(), versions=versions())
+    is_new = started.state is None
+    objective = build_objective(objective_class, run, spec, model_config, load=is_new, verbose=is_main_process())
     if run.loop.gradient_checkpointing:
         objective.enable_gradient_checkpointing()
     objective.to(accelerator.device).train()
-    rows = KeyedRows(examples, spec, run.loop.seed)
-    rehearsal = _rehearse(accelerator, objective, rows, layout, state)
-    if started.state is None:
+    rehearsal = _on_all_ranks(lambda: _rehearse(accelerator, objective, spec, batch))
+    if is_new:
         state.loss_scale = loss_scale_for(rehearsal.num_targets * layout.num_micro_batches * layout.world_size)
     workers = run.data.num_workers if run.data.num_workers is not None else _choose_workers(spec, accelerator.device)
+    rows = KeyedRows(examples, spec, run.loop.seed)
     return Session(run, started.run_dir, accelerator, objective, rows, layout, workers, state), rehearsal
 
 
-def _rehearse(
-    accelerator: Accelerator, objective: Objective, rows: KeyedRows, layout: Layout, state: TrainState
-) -> Rehearsal:
+def _on_all_ranks(action: Callable[[], Result]) -> Result:
+    """`action` on every rank; a ConfigError on any of them is raised on all, so that none waits for one that has gone."""
+    result, problem = None, None
     try:
-        batch = rows.__getitems__(rows.order.at(layout.positions(state.step, 0)))
+        result = action()
+    except ConfigError as error:
+        problem = str(error)
+    problems = [text for text in all_gather_objects(problem) if text is not None]
+    if problems:
+        raise SharedError(problems[0])
+    return result  # type: ignore[return-value]
+
+
+def _first_batch(run: Run, spec: DataSpec, examples: Examples, started: Start, accelerator: Accelerator) -> Batch:
+    """This rank's first micro-batch, for the rehearsal."""
+    layout = _layout(run, accelerator)
+    rows = KeyedRows(examples, spec, run.loop.seed)
+    step = 0 if started.state is None else started.state.step
+    try:
+        batch = rows.__getitems__(rows.order.at(layout.positions(step, 0)))
     except BadRowError as error:
         raise ConfigError(f"the data can not be used: {error}") from error
     del batch["bad_ids"]
+    return batch
+
+
+def _rehearse(accelerator: Accelerator, objective: Objective, spec: DataSpec, batch: Batch) -> Rehearsal:
     on_device = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
-    return rehearse(accelerator, objective, rows.spec.augment, on_device)
+    try:
+        return rehearse(accelerator, objective, spec.augment, on_device)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            "one micro-batch does not fit into the device's memory: lower --per_device_batch_size, or set "
+            "--gradient_checkpointing"
+        ) from error
 
 
 def build_objective(
-    objective_class: type[Objective], run: Run, spec: DataSpec, model_config: Any, verbose: bool
+    objective_class: type[Objective], run: Run, spec: DataSpec, model_config: Any, *, load: bool, verbose: bool
 ) -> Objective:
-    """The objective at step 0: a pure function of the run's settings."""
+    """The objective at step 0, a pure function of the run's settings; `load` says whether to take --init_from's weights."""
     torch.manual_seed(combine(run.loop.seed, stream_id("weights")))
     objective = objective_class.build(run.method, spec, model_config)
-    if run.loop.init_from is None:
+    if run.loop.init_from is None or not load:
         return objective
     report = objective.load_pretrained(_inside_run(run.loop.init_from))
     require(bool(report.loaded), f"--init_from {run.loop.init_from} holds no tensor that fits this model")
@@ -173,10 +223,22 @@ def _layout(run: Run, accelerator: Accelerator) -> Layout:
     return Layout(total, per_device, accelerator.process_index, world)
 
 
-def _check_continuation(run: Run, state: TrainState, max_steps: int, num_rows: int) -> None:
+def _check_continuation(
+    run: Run, state: TrainState, max_steps: int, num_rows: int, mixed_precision: str, data_path: str
+) -> None:
     require(
         state.num_rows == num_rows,
         f"the run was started on {state.num_rows} rows, {run.data.dataset} has {num_rows}: name another output_dir",
+    )
+    require(
+        state.mixed_precision == mixed_precision,
+        f"the run was started in {state.mixed_precision} precision, now it is {mixed_precision}: launch it as before",
+    )
+    paths = all_gather_objects(data_path)
+    require(
+        {state.data_path} == set(paths),
+        f"the images of this run are {state.data_path}, now {', '.join(sorted(set(paths)))}: crops would differ; free disk "
+        "space for the cache, or set --cache as at the start",
     )
     require(
         state.max_steps == max_steps or run.loop.rescale_schedule,

@@ -1,7 +1,11 @@
 """Offline, one thread a process, and a cache of its own for the whole session."""
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+
+import pytest
 
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
@@ -12,3 +16,16 @@ os.environ |= {
 }
 for _name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"):
     os.environ.pop(_name, None)
+
+
+@pytest.fixture(autouse=True)
+def own_openers() -> Iterator[None]:
+    """A test that lets sessions open a few rows does so for itself alone."""
+    session = sys.modules.get("hfssl.session")
+    before = None if session is None else dict(session.OPENERS)
+    yield
+    session = sys.modules.get("hfssl.session")
+    if session is not None:
+        from hfssl.data.image import open_images
+
+        session.OPENERS.update(before or {"image": open_images})

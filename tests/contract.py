@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hfssl.data.loader import micro_batches
 from hfssl.nn.collapse import collapse_warnings
+from hfssl.objective import BadRowError, Examples
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
 from hfssl.training.checkpoint import read_state, save
@@ -208,9 +209,28 @@ def test_a_rebuilt_session_goes_on_bitwise(name: str, tmp_path: Path) -> None:
     assert differing(unbroken, resumed) == []
 
 
-def table_of(name: str, folder: Path, loop: dict[str, Any], start_step: int, num_workers: int) -> list[list[Any]]:
+class WithBadRows:
+    """Examples of which rows 3, 7 and 30 can not be used."""
+
+    def __init__(self, examples: Examples) -> None:
+        self._examples = examples
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Any:
+        if index in (3, 7, 30):
+            raise BadRowError("is torn")
+        return self._examples[index]
+
+
+def table_of(
+    name: str, folder: Path, loop: dict[str, Any], start_step: int, num_workers: int, bad_rows: bool = False
+) -> list[list[Any]]:
     """[position, sample id, key, digest of everything drawn] of this rank's samples of 12 steps, from `start_step` on."""
     opened = open_small(name, folder, **loop)
+    if bad_rows:
+        opened.rows.examples = WithBadRows(opened.rows.examples)
     layout = opened.layout
     stream = micro_batches(
         opened.rows, layout, start_step=start_step, max_steps=12, num_workers=num_workers, pin_memory=False
@@ -228,18 +248,22 @@ def table_of(name: str, folder: Path, loop: dict[str, Any], start_step: int, num
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @every_method
-def test_samples_and_draws_do_not_depend_on_workers_ranks_accumulation_or_resume(name: str, tmp_path: Path) -> None:
-    reference = table_of(name, tmp_path, {}, 0, 0)
+@pytest.mark.parametrize("bad_rows", [False, True])
+def test_samples_and_draws_do_not_depend_on_workers_ranks_accumulation_or_resume(
+    name: str, bad_rows: bool, tmp_path: Path
+) -> None:
+    reference = table_of(name, tmp_path, {}, 0, 0, bad_rows)
     assert [row[0] for row in reference] == list(range(96))
+    assert ({3, 7, 30} & {row[1] for row in reference} == set()) == bad_rows
     for workers in (2, 4):  # more workers than cores
-        assert table_of(name, tmp_path, {"per_device_batch_size": 2}, 0, workers) == reference
+        assert table_of(name, tmp_path, {"per_device_batch_size": 2}, 0, workers, bad_rows) == reference
     for per_device in (4, 1):
         first, second = in_processes(
-            table_of, name, tmp_path, {"per_device_batch_size": per_device}, 0, 0, world_size=2
+            table_of, name, tmp_path, {"per_device_batch_size": per_device}, 0, 0, bad_rows, world_size=2
         )
         assert sorted(first + second) == reference
     for start_step in range(12):
-        assert table_of(name, tmp_path, {}, start_step, 0) == reference[8 * start_step :]
+        assert table_of(name, tmp_path, {}, start_step, 0, bad_rows) == reference[8 * start_step :]
 
 
 @every_method
@@ -329,6 +353,21 @@ def test_gradient_checkpointing_keeps_fewer_bytes_and_the_same_gradients(name: s
     assert kept[1] < 0.8 * kept[0]
     plain, recomputed = (gradients_of(name, tmp_path, {}, {"gradient_checkpointing": flag}) for flag in (False, True))
     assert relative_error(plain[1], recomputed[1]) <= 1e-12
+
+
+@every_method
+def test_the_compile_flag_compiles_and_changes_no_loss(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch._dynamo as dynamo
+
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_module(module, backend="aot_eager"))
+    plain = losses_of(name, tmp_path, 2)
+    dynamo.reset()
+    dynamo.utils.counters.clear()
+    assert losses_of(name, tmp_path, 2, compile=True) == pytest.approx(plain, rel=1e-4)
+    assert dynamo.utils.counters["frames"]["ok"] > 0
 
 
 @every_method

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hfssl.catalog import method_names
-from hfssl.config import ConfigError, parse, preset_names
+from hfssl.config import ConfigError, LoopConfig, OptimConfig, make_run, parse, preset_names
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.methods.mae_config import MAEConfig
 
@@ -69,6 +69,7 @@ REFUSED = {
     ("--model_config", "x", "--init_from", "y"): "exclude|no effect",
     ("--hidden_size", "96", "--init_from", "y"): "--hidden_size has no effect beside --init_from",
     ("--pixel_mean", "0.5", "0.5"): "pixel_mean must be one number or 3",
+    ("--num_workers", "-1"): "num_workers must be at least 0",
     ("--max_steps", "0"): "max_steps must be above 0, got 0",
 }
 
@@ -121,7 +122,7 @@ def test_a_runs_own_config_can_be_run_again(tmp_path: Path) -> None:
 
     run = mae("--mask_ratio", "0.6")
     file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(run.sections() | {"digest": run.digest(), "model_config": None}))
+    file.write_text(yaml.safe_dump(run.stored()))
     again = mae("--config", str(file))
     assert replace(again, preset=run.preset, given=run.given) == run
 
@@ -130,6 +131,8 @@ def test_the_digest_follows_what_makes_a_run_and_nothing_else() -> None:
     reference = mae().digest()
     assert mae("--num_workers", "3", "--cpu_threads", "1", "--save_every", "9").digest() == reference
     assert mae("--seed", "1").digest() != reference
+    assert mae("--max_steps", "7").digest() != reference
+    assert mae("--max_steps", "7").digest(any_length=True) == mae().digest(any_length=True)
     assert mae("--mask_ratio", "0.6").digest() != reference
 
 
@@ -147,3 +150,31 @@ def test_help_and_mistakes_are_answered_without_torch(recipe: str) -> None:
         )
         assert done.stdout.splitlines()[-1] == expected, done.stderr
     assert done.stderr == "error: unknown flag --no_such_flag\n"
+
+
+def test_what_a_user_wrote_counts_as_given_a_preset_or_a_stored_run_does_not(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {dataset: demo:digits, image_size: 32}\nloop: {max_steps: 3}\n")
+    assert mae("--config", str(file), "--seed", "1").given == {"dataset", "image_size", "max_steps", "seed"}
+    assert mae("--seed", "1").given == {"seed"}
+    file.write_text("digest: x\n" + file.read_text())
+    assert mae("--config", str(file)).given == frozenset()
+    run = make_run(
+        MAEConfig.tiny(), ImageDataConfig(dataset="demo:digits", image_size=16), OptimConfig(), LoopConfig(max_steps=1)
+    )
+    assert {"image_size", "max_steps"} <= run.given
+
+
+def test_a_checkpoints_sizes_are_taken_unless_given(tmp_path: Path) -> None:
+    from transformers import BertConfig, ViTConfig
+
+    stored = ViTConfig(hidden_size=24, num_attention_heads=2, image_size=[12, 12], patch_size=(4, 4), num_channels=1)
+    method, data = MAEConfig.tiny().adopt(ImageDataConfig.tiny(), stored, frozenset())
+    assert (method.hidden_size, method.patch_size, data.image_size, data.num_channels) == (24, 4, 12, 1)
+    _, data = MAEConfig.tiny().adopt(ImageDataConfig.tiny(), stored, frozenset({"image_size"}))
+    assert data.image_size == 8
+    stored.image_size = [12, 16]
+    with pytest.raises(ConfigError, match="only squares are supported"):
+        MAEConfig.tiny().adopt(ImageDataConfig.tiny(), stored, frozenset())
+    with pytest.raises(ConfigError, match="got one of type bert"):
+        MAEConfig.tiny().adopt(ImageDataConfig.tiny(), BertConfig(), frozenset())

@@ -1,5 +1,6 @@
 """From a folder, a table or a saved set to batches: columns, bad rows, caches, sizes."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,65 @@ def table(tmp_path: Path, columns: dict[str, Any], features: datasets.Features) 
     path = str(tmp_path / "table")
     datasets.Dataset.from_dict(columns, features=features).save_to_disk(path)
     return path
+
+
+def test_a_table_of_paths_is_read_relative_to_its_folder(tmp_path: Path) -> None:
+    write_images(tmp_path, [(12, 12)] * 4)
+    rows = [f"{'ab'[index % 2]}/{index}.png,{index % 2}" for index in range(4)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    source = open_images(ImageDataConfig(dataset=str(tmp_path / "list.csv"), label_column="label"))
+    images = cached(source, num_channels=3, image_size=12)
+    assert images is not None
+    assert images.bad_rows == {}
+    assert source.labels().tolist() == [0, 1, 0, 1]
+
+
+def test_a_broken_table_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "broken.jsonl").write_text('{"image": 1}\n{"image": [}\n')
+    with pytest.raises(ConfigError, match="can not be opened") as caught:
+        open_images(ImageDataConfig(dataset=str(tmp_path / "broken.jsonl")))
+    assert "\n" not in str(caught.value)
+
+
+def test_withheld_labels_are_no_labels_and_a_labelled_split_is_preferred(tmp_path: Path) -> None:
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    image = Image.new("RGB", (8, 8))
+    splits = {"train": [0, 1], "test": [-1, -1], "validation": [1, 0]}
+    made = {
+        name: datasets.Dataset.from_dict({"image": [image] * 2, "label": labels}, features=features)
+        for name, labels in splits.items()
+    }
+    datasets.DatasetDict(made).save_to_disk(str(tmp_path))
+    source = open_images(ImageDataConfig(dataset=str(tmp_path)))
+    assert source.held_out is not None
+    assert source.held_out.split == "validation"
+    assert open_images(ImageDataConfig(dataset=str(tmp_path), split="test")).labels() is None
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
+    write_images(tmp_path, [(12, 12)] * 4)
+    source = open_images(ImageDataConfig(dataset=str(tmp_path)))
+    first = cached(source, num_channels=3, image_size=12)
+    assert first is not None
+    before = [first[row].clone() for row in range(4)]
+    pixels = first._folder / "pixels.u8"
+    pixels.write_bytes(pixels.read_bytes()[:100])
+    again = cached(source, num_channels=3, image_size=12)
+    assert again is not None
+    assert all(torch.equal(again[row], before[row]) for row in range(4))
+
+
+def test_rows_can_be_sent_to_a_spawned_worker(tmp_path: Path) -> None:
+    from hfssl.methods.mae import MAE
+    from hfssl.methods.mae_config import MAEConfig
+
+    data = ImageDataConfig.tiny()
+    spec = MAE.data_spec(MAEConfig.tiny(), data, None)
+    rows = KeyedRows(spec.prepare(open_images(data)), spec, seed=0)
+    sent = pickle.dumps(rows)
+    assert len(sent) < 100_000
+    one, other = batch_of(rows, [1, 2]), batch_of(pickle.loads(sent), [1, 2])
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 def test_columns_are_found_by_type_else_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2.functional import resize
 from transformers import (
     ConvNextConfig,
     ConvNextModel,
@@ -24,7 +25,7 @@ from hfssl.config import ConfigError
 from hfssl.evaluate import evaluate
 from hfssl.evaluate_config import EvaluateConfig
 from hfssl.evaluation import linear_probe as probe_module
-from hfssl.evaluation.duplicates import same_features, same_pixels
+from hfssl.evaluation.duplicates import difference_hash, same_features, same_pixels
 from hfssl.evaluation.features import image_features, open_encoder, untrained_encoder
 from hfssl.evaluation.label_curve import count_for, interval, label_curve, paired_difference, rows_of_size
 from hfssl.evaluation.splits import held_out_rows
@@ -98,10 +99,12 @@ def test_interval_of_independent_hits_is_the_binomial_one() -> None:
 
 def test_near_duplicates_are_found_by_pixels_and_by_features() -> None:
     generator = np.random.default_rng(0)
-    images = [torch.from_numpy(generator.integers(0, 256, (3, 32, 32), dtype=np.uint8)) for _ in range(6)]
-    grown = torch.nn.functional.interpolate(images[0][None].float(), scale_factor=2)[0].to(torch.uint8)
-    flat = torch.zeros(3, 32, 32, dtype=torch.uint8)
-    assert same_pixels([*images[:3], flat], [grown, images[4], images[1], flat]).tolist() == [True, False, True, False]
+    coarse = [torch.from_numpy(generator.integers(0, 256, (3, 4, 4), dtype=np.uint8)) for _ in range(6)]
+    images = [resize(image, [32, 32]) for image in coarse]
+    grown, flat = resize(images[0], [64, 64]), torch.zeros(3, 32, 32, dtype=torch.uint8)
+    sides = ([*images[:3], flat], [grown, images[4], images[1], flat])
+    train_hashes, test_hashes = (np.array([difference_hash(image) for image in side]) for side in sides)
+    assert same_pixels(train_hashes, test_hashes).tolist() == [True, False, True, False]
     train = generator.normal(size=(50, 8)).astype(np.float32)
     test = np.concatenate([train[3:4] * 1.00001, generator.normal(size=(1, 8)).astype(np.float32)])
     assert same_features(train, test).tolist() == [True, False]

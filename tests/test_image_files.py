@@ -54,6 +54,13 @@ def test_palette_alpha_and_cmyk_become_rgb() -> None:
         assert decode(encoded(image, kind), 3)[:, 0, 0].tolist() == [200, 100, 50]
 
 
+def test_a_palette_is_never_taken_for_pixels() -> None:
+    palette = Image.new("RGB", (8, 12), (200, 100, 50)).quantize(4)
+    with pytest.raises(BadRowError, match="does not fit num_channels 4"):
+        decode(encoded(palette), 4)
+    assert decode(encoded(Image.new("RGBA", (8, 12), (200, 100, 50, 7))), 4)[:, 0, 0].tolist() == [200, 100, 50, 7]
+
+
 def test_arrays_of_any_channels_first_or_last() -> None:
     array = np.random.default_rng(0).integers(0, 256, (12, 8, 6))
     assert torch.equal(decode(array.tolist(), 6), decode(array.transpose(2, 0, 1).tolist(), 6))

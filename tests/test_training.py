@@ -1,7 +1,9 @@
 """Kills, stops, skips and refusals of real runs: what was saved is whole, and going on changes no bit."""
 
+import dataclasses
 import errno
 import json
+import os
 import random
 import signal
 import time
@@ -14,8 +16,9 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from hfssl import pretrain as pretrain_module
-from hfssl.config import ConfigError
-from hfssl.data.image import ImageSpec
+from hfssl import session as session_module
+from hfssl.config import ConfigError, Run
+from hfssl.data.image import ImageSpec, open_images
 from hfssl.data.image_cache import DecodedImages
 from hfssl.objective import BadRowError, Batch
 from hfssl.pretrain import pretrain
@@ -27,6 +30,7 @@ from tests.laboratory import classes, differing, run_of, use_few_rows
 from tests.processes import collect, in_processes, launch
 
 STEPS = 20
+WORKERS = {"mae": 1, "toy": 0}
 LOOP = {"max_steps": STEPS, "save_every": 4, "log_every": 3}
 
 
@@ -47,12 +51,21 @@ def train(name: str, folder: Path, loop: dict[str, Any], *, pause: float = 0.0, 
 
     checkpoint._publish, ImageSpec.augment = die_in_save, slow_augment
     try:
-        pretrain(classes(name)[1], run_of(name, folder, **loop))
+        pretrain(classes(name)[1], with_workers(run_of(name, folder, **loop), WORKERS[name]))
     except Interrupted as stop:
         return stop.signal_number, str(stop)
     finally:
         checkpoint._publish, ImageSpec.augment = publish, augment
     return None
+
+
+def with_workers(run: Run, num_workers: int) -> Run:
+    return dataclasses.replace(run, data=dataclasses.replace(run.data, num_workers=num_workers))
+
+
+def train_slowly_in_a_group(name: str, folder: Path, loop: dict[str, Any]) -> Any:
+    os.setpgid(0, 0)
+    return train(name, folder, loop, pause=0.03)
 
 
 def train_slowly(name: str, folder: Path, loop: dict[str, Any]) -> Any:
@@ -148,6 +161,53 @@ def test_a_signal_to_one_rank_saves_on_all_and_says_how_to_go_on(world_size: int
     assert differing(final_state(tmp_path / "run")[0], final_state(tmp_path / "unbroken")[0]) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_leaves_the_data_workers_alone(number: signal.Signals, tmp_path: Path) -> None:
+    started = launch(train_slowly_in_a_group, "mae", tmp_path, LOOP | {"save_every": 100})
+    wait_for_step(tmp_path, 3)
+    assert started[0][0].pid is not None
+    os.killpg(started[0][0].pid, number)
+    assert collect(started)[0][0] == number
+    assert checkpoint.newest_whole(RunDir(tmp_path))[0] is not None
+
+
+def test_damaged_checkpoints_do_not_push_out_whole_ones(tmp_path: Path) -> None:
+    train("toy", tmp_path, LOOP)
+    run_dir = RunDir(tmp_path)
+    run_dir.forget_summary()
+    for step in (16, 20):
+        (run_dir.checkpoint(step) / "model.safetensors").write_bytes(b"torn")
+    train("toy", tmp_path, LOOP)
+    assert checkpoint.newest_whole(run_dir) == (20, [])
+    assert run_dir.checkpoint_steps() == [16, 20]
+    assert len(list(run_dir.checkpoints.glob("damaged_*"))) == 2
+
+
+def test_a_failed_start_leaves_no_folder_behind_and_the_same_command_works_then(tmp_path: Path) -> None:
+    run = run_of("toy", tmp_path / "run", **LOOP)
+    broken = dataclasses.replace(run, data=dataclasses.replace(run.data, split="nowhere"))
+    session_module.OPENERS["image"] = open_images
+    with pytest.raises(ConfigError, match="--split nowhere is not in"):
+        pretrain(classes("toy")[1], broken)
+    assert not (tmp_path / "run").exists()
+    train("toy", tmp_path / "run", LOOP)
+    assert RunDir(tmp_path / "run").is_finished()
+
+
+def test_other_precision_or_another_data_path_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train("toy", tmp_path, LOOP | {"max_steps": 4})
+    state_file = RunDir(tmp_path).checkpoint(4) / "train_state.json"
+    monkeypatch.setattr(checkpoint, "what_is_wrong", lambda folder: None)
+    stored = json.loads(state_file.read_text())
+    for changed, message in (
+        ({"mixed_precision": "bf16"}, "started in bf16 precision, now it is no"),
+        ({"data_path": "decoded at each access"}, "decoded at each access, now cached: crops would differ"),
+    ):
+        state_file.write_text(json.dumps(stored | changed))
+        with pytest.raises(ConfigError, match=message):
+            train("toy", tmp_path, LOOP | {"rescale_schedule": True})
+
+
 def test_a_broken_checkpoint_is_passed_over_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train("toy", tmp_path, LOOP)
     run_dir = RunDir(tmp_path)
@@ -218,12 +278,15 @@ def test_without_a_folder_the_same_command_goes_on_and_another_starts_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for seed, expected in ((0, "toy-000"), (0, "toy-001"), (1, "toy-002")):
+    for seed, expected in ((0, "toy-000"), (0, "toy-001"), (1, "toy-002")):  # a finished run is not gone on with
         train("toy", None, LOOP | {"seed": seed, "output_dir": None})  # type: ignore[arg-type]
         assert (tmp_path / "runs" / expected / "eval" / "summary.json").is_file()
     (tmp_path / "runs" / "toy-001" / "eval" / "summary.json").unlink()
     train("toy", None, LOOP | {"output_dir": None})  # type: ignore[arg-type]
     assert (tmp_path / "runs" / "toy-001" / "eval" / "summary.json").is_file()
+    longer = LOOP | {"output_dir": None, "max_steps": 24, "rescale_schedule": True}
+    train("toy", None, longer)  # type: ignore[arg-type]
+    assert RunDir(tmp_path / "runs" / "toy-001").checkpoint_steps()[-1] == 24
     assert len(list((tmp_path / "runs").iterdir())) == 3
 
 

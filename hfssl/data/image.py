@@ -21,20 +21,23 @@ from hfssl.config import require
 from hfssl.data.augment import crop_boxes, resized_crop
 from hfssl.data.image_cache import CachedImages, DecodedImages, cached
 from hfssl.data.image_config import ImageDataConfig
-from hfssl.data.source import Source, open_source
+from hfssl.data.source import Source, is_text, open_source
 from hfssl.objective import BadRowError, Batch, DataSpec
 from hfssl.randomness import sample_keys, uniform
 
 _BICUBIC = 3  # PIL's number of the filter, as image processors store it
+_PATH_NAMES = ("image", "path", "file", "file_name", "filename", "filepath")
 _ARRAY_FEATURES = (datasets.Array2D, datasets.Array3D)
 
 Draw = Callable[[Tensor], dict[str, Tensor]]
 
 
 def image_columns(features: datasets.Features) -> list[str]:
-    """Columns of images, or, where there is none, of 2-d and 3-d arrays."""
+    """Columns of images; where there is none, of 2-d and 3-d arrays; where there is none either, of paths by their name."""
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    return images or [name for name, feature in features.items() if isinstance(feature, _ARRAY_FEATURES)]
+    arrays = [name for name, feature in features.items() if isinstance(feature, _ARRAY_FEATURES)]
+    texts = [name for name, feature in features.items() if is_text(feature)]
+    return images or arrays or [name for name in texts if name in _PATH_NAMES]
 
 
 def open_images(data: ImageDataConfig) -> Source:
@@ -55,6 +58,7 @@ class ImageSpec(DataSpec):
         self._horizontal_flip = horizontal_flip
         self._draw = draw
         self._uniform = False
+        self._data_path = "decoded at each access"
         self.processor = ViTImageProcessor(
             size={"height": data.image_size, "width": data.image_size},
             resample=_BICUBIC,
@@ -71,10 +75,15 @@ class ImageSpec(DataSpec):
         if images is None:
             return DecodedImages(source, self.data.num_channels)
         self._uniform = images.uniform_size() is not None
+        self._data_path = "cached"
         bad = images.bad_rows
         first = next(iter(bad.items()), None)
         require(len(bad) < len(images), f"none of the {len(images)} images can be decoded; row 0 {first and first[1]}")
         return images
+
+    @property
+    def data_path(self) -> str:
+        return self._data_path
 
     @property
     def wants_workers(self) -> bool:

@@ -24,8 +24,10 @@ from hfssl.data.source import Source
 from hfssl.objective import BadRowError
 from hfssl.run_dir import write_text
 
+FORMAT = 1  # of the files and of the rules in image_files: a new number leaves old caches alone
 OVERSIZE = 1.5
-_ROWS_FOR_WORKERS = 20_000
+_ROWS_FOR_WORKERS = 2_000
+_ROWS_A_LINE = 10_000
 _PROBED_ROWS = 32
 
 
@@ -64,6 +66,7 @@ class CachedImages:
     """Images read from a cache folder that `build` wrote."""
 
     def __init__(self, folder: Path, num_channels: int) -> None:
+        self._folder = folder
         self._num_channels = num_channels
         self.sizes_N2: np.ndarray[Any, Any] = np.load(folder / "sizes.npy")
         self._sizes: list[list[int]] = self.sizes_N2.tolist()
@@ -71,6 +74,9 @@ class CachedImages:
         self._reasons: dict[str, str] = json.loads((folder / "bad_rows.json").read_text(encoding="utf-8"))
         pixels = folder / "pixels.u8"
         self._pixels = torch.from_file(str(pixels), shared=False, size=pixels.stat().st_size, dtype=torch.uint8)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CachedImages, (self._folder, self._num_channels)  # a spawned worker maps the file itself
 
     def __len__(self) -> int:
         return len(self._sizes)
@@ -102,13 +108,13 @@ def cached(source: Source, *, num_channels: int, image_size: int) -> CachedImage
     """
     side = math.ceil(OVERSIZE * image_size)
     root = Path(os.environ.get("HFSSL_CACHE", Path.home() / ".cache" / "hfssl")) / "images"
-    folder = root / f"{source.fingerprint()}-{num_channels}x{side}"
-    if not (folder / "bad_rows.json").is_file():
+    folder = root / f"{source.fingerprint()}-{num_channels}x{side}-v{FORMAT}"
+    if not _is_whole(folder, num_channels):
         root.mkdir(parents=True, exist_ok=True)
         if _estimated_bytes(source, num_channels, side) > shutil.disk_usage(root).free // 2:
             return None
         with FileLock(f"{folder}.lock"):
-            if not (folder / "bad_rows.json").is_file():
+            if not _is_whole(folder, num_channels):
                 _build(folder, ShrunkImages(source, num_channels, side))
     return CachedImages(folder, num_channels)
 
@@ -140,14 +146,35 @@ class _Rows:
             return str(error)
 
 
+def _is_whole(folder: Path, num_channels: int) -> bool:
+    """The folder is there and its pixels are as many as its table says."""
+    if not (folder / "sizes.npy").is_file():
+        return False
+    expected = int(np.load(folder / "sizes.npy").prod(axis=1).sum()) * num_channels
+    return (folder / "pixels.u8").stat().st_size == max(1, expected)
+
+
 def _build(folder: Path, images: DecodedImages) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write beside, then rename: a folder under its name is a whole one."""
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    try:
+        _write(unfinished, images)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write(folder: Path, images: DecodedImages) -> None:
     sizes_N2 = np.zeros((len(images), 2), dtype=np.int64)
     offsets_N = np.zeros(len(images), dtype=np.int64)
     reasons: dict[str, str] = {}
     written = 0
     with (folder / "pixels.u8").open("wb") as file:
         for index, image in enumerate(_decoded(images)):
+            if index and index % _ROWS_A_LINE == 0:
+                print(f"decoding images into the cache: {index} of {len(images)}", flush=True)
             if isinstance(image, str):
                 reasons[str(index)] = image
                 continue
@@ -156,9 +183,11 @@ def _build(folder: Path, images: DecodedImages) -> None:
             written += file.write(image.numpy().tobytes())
         if written == 0:
             file.write(b"\0")  # an empty file can not be mapped
+        file.flush()
+        os.fsync(file.fileno())
     np.save(folder / "sizes.npy", sizes_N2)
     np.save(folder / "offsets.npy", offsets_N)
-    write_text(folder / "bad_rows.json", json.dumps(reasons))  # last: its presence says that the cache is whole
+    write_text(folder / "bad_rows.json", json.dumps(reasons))
 
 
 def _decoded(images: DecodedImages) -> Iterator[Tensor | str]:

@@ -15,7 +15,7 @@ DEMO_SETS = ("digits",)
 
 @dataclass(frozen=True, kw_only=True)
 class ImageDataConfig(DataConfig):
-    image_column: str | None = option(None, "column of the images (default: the only one of that type)", "own_rule")
+    image_column: str | None = option(None, "column of the images (default: the only one of that type)")
     label_column: str | None = option(None, "column of the labels, for evaluation alone", "own_rule")
     image_size: int = option(224, "side in pixels of what the model sees")
     num_channels: int = option(3, "channels of what the model sees; grey images become 3 equal ones by default")
@@ -24,6 +24,7 @@ class ImageDataConfig(DataConfig):
     cache: Literal["auto", "never"] = option("auto", "keep decoded images on disk where they fit", "may_change")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.image_size > 0, f"image_size must be above 0, got {self.image_size}")
         require(self.num_channels > 0, f"num_channels must be above 0, got {self.num_channels}")
         for name in ("pixel_mean", "pixel_std"):

@@ -62,6 +62,8 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         if deep.size and (deep.min() < 0 or deep.max() > 65535):
             raise ValueError(f"grey values beyond 16 bits: {deep.min()} to {deep.max()}")
         return Image.fromarray((deep // 257).astype(np.uint8))
+    if image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
+        return image.convert("RGB")
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range: convert them to 8 or 16 bits")
     return image

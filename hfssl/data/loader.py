@@ -6,6 +6,7 @@ of processes, workers and accumulation steps.
 """
 
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -103,13 +104,14 @@ def micro_batches(
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
         worker_init_fn=_leave_signals_to_main,
+        multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,  # children of this process
     )
     return iter(loader)
 
 
 def _leave_signals_to_main(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the main process saves
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole process group; the main process saves
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets.exceptions import DatasetsError
 
 from hfssl.config import DataConfig, require
 from hfssl.data import demo
@@ -44,10 +46,14 @@ class Source:
         return self.rows[index][self.column]
 
     def labels(self) -> "np.ndarray[Any, Any] | None":
-        """The label of each row as it is stored, a number or a text, (rows,); None without a label column."""
+        """The label of each row as it is stored, a number or a text, (rows,).
+
+        None without a label column, and where labels are withheld: missing, or -1 as in the test splits of competitions.
+        """
         if self.label_column is None:
             return None
-        return np.asarray(self.rows.with_format("numpy")[self.label_column][:])
+        values = self.rows[self.label_column][:]
+        return None if None in values or -1 in values else np.asarray(values)
 
     def column_values(self, name: str) -> "np.ndarray[Any, Any]":
         """Another column, (rows,). Raises ConfigError where there is none of that name."""
@@ -81,24 +87,38 @@ def open_source(
     splits = _open_splits(config)
     if config.split not in splits:
         raise ConfigError(f"--split {config.split} is not in {config.dataset}; it has: {', '.join(splits)}")
-    held_out_split = next((name for name in _HELD_OUT_SPLITS if name in splits and name != config.split), None)
-    held_out = None
-    for split in (held_out_split, config.split):
-        if split is None:
-            continue
+
+    def of_split(split: str, held_out: Source | None) -> Source:
         rows = splits[split]
         require(len(rows) > 0, f"the split {split} of {config.dataset} has no rows")
         chosen = _choose_column(rows, find, column, flag)
         label = _choose_label(rows, label_column)
         kept = [chosen] if label is None else [chosen, label]
-        undecoded = _undecoded(rows.select_columns(kept), chosen)
-        held_out = Source(config.dataset, split, undecoded, chosen, label, held_out, rows)
-    assert held_out is not None
-    return held_out
+        undecoded = _undecoded(rows.select_columns(kept), chosen, Path(str(config.dataset)).expanduser().parent)
+        return Source(str(config.dataset), split, undecoded, chosen, label, held_out, rows)
+
+    names = [name for name in _HELD_OUT_SPLITS if name in splits and name != config.split]
+    others = [of_split(name, None) for name in names]
+    labelled = [other for other in others if other.labels() is not None]
+    return of_split(config.split, next(iter(labelled + others), None))
 
 
-def _undecoded(rows: Dataset, column: str) -> Dataset:
+def is_text(feature: Any) -> bool:
+    """A column of strings, however long Arrow makes them."""
+    return isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string")
+
+
+def _below(folder: str, column: str, row: dict[str, Any]) -> dict[str, Any]:
+    return {column: str(Path(folder) / row[column])}
+
+
+def _undecoded(rows: Dataset, column: str, folder: Path) -> Dataset:
+    """Images and recordings stay bytes and paths; texts in their place are paths, relative to the table's folder."""
     feature = rows.features[column]
+    if is_text(feature):
+        return rows.map(partial(_below, str(folder.resolve()), column)).cast_column(
+            column, datasets.Image(decode=False)
+        )
     if isinstance(feature, (datasets.Image, datasets.Audio)):
         fingerprint = rows._fingerprint
         rows = rows.cast_column(column, type(feature)(decode=False))
@@ -137,7 +157,7 @@ def _open_splits(config: DataConfig) -> DatasetDict:
         if path.exists():
             return _open_local(path)
         opened = load_dataset(name, config.dataset_config)
-    except (FileNotFoundError, ConnectionError, ValueError, OSError) as error:
+    except (DatasetsError, RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"--dataset {name} can not be opened: {reason}") from error
     return opened

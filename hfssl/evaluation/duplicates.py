@@ -1,6 +1,5 @@
 """Near-duplicates across splits: test rows that the training rows give away. N training rows, M test rows."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,24 +14,20 @@ _HASH_SIDE = 8
 _BLOCK = 1024
 
 
-def pixel_hashes(images: Sequence[Tensor]) -> Array:
-    """A 64-bit difference hash of each (C, h, w) uint8 image: is each of 8 x 8 cells brighter than its right neighbour?
+def difference_hash(image: Tensor) -> np.uint64:
+    """64 bits of a (C, h, w) uint8 image: is each of 8 x 8 cells brighter than its right neighbour?
 
     It survives resizing and recompression (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions").
     """
-    hashes = []
-    for image in images:
-        grey = rgb_to_grayscale(image) if image.shape[0] == 3 else image[:1]
-        small = resize(grey, [_HASH_SIDE, _HASH_SIDE + 1], antialias=True)[0].to(torch.int16)
-        hashes.append(np.packbits((small[:, 1:] > small[:, :-1]).flatten().numpy()))
-    packed: Array = np.stack(hashes).view(np.uint64)[:, 0]
-    return packed
+    grey = rgb_to_grayscale(image) if image.shape[0] == 3 else image[:1]
+    small = resize(grey, [_HASH_SIDE, _HASH_SIDE + 1], antialias=True)[0].to(torch.int16)
+    bits = np.packbits((small[:, :-1] > small[:, 1:]).flatten().numpy())
+    return np.uint64(bits.view(np.uint64)[0])
 
 
-def same_pixels(train: Sequence[Tensor], test: Sequence[Tensor]) -> Array:
+def same_pixels(train_hashes_N: Array, test_hashes_M: Array) -> Array:
     """(M,) bool: a training image has the same hash; images without any contrast do not count."""
-    train_hashes, test_hashes = pixel_hashes(train), pixel_hashes(test)
-    return np.isin(test_hashes, train_hashes) & (test_hashes != 0)
+    return np.isin(test_hashes_M, train_hashes_N) & (test_hashes_M != 0)
 
 
 def same_features(train_ND: Array, test_MD: Array) -> Array:

@@ -42,17 +42,19 @@ def image_table(
     """
     train_images = Images(train, num_channels, LARGEST_SPLIT)
     test_images = None if held_out is None else Images(held_out, num_channels, LARGEST_SPLIT)
+    if test_images is not None and not len(test_images):
+        test_images = None
     named = floors(train_images, test_images)
     for name, folder in encoders.items():
         encoder = open_encoder(folder, device)
-        test = None if test_images is None else image_features(encoder, test_images.pixels)
-        named[name] = (image_features(encoder, train_images.pixels), test)
+        test = None if test_images is None else image_features(encoder, test_images)
+        named[name] = (image_features(encoder, train_images), test)
     rows = []
     for name, (train_ND, test_MD) in named.items():
         row = {"features": name, "width": train_ND.shape[1]}
-        if test_MD is not None and test_images is not None and train_images.labels is not None:
-            assert test_images.labels is not None
-            row |= scores_of(train_ND, train_images.labels, test_MD, test_images.labels)
+        labels = (train_images.labels, None if test_images is None else test_images.labels)
+        if test_MD is not None and labels[0] is not None and labels[1] is not None:
+            row |= scores_of(train_ND, labels[0], test_MD, labels[1])
         if name in encoders:
             features = torch.from_numpy(train_ND)
             row |= {"std": feature_std(features), "rank_me": rank_me(features), "warnings": collapse_warnings(features)}
@@ -60,8 +62,8 @@ def image_table(
     return {
         "rows": rows,
         "data": train.name,
-        "train_rows": len(train_images.pixels),
-        "test_rows": 0 if test_images is None else len(test_images.pixels),
+        "train_rows": len(train_images),
+        "test_rows": 0 if test_images is None else len(test_images),
         "test_split": None if held_out is None else held_out.split,
         "protocol": PROTOCOL,
     }

@@ -15,6 +15,7 @@ The model is transformers' `ViTMAEForPreTraining`. Where we differ from it:
 """
 
 import copy
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -35,6 +36,16 @@ _PICTURED_IMAGES = 8
 _POSITIONS = {"vit.embeddings.position_embeddings", "decoder.decoder_pos_embed"}
 
 
+@dataclass(frozen=True)
+class MaskNoise:
+    """Draws `noise` (B, N): the patches of small noise are seen. Ranks, so that no tie is left to the device's sort."""
+
+    num_patches: int
+
+    def __call__(self, keys_B: Tensor) -> dict[str, Tensor]:
+        return {"noise": random_ranks(keys_B, "mask", self.num_patches).to(torch.float32)}
+
+
 class MAE(Objective):
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
     paper: ClassVar[str] = "2111.06377"
@@ -50,12 +61,7 @@ class MAE(Objective):
 
     @classmethod
     def data_spec(cls, config: MAEConfig, data: ImageDataConfig, source: Source) -> ImageSpec:
-        num_patches = (data.image_size // config.patch_size) ** 2
-
-        def draw(keys_B: Tensor) -> dict[str, Tensor]:
-            """`noise` (B, N): patches of small noise are seen. Ranks, so that no tie is left to the device's sort."""
-            return {"noise": random_ranks(keys_B, "mask", num_patches).to(torch.float32)}
-
+        draw = MaskNoise((data.image_size // config.patch_size) ** 2)
         return ImageSpec(data, crop_scale=config.crop_scale, horizontal_flip=config.horizontal_flip, draw=draw)
 
     @classmethod

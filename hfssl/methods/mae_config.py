@@ -92,10 +92,12 @@ class MAEConfig(MethodConfig):
             f"mae builds on a ViTMAE or ViT config, got one of type {model_config.model_type}",
         )
         names = _ENCODER_FIELDS + (_DECODER_FIELDS if model_config.model_type == "vit_mae" else ())
-        values = {name: getattr(model_config, name) for name in names if name not in given}
+        values: dict[str, Any] = {
+            name: _one_number(name, getattr(model_config, name)) for name in names if name not in given
+        }
         adopted = dataclasses.replace(self, **values)
         if "image_size" not in given:
-            data = dataclasses.replace(data, image_size=model_config.image_size)
+            data = dataclasses.replace(data, image_size=_one_number("image_size", model_config.image_size))
         require(
             "num_channels" not in given or data.num_channels == model_config.num_channels,
             f"num_channels {data.num_channels} does not fit the checkpoint's {model_config.num_channels}",
@@ -103,3 +105,10 @@ class MAEConfig(MethodConfig):
         data = dataclasses.replace(data, num_channels=model_config.num_channels)
         adopted.check(data)
         return adopted, data
+
+
+def _one_number(name: str, value: Any) -> int:
+    """A size as one number, where a config holds it as an equal pair."""
+    sides = set(value) if isinstance(value, (list, tuple)) else {value}
+    require(len(sides) == 1, f"{name} of the checkpoint is {value}: only squares are supported")
+    return int(sides.pop())

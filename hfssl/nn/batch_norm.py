@@ -24,7 +24,7 @@ class CrossRankBatchNorm(nn.modules.batchnorm._BatchNorm):
         reduced = [0, *range(2, input.ndim)]
         shape = [1, -1, *[1] * (input.ndim - 2)]
         wide = input if input.dtype == torch.float64 else input.float()
-        count = wide.new_tensor([wide.numel() // wide.shape[1]])
+        count = wide.new_full((1,), wide.numel() // wide.shape[1])
         joined = all_reduce_sum_with_gradient(torch.cat([wide.sum(reduced), count]))
         total = joined[-1].detach()
         mean_C = joined[:-1] / total
@@ -43,7 +43,7 @@ class CrossRankBatchNorm(nn.modules.batchnorm._BatchNorm):
         self.num_batches_tracked.add_(1)
         factor = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
         self.running_mean.lerp_(mean_C.to(self.running_mean), factor)
-        self.running_var.lerp_((variance_C * total / (total - 1)).to(self.running_var), factor)
+        self.running_var.lerp_((variance_C * total / (total - 1).clamp(min=1.0)).to(self.running_var), factor)
 
 
 def across_ranks(module: nn.Module) -> nn.Module:

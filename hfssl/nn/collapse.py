@@ -12,6 +12,8 @@ LEAST_RANK = 2.0
 def feature_std(features_ND: Tensor) -> float:
     """Mean standard deviation of the l2-normalised, then sqrt(D)-scaled features: 1 if isotropic, 0 if constant
     (Chen & He 2021, figure 2)."""
+    if len(features_ND) < 2:
+        return 0.0
     normalised_ND = normalize(features_ND.double(), dim=1)
     return float(normalised_ND.std(dim=0).mean() * features_ND.shape[1] ** 0.5)
 

@@ -37,6 +37,10 @@ def start(loop: LoopConfig) -> Accelerator:
         kind in _SUPPORTED,
         f"distributed type {kind.value} is not supported: use one process or DDP (multi-GPU, multi-CPU)",
     )
+    device = accelerator.device.type
+    require(
+        device in ("cpu", "cuda"), f"the device {device} is not supported: set ACCELERATE_USE_CPU=true to use the CPU"
+    )
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     require(
         accelerator.num_processes == launched,

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class TrainState:
     loss_scale: see `training.step.Parts`.
     bad_rows: ids of rows that could not be used.
     interval: sums of the metrics since the last logged row.
+    mixed_precision, data_path: what may not change on the way; see Accelerator and `DataSpec.data_path`.
     """
 
     step: int
@@ -48,6 +50,8 @@ class TrainState:
     bad_rows: list[int] = field(default_factory=list)
     interval: dict[str, float] = field(default_factory=dict)
     samples_seen: int = 0
+    mixed_precision: str = "no"
+    data_path: str = ""
     config_digest: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -129,17 +133,19 @@ def _fsync(path: Path) -> None:
 def _remove_oldest(run_dir: RunDir, keep: int) -> None:
     ours = [step for step in run_dir.checkpoint_steps() if (run_dir.checkpoint(step) / _MANIFEST).is_file()]
     for step in ours[:-keep]:
-        shutil.rmtree(run_dir.checkpoint(step))
+        shutil.rmtree(run_dir.checkpoint(step), ignore_errors=True)
 
 
 def what_is_wrong(folder: Path) -> str | None:
     """Why a checkpoint folder can not be trusted; None if its manifest holds."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        if _STATE not in manifest:
+            return "the manifest is empty"
         for name, expected in manifest.items():
             if _fingerprint(folder / name) != expected:
                 return f"{name} does not match the manifest"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         return str(error)
     return None
 
@@ -170,7 +176,11 @@ def weights_file(run_dir: RunDir, step: int) -> Path:
     return run_dir.checkpoint(step) / "model.safetensors"
 
 
-def clear_unfinished(run_dir: RunDir) -> None:
-    """Remove what a kill inside a save left behind."""
+def clear_away(run_dir: RunDir, newest: int | None) -> None:
+    """Remove what a kill inside a save left behind, and put damaged checkpoints beyond `newest` aside, unnumbered."""
     for path in run_dir.checkpoints.glob(".step_*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
+    for step in run_dir.checkpoint_steps():
+        if newest is None or step > newest:
+            damaged = run_dir.checkpoint(step)
+            damaged.rename(damaged.with_name(f"damaged_{damaged.name}_{time.time_ns()}"))

@@ -6,7 +6,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-_LAUNCHERS = ("accelerate", "torchrun", "torch.distributed")
+_LAUNCHERS = ("accelerate", "torchrun")
+_LAUNCHER_MODULES = ("accelerate.commands", "torch.distributed")
 
 
 class StopRequest:
@@ -15,7 +16,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._previous: dict[int, Any] = {}
-        self._launcher = os.getppid() if _started_by_launcher() else None
+        self._launcher = os.getppid() if launcher_arguments() is not None else None
 
     def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -39,9 +40,15 @@ class StopRequest:
         return self.signal is not None
 
 
-def _started_by_launcher() -> bool:
+def launcher_arguments() -> list[str] | None:
+    """The command line of the launcher that started this process, from `accelerate` or `torchrun` on; None without one."""
     try:
-        command = Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace")
+        arguments = Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
     except OSError:
-        return False
-    return any(name in command for name in _LAUNCHERS)
+        return None
+    for index, argument in enumerate(arguments[:3]):
+        if Path(argument).name in _LAUNCHERS:
+            return [Path(argument).name, *arguments[index + 1 :]]
+        if argument == "-m" and arguments[index + 1].startswith(_LAUNCHER_MODULES):
+            return ["python", *arguments[index:]]
+    return None

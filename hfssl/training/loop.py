@@ -136,11 +136,18 @@ def _steps_of_batches(session: Session, watch: Stopwatch) -> Iterator[list[Batch
         start = time.perf_counter()
         batches = []
         for _ in range(session.layout.num_micro_batches):
-            batch = next(stream)
+            batch = _next_batch(stream)
             _note_bad_rows(session, batch.pop("bad_ids"))
             batches.append({name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()})
         watch.waiting_since(start)
         yield batches
+
+
+def _next_batch(stream: Iterator[Batch]) -> Batch:
+    try:
+        return next(stream)
+    except BadRowError as error:
+        raise TrainingError(f"the data can not be used: {error}") from error
 
 
 def _note_bad_rows(session: Session, bad_ids: Tensor) -> None:

@@ -17,8 +17,9 @@ from filelock import FileLock, Timeout
 from hfssl import __version__
 from hfssl.config import Run, require
 from hfssl.fields import ConfigError
-from hfssl.run_dir import RUNS, RunDir, next_free, runs_of, why_not_usable
-from hfssl.training.checkpoint import TrainState, clear_unfinished, newest_whole, read_state
+from hfssl.run_dir import LOCK, RUNS, RunDir, next_free, runs_of, why_not_usable
+from hfssl.training.checkpoint import TrainState, clear_away, newest_whole, read_state
+from hfssl.training.interruption import launcher_arguments
 
 _PACKAGES = (
     "torch",
@@ -57,7 +58,7 @@ def choose(run: Run) -> tuple[Start, FileLock]:
         return _in_named_folder(run, RunDir(Path(loop.output_dir)))
     if loop.resume != "never":
         for run_dir in reversed(runs_of(run.recipe)):
-            if run_dir.is_finished() or not _is_same_run(run, run_dir):
+            if (run_dir.is_finished() and not loop.rescale_schedule) or not _is_same_run(run, run_dir):
                 continue
             try:
                 return _continued(run, run_dir)
@@ -88,8 +89,8 @@ def _continued(run: Run, run_dir: RunDir) -> tuple[Start, FileLock]:
         f"{run_dir.path} was started with other settings ({'; '.join(differences)}): name another folder",
     )
     lock = _lock(run_dir)
-    clear_unfinished(run_dir)
     step, passed_over = newest_whole(run_dir)
+    clear_away(run_dir, step)
     state = None if step is None else read_state(run_dir, step)
     finished = run_dir.is_finished() and not run.loop.rescale_schedule
     require(
@@ -100,12 +101,15 @@ def _continued(run: Run, run_dir: RunDir) -> tuple[Start, FileLock]:
 
 
 def _is_same_run(run: Run, run_dir: RunDir) -> bool:
-    return run_dir.config_file.is_file() and run_dir.read_config().get("digest") == run.digest()
+    if not run_dir.config_file.is_file():
+        return False
+    stored, any_length = run_dir.read_config(), run.loop.rescale_schedule
+    return bool(stored.get("digest_of_any_length" if any_length else "digest") == run.digest(any_length))
 
 
 def _lock(run_dir: RunDir) -> FileLock:
     run_dir.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run_dir.path / ".lock")
+    lock = FileLock(run_dir.path / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -122,7 +126,7 @@ def versions() -> dict[str, str]:
 
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:
-    """What environment.json holds: versions, hardware, launch. No host or user name."""
+    """What environment.json holds: versions, hardware, and the command, which may name local paths."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "versions": versions(),
@@ -138,12 +142,11 @@ def environment(accelerator: Accelerator) -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """The command that started this process, as a shell takes it."""
-    if "ACCELERATE_MIXED_PRECISION" in os.environ:  # set by accelerate launch
-        launcher = ["accelerate", "launch"]
-    else:
-        launcher = ["torchrun"] if "TORCHELASTIC_RUN_ID" in os.environ else ["python"]
-    return shlex.join([*launcher, *sys.argv])
+    """The command that started this run, its launcher included, as a shell takes it."""
+    launched = launcher_arguments()
+    command = shlex.join(["python", *sys.argv] if launched is None else launched)
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1") and "--cpu" not in command
+    return f"ACCELERATE_USE_CPU=true {command}" if launched is not None and on_cpu else command
 
 
 def _cpu_name() -> str:

@@ -21,11 +21,9 @@ for _name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ACCELERAT
 @pytest.fixture(autouse=True)
 def own_openers() -> Iterator[None]:
     """A test that lets sessions open a few rows does so for itself alone."""
-    session = sys.modules.get("hfssl.session")
-    before = None if session is None else dict(session.OPENERS)
     yield
-    session = sys.modules.get("hfssl.session")
-    if session is not None:
+    if "hfssl.session" in sys.modules:
+        from hfssl import session
         from hfssl.data.image import open_images
 
-        session.OPENERS.update(before or {"image": open_images})
+        session.OPENERS["image"] = open_images

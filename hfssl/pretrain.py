@@ -76,9 +76,7 @@ def _pretrain(objective_class: type[Objective], run: Run, accelerator: Accelerat
     if signal_number is not None:
         raise Interrupted(signal_number, _how_to_go_on(run, run_dir))
     if is_main_process():
-        _finish(
-            objective_class, session, model_config
-        )  # the other ranks leave: nothing waits for them, nor they for it
+        _finish(objective_class, session, model_config)  # the other ranks leave without waiting
     if lock is not None:
         lock.release()
     return run_dir

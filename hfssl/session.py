@@ -30,7 +30,6 @@ from hfssl.training.start import Start, choose, versions
 
 OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images}
 
-
 Result = TypeVar("Result")
 
 

@@ -290,7 +290,7 @@ import torch
 from transformers import AutoModel
 answers = {}
 for folder in json.loads(sys.argv[1]):
-    model = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    model = AutoModel.from_pretrained(folder).eval()
     inputs = torch.load(folder + "/inputs.pt")
     with torch.no_grad():
         twice = [model(**inputs).last_hidden_state for _ in range(2)]

@@ -26,7 +26,7 @@ from hfssl.training.loop import Session
 from hfssl.training.optimizer import learning_rate
 from hfssl.training.rehearsal import Rehearsal, estimated_bytes, loss_scale_for, rehearse
 from hfssl.training.report import duration, size
-from hfssl.training.start import Start, choose, versions
+from hfssl.training.start import FolderLock, Start, choose, versions
 
 OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images}
 
@@ -107,7 +107,7 @@ def _inside_run(name: str) -> str:
     return next((str(path) for path in candidates if (path / "config.json").is_file()), name)
 
 
-def choose_folder(run: Run) -> tuple[Start, Any]:
+def choose_folder(run: Run) -> tuple[Start, FolderLock | None]:
     """The main process's choice, on every rank, and the lock that it holds (None elsewhere)."""
     choice: Start | ConfigError | None = None
     lock = None

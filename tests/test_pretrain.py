@@ -15,7 +15,7 @@ import pytest
 import torch
 from accelerate import DistributedType
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModel, ViTMAEForPreTraining, pipeline
+from transformers import AutoImageProcessor, AutoModel, ViTForImageClassification, ViTMAEForPreTraining, pipeline
 
 from hfssl.config import ConfigError, LoopConfig, parse
 from hfssl.data.image_config import ImageDataConfig
@@ -90,6 +90,8 @@ def test_a_stranger_loads_encoder_processor_full_model_and_pipeline(finished: Ru
     assert np.allclose(features, hidden.detach().numpy(), atol=1e-5)
     full = ViTMAEForPreTraining.from_pretrained(finished.export / "pretraining")
     assert torch.equal(full.vit.layernorm.weight, model.layernorm.weight)
+    classifier = ViTForImageClassification.from_pretrained(finished.export, num_labels=2)
+    assert torch.equal(classifier.vit.layernorm.weight, model.layernorm.weight)
 
 
 def test_a_checkpoint_is_exported_without_the_data(finished: RunDir, tmp_path: Path) -> None:

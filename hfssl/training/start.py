@@ -1,5 +1,6 @@
 """Where a run starts: a new folder, the checkpoint of an interrupted run, or a finished run's table."""
 
+import fcntl
 import functools
 import importlib.metadata
 import os
@@ -12,7 +13,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from filelock import FileLock, Timeout
 
 from hfssl import __version__
 from hfssl.config import Run, require
@@ -47,7 +47,26 @@ class InUseError(ConfigError):
     """Another process works in the run folder."""
 
 
-def choose(run: Run) -> tuple[Start, FileLock]:
+class FolderLock:
+    """Held by the process that works in a run folder, until it releases it or dies.
+
+    A POSIX record lock: unlike flock's, it does not pass on to forked data workers, which outlive a killed run by seconds.
+    """
+
+    def __init__(self, run_dir: RunDir) -> None:
+        run_dir.path.mkdir(parents=True, exist_ok=True)
+        self._file = (run_dir.path / LOCK).open("w")
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise InUseError(f"{run_dir.path} is in use by another process") from error
+
+    def release(self) -> None:
+        self._file.close()
+
+
+def choose(run: Run) -> tuple[Start, FolderLock]:
     """Where this run starts, and the lock on its folder. For the main process alone.
 
     Raises:
@@ -66,20 +85,20 @@ def choose(run: Run) -> tuple[Start, FileLock]:
                 continue
     require(loop.resume != "must", f"--resume must: there is no unfinished run of this configuration in {RUNS}/")
     run_dir = next_free(run.recipe)
-    return Start(run_dir, None, []), _lock(run_dir)
+    return Start(run_dir, None, []), FolderLock(run_dir)
 
 
-def _in_named_folder(run: Run, run_dir: RunDir) -> tuple[Start, FileLock]:
+def _in_named_folder(run: Run, run_dir: RunDir) -> tuple[Start, FolderLock]:
     problem = why_not_usable(run_dir.path)
     require(problem is None, f"--output_dir {run_dir.path} {problem}")
     if not run_dir.config_file.is_file():
         require(run.loop.resume != "must", f"--resume must: {run_dir.path} holds no run")
-        return Start(run_dir, None, []), _lock(run_dir)
+        return Start(run_dir, None, []), FolderLock(run_dir)
     require(run.loop.resume != "never", f"--resume never: {run_dir.path} holds a run already: name another folder")
     return _continued(run, run_dir)
 
 
-def _continued(run: Run, run_dir: RunDir) -> tuple[Start, FileLock]:
+def _continued(run: Run, run_dir: RunDir) -> tuple[Start, FolderLock]:
     stored = run_dir.read_config()
     recipe = stored["recipe"]
     require(recipe == run.recipe, f"{run_dir.path} holds a run of the recipe {recipe}: name another folder")
@@ -88,7 +107,7 @@ def _continued(run: Run, run_dir: RunDir) -> tuple[Start, FileLock]:
         not differences,
         f"{run_dir.path} was started with other settings ({'; '.join(differences)}): name another folder",
     )
-    lock = _lock(run_dir)
+    lock = FolderLock(run_dir)
     step, passed_over = newest_whole(run_dir)
     clear_away(run_dir, step)
     state = None if step is None else read_state(run_dir, step)
@@ -105,16 +124,6 @@ def _is_same_run(run: Run, run_dir: RunDir) -> bool:
         return False
     stored, any_length = run_dir.read_config(), run.loop.rescale_schedule
     return bool(stored.get("digest_of_any_length" if any_length else "digest") == run.digest(any_length))
-
-
-def _lock(run_dir: RunDir) -> FileLock:
-    run_dir.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run_dir.path / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InUseError(f"{run_dir.path} is in use by another process") from error
-    return lock
 
 
 @functools.cache

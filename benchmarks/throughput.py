@@ -11,6 +11,7 @@ optimizer in float32 on all cores, or on one GPU where there is one:
 
 Each contender lives in a process of its own. In every round each measures one window while the others stand still; the
 order rotates. Ratios are taken within rounds: the median over rounds, with a bootstrap 95 % interval of that median.
+One file, longer than others here, since contenders must not import each other's libraries through a shared module.
 Checkpoints, and on Trainer's side logging and clipping, are off; ours logs as it does by default. Needs a POSIX system.
 """
 
@@ -463,16 +464,10 @@ def _verdict(judged: Mapping[str, Any]) -> str:
     return "met" if judged["met"] else "missed"
 
 
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def _circumstances(arguments: argparse.Namespace, settings: Settings, gpu: str | None) -> dict[str, Any]:
     """Command, versions, hardware and settings, without a path, host or user name."""
+    from hfssl.training.start import cpu_name  # after the measurements: importing it costs seconds
+
     told = asdict(settings) | {"dataset": Path(settings.dataset).name, "steps": arguments.steps}
     del told["scratch"]
     flags = {"dataset": told["dataset"], "pairs": arguments.pairs, "steps": arguments.steps}
@@ -484,7 +479,7 @@ def _circumstances(arguments: argparse.Namespace, settings: Settings, gpu: str |
         "command": shlex.join(command),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "hardware": {"cpu": _cpu_name(), "cores": settings.threads, "gpu": gpu},
+        "hardware": {"cpu": cpu_name(), "cores": settings.threads, "gpu": gpu},
         "settings": told | {"image_size": IMAGE_SIZE, "precision": "float32", "optimizer": "AdamW, fused"} | SIZES,
     }
 

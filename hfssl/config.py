@@ -6,7 +6,6 @@ flag of the same name. `parse` turns the command line into a `Run`; `make_run` d
 
 import argparse
 import dataclasses
-import difflib
 import hashlib
 import json
 import os
@@ -16,11 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import yaml
-
 from hfssl import run_dir
 from hfssl.fields import ConfigError, annotations_of, convert, option, to_plain
 from hfssl.sections import DataConfig, LoopConfig, MethodConfig, OptimConfig, require
+from hfssl.settings_file import (
+    PRESETS,
+    SECTION_NAMES,
+    is_stored_run,
+    load_layer,
+    preset_names,
+    refuse_unknown,
+    section_types,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -40,11 +46,7 @@ __all__ = [
 ]
 
 Config = TypeVar("Config", bound="DataclassInstance")
-PRESETS = Path(__file__).parent / "presets"
-_LARGEST_YAML_BYTES = 1_000_000
 _LENGTH = ("max_steps", "num_epochs")
-STORED_BESIDE = ("digest", "digest_of_any_length", "model_config")  # what a run's config.yaml holds beside its sections
-_SECTION_NAMES = ("method", "data", "optim", "loop")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +69,14 @@ class Run:
 
     def stored(self) -> dict[str, Any]:
         """The whole run as plain values, as config.yaml holds it."""
-        sections = {name: to_plain(getattr(self, name)) for name in _SECTION_NAMES}
+        sections = {name: to_plain(getattr(self, name)) for name in SECTION_NAMES}
         beside = {"digest": self.digest(), "digest_of_any_length": self.digest(any_length=True)}
         return {"recipe": self.recipe, "preset": self.preset} | sections | beside | {"model_config": self.architecture}
 
     def identity(self) -> dict[str, Any]:
         """The settings that make a run this run: all but those that a resume may change."""
         identity: dict[str, Any] = {"recipe": self.recipe}
-        for section in _SECTION_NAMES:
+        for section in SECTION_NAMES:
             config = getattr(self, section)
             plain = to_plain(config)
             kept = [item.name for item in dataclasses.fields(config) if item.metadata["resume"] != "may_change"]
@@ -93,7 +95,7 @@ class Run:
         differences = []
         if self.architecture != other.get("model_config"):
             differences.append("the model that --model_config or --init_from names is another one")
-        for section in _SECTION_NAMES:
+        for section in SECTION_NAMES:
             config = getattr(self, section)
             plain, theirs = to_plain(config), other.get(section, {})
             fixed = [item.name for item in dataclasses.fields(config) if item.metadata["resume"] == "fixed"]
@@ -130,7 +132,7 @@ def parse_plain(config: type[Config], description: str, argv: Sequence[str] | No
     try:
         parsed, unknown = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
         if unknown:
-            _refuse_unknown(unknown[0], {f"--{name}" for name in annotations}, "flag")
+            refuse_unknown(unknown[0], {f"--{name}" for name in annotations}, "flag")
         return config(**{name: convert(f"--{name}", value, annotations[name]) for name, value in vars(parsed).items()})
     except ConfigError as error:
         if argv is not None:
@@ -174,10 +176,6 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(message)
 
 
-def _section_types(method: type[MethodConfig], data: type[DataConfig]) -> dict[str, type]:
-    return {"method": method, "data": data, "optim": OptimConfig, "loop": LoopConfig}
-
-
 def _read_flags(
     method: type[MethodConfig], data: type[DataConfig], argv: Sequence[str]
 ) -> tuple[dict[str, Any], str | None]:
@@ -190,7 +188,7 @@ def _read_flags(
         "--config", default=argparse.SUPPRESS, metavar="NAME_OR_FILE", help=f"a preset ({presets}) or a YAML file"
     )
     known = {"config"}
-    for section, config in _section_types(method, data).items():
+    for section, config in section_types(method, data).items():
         group = parser.add_argument_group(section)
         annotations = annotations_of(config)
         for item in dataclasses.fields(config):
@@ -198,7 +196,7 @@ def _read_flags(
             _add_flag(group, item, annotations[item.name])
     parsed, unknown = parser.parse_known_args(argv)
     if unknown:
-        _refuse_unknown(unknown[0], {f"--{name}" for name in known}, "flag")
+        refuse_unknown(unknown[0], {f"--{name}" for name in known}, "flag")
     values = vars(parsed)
     return values, values.pop("config", None)
 
@@ -214,30 +212,19 @@ def _add_flag(group: Any, item: "dataclasses.Field[Any]", annotation: Any) -> No
     group.add_argument(f"--{item.name}", default=argparse.SUPPRESS, metavar="X", help=help_text, **takes)
 
 
-def _refuse_unknown(name: str, known: set[str], kind: str) -> NoReturn:
-    close = difflib.get_close_matches(name.split("=")[0], sorted(known), n=1, cutoff=0.6)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise ConfigError(f"unknown {kind} {name}{hint}")
-
-
-def preset_names(recipe: str) -> list[str]:
-    """The presets that a recipe ships."""
-    return sorted(path.stem for path in (PRESETS / recipe).glob("*.yaml"))
-
-
 def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping[str, Any], chosen: str | None) -> Run:
     if chosen is None:
         chosen = "small" if "dataset" in flags else "demo"
     path = PRESETS / method.recipe / f"{chosen}.yaml"
     is_preset = path.is_file()
     layer = load_layer(path if is_preset else Path(chosen), method, data)
-    written = set() if is_preset or _is_stored_run(Path(chosen)) else {name for part in layer.values() for name in part}
+    written = set() if is_preset or is_stored_run(Path(chosen)) else {name for part in layer.values() for name in part}
     if "max_steps" in flags and "num_epochs" not in flags:
         layer["loop"].pop("num_epochs", None)
     if "num_epochs" in flags and "max_steps" not in flags:
         layer["loop"].pop("max_steps", None)
     configs = {}
-    for section, config in _section_types(method, data).items():
+    for section, config in section_types(method, data).items():
         annotations = annotations_of(config)
         mine = {name: convert(f"--{name}", flags[name], annotations[name]) for name in annotations if name in flags}
         configs[section] = config(**(layer[section] | mine))
@@ -246,51 +233,6 @@ def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping
     run = Run(recipe=method.recipe, preset=Path(chosen).stem, **configs, given=frozenset(flags))
     _check_run(run)
     return dataclasses.replace(run, given=run.given | written)
-
-
-def _is_stored_run(path: Path) -> bool:
-    """A run's own config.yaml lists every setting, chosen by somebody or not."""
-    return any(line.startswith("digest:") for line in path.read_text(encoding="utf-8").splitlines())
-
-
-def load_layer(path: Path, method: type[MethodConfig], data: type[DataConfig]) -> dict[str, dict[str, Any]]:
-    """The sections of a YAML file, checked and converted; a run's own config.yaml is one such file.
-
-    Raises:
-        ConfigError: the file is missing, too large, not YAML, or holds an unknown key or a value of the wrong type.
-    """
-    if not path.is_file():
-        names = ", ".join(preset_names(method.recipe))
-        raise ConfigError(f"--config {path} is neither a preset ({names}) nor a file")
-    require(path.stat().st_size <= _LARGEST_YAML_BYTES, f"{path} is larger than {_LARGEST_YAML_BYTES} bytes")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    require(isinstance(content, dict), f"{path} must hold the sections {', '.join(_SECTION_NAMES)}")
-    recipe = content.pop("recipe", method.recipe)
-    require(recipe == method.recipe, f"{path} is of the recipe {recipe}, not {method.recipe}")
-    for name in ("preset", *STORED_BESIDE):
-        content.pop(name, None)
-    for name in content:
-        if name not in _SECTION_NAMES:
-            _refuse_unknown(str(name), set(_SECTION_NAMES), f"section of {path.name}:")
-    types = _section_types(method, data)
-    return {
-        section: _checked_section(path, section, content.get(section), types[section]) for section in _SECTION_NAMES
-    }
-
-
-def _checked_section(path: Path, section: str, values: Any, config: type) -> dict[str, Any]:
-    values = {} if values is None else values
-    require(isinstance(values, dict), f"{path.name}: {section} must hold `name: value` lines, got {values!r}")
-    annotations = annotations_of(config)
-    for name in values:
-        if name not in annotations:
-            _refuse_unknown(str(name), set(annotations), f"key in {path.name}, {section}:")
-    return {
-        name: convert(f"{section}.{name} in {path.name}", value, annotations[name]) for name, value in values.items()
-    }
 
 
 def _check_run(run: Run) -> None:

@@ -6,12 +6,13 @@ from safetensors.torch import load_model
 from transformers import AutoConfig
 
 from hfssl.catalog import DATA_CONFIGS, method
-from hfssl.config import Run, load_layer, require
+from hfssl.config import Run, require
 from hfssl.export_config import ExportConfig
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
 from hfssl.sections import LoopConfig, OptimConfig
 from hfssl.session import build_objective, quieten_transformers, reported
+from hfssl.settings_file import load_layer
 from hfssl.training.checkpoint import newest_whole, weights_file, what_is_wrong
 
 

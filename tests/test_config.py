@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from hfssl.catalog import method_names
-from hfssl.config import ConfigError, LoopConfig, OptimConfig, make_run, parse, preset_names
+from hfssl.config import ConfigError, LoopConfig, OptimConfig, make_run, parse
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.methods.mae_config import MAEConfig
+from hfssl.settings_file import preset_names
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 

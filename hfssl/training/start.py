@@ -141,7 +141,7 @@ def environment(accelerator: Accelerator) -> dict[str, Any]:
         "versions": versions(),
         "device": accelerator.device.type,
         "gpus": gpus,
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cpu_cores": os.cpu_count(),
         "threads_per_process": torch.get_num_threads(),
         "num_processes": accelerator.num_processes,
@@ -158,7 +158,8 @@ def command_line() -> str:
     return f"ACCELERATE_USE_CPU=true {command}" if launched is not None and on_cpu else command
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's model name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

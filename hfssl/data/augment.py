@@ -41,11 +41,6 @@ def crop_boxes(keys_B: Tensor, stream: str, heights_B: Tensor, widths_B: Tensor,
     return torch.stack([tops, lefts, boxes_h, boxes_w], dim=1).to(torch.int64)
 
 
-def whole_boxes(num: int, height: int, width: int) -> Tensor:
-    """Boxes that take the whole image; (num, 4) int64."""
-    return torch.tensor([[0, 0, height, width]]).expand(num, 4)
-
-
 def resized_crop(images: Tensor, boxes_B4: Tensor, size: int, flips_B: Tensor) -> Tensor:
     """Crop each image to its box, resize it to `size` with the antialiased bicubic filter, and flip it where told.
 

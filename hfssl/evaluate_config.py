@@ -39,6 +39,7 @@ class EvaluateConfig:
             dataset=self.dataset,
             dataset_config=self.dataset_config,
             split=self.split,
+            held_out_share=0.0,
             image_column=self.image_column,
             label_column=self.label_column,
             num_channels=self.num_channels,

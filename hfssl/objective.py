@@ -60,10 +60,6 @@ class DataSpec(ABC):
         """Indexed examples of the source: decoded and cached images, packed tokens, audio windows."""
 
     @abstractmethod
-    def peek(self, source: Any, num: int) -> list[Any]:
-        """The first `num` good examples of a source, without preparing all of it."""
-
-    @abstractmethod
     def transform(self, example: Any, key: Tensor) -> Any:
         """One example, in the worker; `key` is its 0-d int64 key. Crops that need decoded pixels happen here."""
 

@@ -5,10 +5,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from hfssl.config import Run
-from hfssl.data.source import Source
 from hfssl.distributed import barrier, is_main_process
 from hfssl.objective import Objective
 from hfssl.publishing.export import write_export
@@ -26,9 +26,10 @@ from hfssl.session import (
 )
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session, train
+from hfssl.training.monitor import WatchedRows, watched_rows
 from hfssl.training.start import command_line, environment
 
-_PICTURED_ROWS = 8
+_PICTURED_ROWS, _TRIED_ROWS = 8, 100
 
 
 def pretrain(objective_class: type[Objective], run: Run) -> RunDir:
@@ -99,7 +100,7 @@ def _finish(objective_class: type[Objective], session: Session, model_config: An
     figures.loss_curve(run_dir)
     source = OPENERS[objective.modality](run.data)
     spec = session.rows.spec
-    _draw_pictures(session, source)
+    _draw_pictures(session)
     print("evaluating the export ...", flush=True)
     scratch = Path(tempfile.mkdtemp(prefix="hfssl-"))
     try:
@@ -110,22 +111,26 @@ def _finish(objective_class: type[Objective], session: Session, model_config: An
         table = image_table(encoders, source, source.held_out, run.data.num_channels, session.accelerator.device)
     finally:
         shutil.rmtree(scratch)
-    rows = run_dir.read_metrics()
-    table |= {"steps": session.state.step, "samples_seen": session.state.samples_seen, "final_loss": rows[-1]["loss"]}
+    losses = [row["loss"] for row in run_dir.read_metrics() if "loss" in row]
+    table |= {"steps": session.state.step, "samples_seen": session.state.samples_seen, "final_loss": losses[-1]}
     run_dir.write_summary(table)
     _print_summary(run_dir)
 
 
-def _draw_pictures(session: Session, source: Source) -> None:
+def _draw_pictures(session: Session) -> None:
     """Pictures of held-out rows where there are some, of training rows else."""
     from hfssl.publishing import figures
 
-    spec = session.rows.spec
-    shown = (spec.peek(source.held_out, _PICTURED_ROWS) if source.held_out else []) or spec.peek(source, _PICTURED_ROWS)
-    batch = spec.eval_transform(shown)
+    watched = session.monitor.held_out if session.monitor else _first_rows(session)
+    examples = [watched.rows.examples[row] for row in watched.good[:_PICTURED_ROWS].tolist()]
+    batch = watched.rows.spec.eval_transform(examples)
     on_device = {name: tensor.to(session.accelerator.device) for name, tensor in batch.items()}
     for picture in session.objective.illustrate(on_device):
         figures.picture(session.run_dir, picture)
+
+
+def _first_rows(session: Session) -> WatchedRows:
+    return watched_rows(session.rows, None, torch.arange(min(_TRIED_ROWS, len(session.rows.examples))))
 
 
 def _print_summary(run_dir: RunDir) -> None:

@@ -45,9 +45,15 @@ class DataConfig:
     )
     dataset_config: str | None = option(None, "configuration name of a Hub data set")
     split: str = option("train", "split to train on")
+    held_out_share: float | None = option(
+        None,
+        "share of the rows to watch the run on instead of training (default: 0.05 where the data has no other split)",
+    )
     num_workers: int | None = option(None, "data worker processes (default: chosen from data and cores)", "may_change")
 
     def __post_init__(self) -> None:
+        share = self.held_out_share
+        require(share is None or 0 <= share <= 0.5, f"held_out_share must be in [0, 0.5], got {share}")
         workers = self.num_workers
         require(workers is None or workers >= 0, f"num_workers must be at least 0, got {workers}")
 
@@ -100,6 +106,7 @@ class LoopConfig:
     save_every: int = option(500, "steps between checkpoints", "may_change")
     keep_checkpoints: int = option(2, "checkpoints that stay on disk (at least 2)", "may_change")
     log_every: int = option(20, "steps between rows of metrics.jsonl", "may_change")
+    evaluate_every: int = option(500, "steps between looks at rows that are not trained on", "may_change")
     max_skipped_steps: int = option(5, "non-finite steps in a row that end the run", "may_change")
     gradient_checkpointing: bool = option(False, "recompute activations to save memory", "may_change")
     compile: bool = option(False, "compile the model with torch.compile", "may_change")
@@ -107,9 +114,10 @@ class LoopConfig:
     process_group_timeout: int = option(1800, "seconds until a hanging process group is given up", "may_change")
 
     def __post_init__(self) -> None:
-        positive = ("global_batch_size", "save_every", "log_every", "max_skipped_steps", "process_group_timeout")
-        optional = ("max_steps", "num_epochs", "per_device_batch_size", "cpu_threads")
-        for name in positive + tuple(name for name in optional if getattr(self, name) is not None):
+        positive = ["global_batch_size", "save_every", "log_every", "evaluate_every", "max_skipped_steps"]
+        optional = ["max_steps", "num_epochs", "per_device_batch_size", "cpu_threads"]
+        given = [name for name in optional if getattr(self, name) is not None]
+        for name in [*positive, "process_group_timeout", *given]:
             require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
         require(self.keep_checkpoints >= 2, f"keep_checkpoints must be at least 2, got {self.keep_checkpoints}")
         require(

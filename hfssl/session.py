@@ -15,18 +15,22 @@ from transformers.utils import logging as transformers_logging
 from hfssl.config import Run, exit_with, require
 from hfssl.data.image import open_images
 from hfssl.data.loader import KeyedRows, Layout
-from hfssl.data.source import Source
-from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
+from hfssl.data.source import Source, fixed_rows
+from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process, world_size
+from hfssl.evaluation.knn import knn_accuracy
 from hfssl.fields import ConfigError
-from hfssl.objective import BadRowError, Batch, DataSpec, Examples, Objective
+from hfssl.objective import BadRowError, Batch, DataSpec, Objective
 from hfssl.randomness import combine, stream_id
 from hfssl.run_dir import RunDir
 from hfssl.training.checkpoint import TrainingError, TrainState
 from hfssl.training.loop import Session
+from hfssl.training.monitor import Monitor, watched_rows
 from hfssl.training.optimizer import learning_rate
 from hfssl.training.rehearsal import Rehearsal, estimated_bytes, loss_scale_for, rehearse
 from hfssl.training.report import duration, size
 from hfssl.training.start import FolderLock, Start, choose, versions
+
+_WATCHED_ROWS, _VOTING_ROWS = 512, 1024
 
 OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images}
 
@@ -126,23 +130,25 @@ def choose_folder(run: Run) -> tuple[Start, FolderLock | None]:
 def open_session(
     objective_class: type[Objective], run: Run, model_config: Any, started: Start, accelerator: Accelerator
 ) -> tuple[Session, Rehearsal]:
-    def open_data() -> tuple[DataSpec, Examples, Batch]:
+    def open_data() -> tuple[KeyedRows, Monitor | None, Batch]:
         source = OPENERS[objective_class.modality](run.data)
         spec = objective_class.data_spec(run.method, run.data, source)
-        return spec, (examples := spec.prepare(source)), _first_batch(run, spec, examples, started, accelerator)
+        rows = KeyedRows(spec.prepare(source), spec, run.loop.seed)
+        return rows, open_monitor(objective_class, run, source, rows), _first_batch(rows, layout, started)
 
-    spec, examples, batch = _on_all_ranks(open_data)
-    max_steps = run.loop.max_steps or math.ceil((run.loop.num_epochs or 0) * len(examples) / run.loop.global_batch_size)
     layout = _layout(run, accelerator)
+    rows, monitor, batch = _on_all_ranks(open_data)
+    spec, num_rows = rows.spec, len(rows.examples)
+    max_steps = run.loop.max_steps or math.ceil((run.loop.num_epochs or 0) * num_rows / run.loop.global_batch_size)
     state = started.state or TrainState(
         step=0,
         max_steps=max_steps,
-        num_rows=len(examples),
+        num_rows=num_rows,
         loss_scale=1.0,
         mixed_precision=accelerator.mixed_precision,
         data_path=spec.data_path,
     )
-    _check_continuation(run, state, max_steps, len(examples), accelerator.mixed_precision, spec.data_path)
+    _check_continuation(run, state, max_steps, num_rows, accelerator.mixed_precision, spec.data_path)
     state = dataclasses.replace(state, max_steps=max_steps, config_digest=run.digest(), versions=versions())
     is_new = started.state is None
     objective = build_objective(objective_class, run, spec, model_config, load=is_new, verbose=is_main_process())
@@ -153,8 +159,28 @@ def open_session(
     if is_new:
         state.loss_scale = loss_scale_for(rehearsal.num_targets * layout.num_micro_batches * layout.world_size)
     workers = run.data.num_workers if run.data.num_workers is not None else _choose_workers(spec, accelerator.device)
-    rows = KeyedRows(examples, spec, run.loop.seed)
-    return Session(run, started.run_dir, accelerator, objective, rows, layout, workers, state), rehearsal
+    session = Session(run, started.run_dir, accelerator, objective, rows, layout, workers, state, monitor)
+    return session, rehearsal
+
+
+def open_monitor(
+    objective_class: type[Objective], run: Run, source: Source, training_rows: KeyedRows
+) -> Monitor | None:
+    """What the run is watched on; None where the data holds nothing out, or nothing that can be used."""
+    if source.held_out is None:
+        return None
+    part = source.held_out.part(fixed_rows(len(source.held_out), _WATCHED_ROWS))
+    spec = objective_class.data_spec(run.method, run.data, part)
+    try:
+        held_out = watched_rows(KeyedRows(spec.prepare(part), spec, seed=0), part.labels())
+    except ConfigError as error:
+        print(f"the run is not watched, for its split {source.held_out.split} can not be used: {error}", flush=True)
+        return None
+    voters, labels = None, source.labels()
+    if labels is not None and held_out.labels is not None and len(set(labels.tolist())) > 1:
+        voting = torch.from_numpy(fixed_rows(len(labels), _VOTING_ROWS))
+        voters = watched_rows(training_rows, labels, voting)
+    return Monitor(held_out, voters, knn_accuracy) if len(held_out.good) >= world_size() else None
 
 
 def _on_all_ranks(action: Callable[[], Result]) -> Result:
@@ -170,10 +196,8 @@ def _on_all_ranks(action: Callable[[], Result]) -> Result:
     return result  # type: ignore[return-value]
 
 
-def _first_batch(run: Run, spec: DataSpec, examples: Examples, started: Start, accelerator: Accelerator) -> Batch:
+def _first_batch(rows: KeyedRows, layout: Layout, started: Start) -> Batch:
     """This rank's first micro-batch, for the rehearsal."""
-    layout = _layout(run, accelerator)
-    rows = KeyedRows(examples, spec, run.loop.seed)
     step = 0 if started.state is None else started.state.step
     try:
         batch = rows.__getitems__(rows.order.at(layout.positions(step, 0)))

@@ -19,9 +19,21 @@ from hfssl.objective import BadRowError, Examples
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
 from hfssl.training.checkpoint import read_state, save
+from hfssl.training.loop import train
 from hfssl.training.start import Start
 from hfssl.training.step import train_step
-from tests.laboratory import METHODS, differing, open_small, ready, record_gradients, relative_error, state_of, steps_of
+from tests.laboratory import (
+    METHODS,
+    differing,
+    open_small,
+    ready,
+    record_gradients,
+    relative_error,
+    state_of,
+    steps_of,
+    watched,
+    widened,
+)
 from tests.processes import in_processes
 
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -207,6 +219,59 @@ def test_a_rebuilt_session_goes_on_bitwise(name: str, tmp_path: Path) -> None:
     steps(0, 3, None, save_at=3)
     resumed = steps(3, 6, Start(RunDir(tmp_path), read_state(RunDir(tmp_path), 3), []), None)
     assert differing(unbroken, resumed) == []
+
+
+def trained(name: str, folder: Path, is_watched: bool) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """(every tensor after 6 steps, rows of metrics.jsonl without their times)."""
+    folder.mkdir()
+    opened = open_small(name, folder, max_steps=6, log_every=1, evaluate_every=1)
+    train(watched(opened) if is_watched else opened)
+    rows = [
+        {key: value for key, value in row.items() if not key.startswith("time/")}
+        for row in opened.run_dir.read_metrics()
+    ]
+    return opened.objective.state_dict(), rows
+
+
+@with_toy
+def test_watching_a_run_changes_no_tensor_and_no_figure_of_it(name: str, tmp_path: Path) -> None:
+    alone, rows_alone = trained(name, tmp_path / "alone", False)
+    watched_run, rows = trained(name, tmp_path / "watched", True)
+    assert differing(alone, watched_run) == []
+    assert [row for row in rows if "loss" in row] == rows_alone
+    looks = [row for row in rows if "loss" not in row]
+    assert [row["step"] for row in looks] == list(range(7))
+    assert len({row["held_out/loss"] for row in looks}) >= 6  # the first step of a warm-up moves nothing
+    assert all(0 <= row["held_out/knn"] <= 1 and row["held_out/rank_me"] >= 1 for row in looks)
+
+
+def in_float64(eval_transform: Any) -> Any:
+    return lambda examples: {
+        key: value.double() if value.is_floating_point() else value for key, value in eval_transform(examples).items()
+    }
+
+
+def looked(name: str, folder: Path, loop: dict[str, Any]) -> list[dict[str, Any]]:
+    """Two looks at the same weights."""
+    opened = watched(open_small(name, folder, **loop))
+    opened.objective.double()
+    for rows in (opened.monitor.held_out.rows, opened.monitor.voters.rows):
+        rows.spec.augment = widened(rows.spec.augment)
+        rows.spec.eval_transform = in_float64(rows.spec.eval_transform)
+    return [opened.monitor.look(opened.accelerator, opened.objective, opened.layout, 0.5) for _ in range(2)]
+
+
+@with_toy
+def test_held_out_figures_do_not_depend_on_the_layout(name: str, tmp_path: Path) -> None:
+    coupled = open_small(name, tmp_path).objective.batch_coupled and name != "toy"  # its BatchNorm is fixed here
+    alone, again = looked(name, tmp_path, {"per_device_batch_size": 8})
+    assert alone == again
+    others = in_processes(looked, name, tmp_path, {"per_device_batch_size": 4}, world_size=2)
+    if not coupled:
+        others.append(looked(name, tmp_path, {"per_device_batch_size": 2}))
+    for other, _ in others:
+        assert other.keys() == alone.keys()
+        assert all(other[key] == pytest.approx(alone[key], rel=1e-4) for key in alone)
 
 
 class WithBadRows:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,6 +56,21 @@ def few_rows(num_rows: int = NUM_ROWS) -> Source:
 def use_few_rows(num_rows: int = NUM_ROWS) -> None:
     """Let sessions of this process open `few_rows`."""
     session.OPENERS["image"] = lambda data: few_rows(num_rows)
+
+
+@functools.cache
+def few_rows_with_others_held_out() -> Source:
+    """`few_rows`, and 24 digits of the test split to watch a run on."""
+    others = dataclasses.replace(few_rows(64).part(np.arange(40, 64)), split="test")
+    return dataclasses.replace(few_rows(), held_out=others)
+
+
+def watched(opened: Session) -> Session:
+    """`opened` with a monitor on rows that it does not train on."""
+    source, run = few_rows_with_others_held_out(), opened.run
+    opened.monitor = session.open_monitor(type(opened.objective), run, source, opened.rows)
+    assert opened.monitor is not None
+    return opened
 
 
 def open_small(

@@ -135,6 +135,28 @@ def test_killed_three_times_once_inside_a_save_ends_bitwise_like_unbroken(
     assert sorted(path.name for path in (broken / "checkpoints").iterdir()) == ["step_00000016", "step_00000020"]
 
 
+def test_a_kill_while_an_old_checkpoint_is_removed_leaves_no_half_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = RunDir(tmp_path)
+    for step in (4, 8, 12):
+        run_dir.checkpoint(step).mkdir(parents=True)
+        for name in ("manifest.json", "model.safetensors"):
+            (run_dir.checkpoint(step) / name).write_text("{}", encoding="utf-8")
+
+    def killed(folder: Path, **options: Any) -> None:
+        (folder / "manifest.json").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint._remove_oldest(run_dir, keep=2)
+    assert run_dir.checkpoint_steps() == [8, 12]
+    checkpoint.clear_away(run_dir, newest=12)
+    assert sorted(path.name for path in run_dir.checkpoints.iterdir()) == ["step_00000008", "step_00000012"]
+
+
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     in_processes(train, "mae", tmp_path / "alone", LOOP)
     started = launch(train_slowly, "mae", tmp_path / "moved", LOOP | {"per_device_batch_size": 2}, world_size=2)

@@ -6,7 +6,6 @@ Where all images have one size, whole images are batched and cropped on the devi
 each is cropped and resized in the worker, since only there its size is known. Boxes come from the sample's key either way.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from hfssl.data.augment import crop_boxes, resized_crop
 from hfssl.data.image_cache import CachedImages, DecodedImages, cached
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.data.source import Source, is_text, open_source
-from hfssl.objective import BadRowError, Batch, DataSpec
+from hfssl.objective import Batch, DataSpec
 from hfssl.randomness import sample_keys, uniform
 
 _BICUBIC = 3  # PIL's number of the filter, as image processors store it
@@ -89,16 +88,6 @@ class ImageSpec(DataSpec):
     def wants_workers(self) -> bool:
         """Not where whole images of one size are only gathered, to be cropped on the device."""
         return not self._uniform
-
-    def peek(self, source: Source, num: int) -> list[Tensor]:
-        images = DecodedImages(source, self.data.num_channels)
-        good: list[Tensor] = []
-        for row in range(len(images)):
-            if len(good) == num:
-                break
-            with contextlib.suppress(BadRowError):
-                good.append(images[row])
-        return good
 
     def transform(self, example: Tensor, key: Tensor) -> Tensor:
         """(C, H, W) uint8 -> the same, or the resized crop (C, S, S) where sizes differ."""

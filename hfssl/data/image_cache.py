@@ -191,7 +191,7 @@ def _write(folder: Path, images: DecodedImages) -> None:
 
 
 def _decoded(images: DecodedImages) -> Iterator[Tensor | str]:
-    workers = min(8, os.cpu_count() or 1) if len(images) >= _ROWS_FOR_WORKERS else 0
+    workers = min(8, torch.get_num_threads()) if len(images) >= _ROWS_FOR_WORKERS else 0
     loader: DataLoader[Any] = DataLoader(_Rows(images), batch_size=64, num_workers=workers, collate_fn=list)  # type: ignore[arg-type]
     for rows in loader:
         yield from rows

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import torch
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetsError
 
@@ -16,9 +17,11 @@ from hfssl.config import DataConfig, require
 from hfssl.data import demo
 from hfssl.data.image_config import IMAGE_SUFFIXES
 from hfssl.fields import ConfigError
+from hfssl.randomness import DataOrder
 
 _TABLE_BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".arrow": "arrow"}
 _HELD_OUT_SPLITS = ("test", "validation", "val", "valid")
+FEWEST_ROWS, LEAST_HELD_OUT, MOST_HELD_OUT, SHARE_HELD_OUT = 64, 8, 1000, 0.05
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ class Source:
         )
         return np.asarray(self.all_rows.with_format("numpy")[name][:])
 
+    def part(self, rows: "np.ndarray[Any, Any]") -> "Source":
+        """The rows of these numbers alone, in this order; without a held-out part."""
+        return replace(self, rows=self.rows.select(rows), all_rows=self.all_rows.select(rows), held_out=None)
+
     def fingerprint(self) -> str:
         """A short name of the rows' content, the same in every process."""
         return hashlib.sha256(f"{self.rows._fingerprint} {self.column}".encode()).hexdigest()[:16]
@@ -100,7 +107,39 @@ def open_source(
     names = [name for name in _HELD_OUT_SPLITS if name in splits and name != config.split]
     others = [of_split(name, None) for name in names]
     labelled = [other for other in others if other.labels() is not None]
-    return of_split(config.split, next(iter(labelled + others), None))
+    source = of_split(config.split, next(iter(labelled + others), None))
+    if source.held_out is None:
+        return with_rows_held_out(source, config.held_out_share)
+    require(
+        not config.held_out_share,
+        f"held_out_share has no effect: {config.dataset} has the split {source.held_out.split}, which is not trained on",
+    )
+    return source
+
+
+def with_rows_held_out(source: Source, share: float | None) -> Source:
+    """`source` less a share of its rows, which become its held-out part: at least 8 and at most 1,000 of them, always the
+    same, whatever the run's seed. Nothing is held out of fewer than FEWEST_ROWS rows, unless a share is given."""
+    if share == 0 or (share is None and len(source) < FEWEST_ROWS):
+        return source
+    wanted = round((SHARE_HELD_OUT if share is None else share) * len(source))
+    count = min(max(wanted, LEAST_HELD_OUT), MOST_HELD_OUT)
+    require(
+        count < len(source),
+        f"held_out_share {share} of {len(source)} rows leaves none to train on: set --held_out_share 0",
+    )
+    shuffled = fixed_rows(len(source), len(source))
+    held_out = source.part(np.sort(shuffled[:count]))
+    return replace(
+        source.part(np.sort(shuffled[count:])), held_out=replace(held_out, split=f"{source.split} (held out)")
+    )
+
+
+def fixed_rows(num_rows: int, count: int) -> "np.ndarray[Any, Any]":
+    """`count` row numbers, or all if there are fewer: the first of a permutation that depends on `num_rows` alone."""
+    _, order = DataOrder(num_rows, seed=0).at(torch.arange(num_rows))
+    rows: np.ndarray[Any, Any] = order[:count].numpy()
+    return rows
 
 
 def is_text(feature: Any) -> bool:

@@ -27,3 +27,10 @@ def knn_predictions(train_ND: Array, train_labels_N: Array, test_MD: Array) -> A
         predictions.append(votes.argmax(dim=1))
     predicted: Array = torch.cat(predictions).numpy()
     return predicted
+
+
+def knn_accuracy(train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_M: Array) -> float:
+    """Share of test rows that the vote gets right; labels as they are stored, numbers or texts."""
+    joined = np.unique(np.concatenate([train_labels_N, test_labels_M]), return_inverse=True)[1]
+    predicted_M = knn_predictions(train_ND, joined[: len(train_ND)], test_MD)
+    return float((predicted_M == joined[len(train_ND) :]).mean())

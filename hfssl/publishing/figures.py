@@ -19,7 +19,7 @@ _INK = "#1f4e79"
 
 def loss_curve(run_dir: RunDir) -> None:
     """figures/loss.png: loss and learning rate over steps, from metrics.jsonl."""
-    rows = run_dir.read_metrics()
+    rows = [row for row in run_dir.read_metrics() if "loss" in row]
     figure, (above, below) = pyplot.subplots(
         2, 1, figsize=(7, 5), sharex=True, height_ratios=(3, 1), layout="constrained"
     )

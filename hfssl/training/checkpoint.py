@@ -133,7 +133,11 @@ def _fsync(path: Path) -> None:
 def _remove_oldest(run_dir: RunDir, keep: int) -> None:
     ours = [step for step in run_dir.checkpoint_steps() if (run_dir.checkpoint(step) / _MANIFEST).is_file()]
     for step in ours[:-keep]:
-        shutil.rmtree(run_dir.checkpoint(step), ignore_errors=True)
+        leaving = run_dir.checkpoint(step).with_name(
+            f".{run_dir.checkpoint(step).name}.tmp"
+        )  # a kill leaves no half one
+        run_dir.checkpoint(step).rename(leaving)
+        shutil.rmtree(leaving, ignore_errors=True)
 
 
 def what_is_wrong(folder: Path) -> str | None:

@@ -22,8 +22,9 @@ from hfssl.objective import BadRowError, Batch, Objective
 from hfssl.run_dir import RunDir
 from hfssl.training.checkpoint import TrainingError, TrainState, load, newest_whole, save
 from hfssl.training.interruption import StopRequest
+from hfssl.training.monitor import Monitor
 from hfssl.training.optimizer import build_optimizer, learning_rate, set_learning_rate
-from hfssl.training.report import Interval, Stopwatch
+from hfssl.training.report import Interval, Stopwatch, held_out_line
 from hfssl.training.step import Parts, StepResult, train_step
 
 _BAD_ROWS_ALLOWED = 10
@@ -42,6 +43,7 @@ class Session:
     layout: Layout
     num_workers: int
     state: TrainState
+    monitor: Monitor | None = None
 
     @property
     def max_steps(self) -> int:
@@ -84,6 +86,8 @@ def train(session: Session) -> int | None:
     interval, watch = Interval(state.interval), Stopwatch(session.objective.modality)
     verdict = _LateVerdict(session)
     session.objective.train()
+    if state.step == 0:
+        _look(session, watch)
     with StopRequest() as request, _stacks_of_hanging_ranks():
         batches = _steps_of_batches(session, watch)
         for step in range(state.step, session.max_steps):
@@ -102,6 +106,8 @@ def train(session: Session) -> int | None:
             if finished or state.step % run.loop.log_every == 0:
                 stop = verdict.read() or stop
                 _log(session, interval, watch, rate)
+            if finished or state.step % run.loop.evaluate_every == 0:
+                _look(session, watch)
             if stop or finished or state.step % run.loop.save_every == 0:
                 stop = verdict.read() or stop
                 state.interval = interval.sums()
@@ -186,6 +192,19 @@ def _log(session: Session, interval: Interval, watch: Stopwatch, rate: float) ->
     if is_main_process():
         session.run_dir.append_metrics(row)
         print(watch.line(row, session.max_steps), flush=True)
+
+
+def _look(session: Session, watch: Stopwatch) -> None:
+    """A row of `held_out/...` figures in metrics.jsonl, where there are rows to look at."""
+    if session.monitor is None:
+        return
+    start = time.perf_counter()
+    progress = session.state.step / session.max_steps
+    figures = session.monitor.look(session.accelerator, session.objective, session.layout, progress)
+    if is_main_process():
+        session.run_dir.append_metrics({"step": session.state.step} | figures)
+        print(held_out_line(session.state.step, session.max_steps, figures), flush=True)
+    watch.leave_out(time.perf_counter() - start)
 
 
 class _Pending(NamedTuple):

@@ -1,7 +1,9 @@
 """What a run says of itself: rows of metrics.jsonl and the lines on the screen."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,6 +66,12 @@ class Stopwatch:
         self.steps += 1
         self.total_steps += 1
 
+    def leave_out(self, seconds: float) -> None:
+        """The last `seconds` were spent on something else than training."""
+        self.start += seconds
+        if self.refined_from is not None:
+            self.refined_from += seconds
+
     def figures_and_reset(self, global_batch_size: int) -> dict[str, float]:
         """`time/...` keys of a row."""
         now = time.perf_counter()
@@ -97,6 +105,19 @@ class Stopwatch:
             f"{row['time/samples_per_second']:.0f} {_ITEMS[self.modality]}/s  data wait {row['time/data_wait']:.1%}  "
             f"left {duration(a_step * (max_steps - step))}"
         )
+
+
+def held_out_line(step: int, max_steps: int, figures: Mapping[str, Any]) -> str:
+    """What the monitor saw, in a line for people; its warnings in lines of their own."""
+    loss, knn = figures["held_out/loss"], figures.get("held_out/knn")
+    shown = [
+        f"step {step:>{len(str(max_steps))}}/{max_steps}  held out: loss {'-' if loss is None else f'{loss:.4f}'}",
+        f"feature std {figures['held_out/std']:.3f}",
+        f"RankMe {figures['held_out/rank_me']:.1f}",
+    ]
+    if knn is not None:
+        shown.append(f"kNN {knn:.3f}")
+    return "\n".join(["  ".join(shown), *(f"warning: {text}" for text in figures.get("held_out/warnings", []))])
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,128 @@
+"""Watching a run on rows that it does not train on: held-out loss with fixed draws, spread of the features, and with labels
+an online kNN. Nothing of it reaches a gradient, a buffer or a random state.
+
+R ranks, B samples a rank, N held-out rows, M training rows that vote, D width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from hfssl.data.loader import KeyedRows, Layout
+from hfssl.distributed import all_gather_with_gradient, all_reduce_sum
+from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
+from hfssl.objective import BadRowError, Batch, Objective
+
+Array = np.ndarray[Any, Any]
+Accuracy = Callable[[Array, Array, Array, Array], float]
+PREFIX = "held_out/"
+_FIXED_EPOCH = -1  # draws that no training step ever takes
+
+
+@dataclass(frozen=True)
+class WatchedRows:
+    """Rows of one side, with the data path of their own source.
+
+    good: numbers of those that can be decoded; labels: of these, or None.
+    """
+
+    rows: KeyedRows
+    good: Tensor
+    labels: Array | None
+
+
+def watched_rows(rows: KeyedRows, labels_N: Array | None, chosen: Tensor | None = None) -> WatchedRows:
+    """`rows`, or the `chosen` of them, less those that can not be decoded, so that every look sees the same."""
+    good = []
+    for index in range(len(rows.examples)) if chosen is None else chosen.tolist():
+        try:
+            rows.examples[index]
+        except BadRowError:
+            continue
+        good.append(index)
+    return WatchedRows(rows, torch.tensor(good, dtype=torch.int64), None if labels_N is None else labels_N[good])
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """What is looked at, and how. Every rank holds the same rows and looks at its share of them.
+
+    voters: training rows for the kNN, or None where either side has no labels.
+    accuracy: of a kNN, from (training features, training labels, test features, test labels).
+    """
+
+    held_out: WatchedRows
+    voters: WatchedRows | None
+    accuracy: Accuracy
+
+    def look(self, accelerator: Accelerator, objective: Objective, layout: Layout, progress: float) -> dict[str, Any]:
+        """Figures of the objective as it stands, keys `held_out/...`. Called by all ranks, with the same result."""
+        was_training = objective.training
+        objective.eval()
+        with torch.no_grad(), accelerator.autocast():
+            loss = _mean_loss(self.held_out, accelerator, objective, layout, progress)
+            features_ND = _features(self.held_out, accelerator, objective, layout)
+            figures: dict[str, Any] = {"loss": loss}
+            figures |= {"std": feature_std(features_ND), "rank_me": rank_me(features_ND)}
+            if self.voters is not None:
+                voting_MD = _features(self.voters, accelerator, objective, layout)
+                figures["knn"] = self._accuracy(voting_MD, features_ND)
+        objective.train(was_training)
+        warnings = collapse_warnings(features_ND)
+        figures |= {"warnings": warnings} if warnings else {}
+        return {PREFIX + name: value for name, value in figures.items()}
+
+    def _accuracy(self, voting_MD: Tensor, features_ND: Tensor) -> float:
+        assert self.voters is not None
+        assert self.voters.labels is not None
+        assert self.held_out.labels is not None
+        voted = self.voters.labels[: len(voting_MD)], self.held_out.labels[: len(features_ND)]
+        return self.accuracy(voting_MD.numpy(), voted[0], features_ND.numpy(), voted[1])
+
+
+def _mean_loss(
+    watched: WatchedRows, accelerator: Accelerator, objective: Objective, layout: Layout, progress: float
+) -> float | None:
+    """The training objective in eval mode, with the draws of an epoch that never comes; None without a target.
+
+    Past the compiled call, which would be compiled once more for it.
+    """
+    sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+    nothing_applied = torch.zeros((), dtype=torch.bool, device=accelerator.device)
+    for ids_B in _blocks(watched, layout):
+        batch = watched.rows.__getitems__((torch.full_like(ids_B, _FIXED_EPOCH), ids_B))
+        del batch["bad_ids"]
+        output = objective.forward(watched.rows.spec.augment(_moved(batch, accelerator), progress), progress)
+        objective.on_step_end(progress, nothing_applied)  # forgets what forward staged for a queue or a centre
+        sums += torch.stack([output.loss_sum.double(), output.num_targets.double()])
+    loss_sum, num_targets = all_reduce_sum(sums).tolist()
+    return loss_sum / num_targets if num_targets else None
+
+
+def _features(watched: WatchedRows, accelerator: Accelerator, objective: Objective, layout: Layout) -> Tensor:
+    """(N, D) float32 on the CPU, in the order of `good`: as of the export, of examples without crop and chance."""
+    gathered = []
+    for ids_B in _blocks(watched, layout):
+        examples = [watched.rows.examples[index] for index in ids_B.tolist()]
+        batch = _moved(watched.rows.spec.eval_transform(examples), accelerator)
+        gathered.append(all_gather_with_gradient(objective.features(batch).float()).cpu())
+    return torch.cat(gathered)
+
+
+def _blocks(watched: WatchedRows, layout: Layout) -> list[Tensor]:
+    """This rank's ids of each block of at most R * B rows; all ranks have as many, so up to R - 1 rows are left out."""
+    size, ranks = layout.per_device_batch_size * layout.world_size, layout.world_size
+    blocks = []
+    for block in watched.good[: len(watched.good) // ranks * ranks].split(size):
+        share = len(block) // ranks
+        blocks.append(block[layout.rank * share : (layout.rank + 1) * share])
+    return blocks
+
+
+def _moved(batch: Batch, accelerator: Accelerator) -> Batch:
+    return {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in batch.items()}

@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 Config = TypeVar("Config", bound="DataclassInstance")
-_LENGTH = ("max_steps", "num_epochs")
+_LENGTH = ("max_steps", "num_epochs", "budget_hours")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,8 @@ class Run:
             plain = to_plain(config)
             kept = [item.name for item in dataclasses.fields(config) if item.metadata["resume"] != "may_change"]
             identity[section] = {name: plain[name] for name in kept}
+        if self.loop.budget_hours is not None:
+            del identity["loop"]["max_steps"]  # follows from the budget, once
         return identity
 
     def digest(self, any_length: bool = False) -> str:
@@ -218,11 +220,9 @@ def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping
     path = PRESETS / method.recipe / f"{chosen}.yaml"
     is_preset = path.is_file()
     layer = load_layer(path if is_preset else Path(chosen), method, data)
+    for name in _LENGTH if any(name in flags for name in _LENGTH) else ():
+        layer["loop"].pop(name, None)  # a length on the command line stands for the file's, however that was said
     written = set() if is_preset or is_stored_run(Path(chosen)) else {name for part in layer.values() for name in part}
-    if "max_steps" in flags and "num_epochs" not in flags:
-        layer["loop"].pop("num_epochs", None)
-    if "num_epochs" in flags and "max_steps" not in flags:
-        layer["loop"].pop("max_steps", None)
     configs = {}
     for section, config in section_types(method, data).items():
         annotations = annotations_of(config)
@@ -231,14 +231,19 @@ def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping
     if configs["data"].dataset is None:
         raise ConfigError(f"the preset {chosen} brings no data: add --dataset (a folder, a file or a Hub id)")
     run = Run(recipe=method.recipe, preset=Path(chosen).stem, **configs, given=frozenset(flags))
+    given = run.given | written
+    require(
+        not {"budget_hours", "max_steps"} <= given, "budget_hours and max_steps exclude each other: set one of them"
+    )
     _check_run(run)
-    return dataclasses.replace(run, given=run.given | written)
+    return dataclasses.replace(run, given=given)
 
 
 def _check_run(run: Run) -> None:
     loop = run.loop
-    require(loop.max_steps is not None or loop.num_epochs is not None, "set max_steps or num_epochs")
-    if loop.per_device_batch_size is not None:
+    has_length = any(getattr(loop, name) is not None for name in _LENGTH)
+    require(has_length, f"set one of {', '.join(_LENGTH)}")
+    if isinstance(loop.per_device_batch_size, int):
         world = int(os.environ.get("WORLD_SIZE", "1"))
         require(
             loop.global_batch_size % (loop.per_device_batch_size * world) == 0,

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from hfssl.config import Run
 from hfssl.distributed import barrier, is_main_process
 from hfssl.objective import Objective
+from hfssl.planning import print_opening, settled
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir, forget_if_unused
 from hfssl.session import (
@@ -20,7 +21,6 @@ from hfssl.session import (
     build_objective,
     choose_folder,
     open_session,
-    print_plan,
     quieten_transformers,
     reported,
 )
@@ -60,6 +60,7 @@ def _pretrain(objective_class: type[Objective], run: Run, accelerator: Accelerat
         _print_summary(run_dir)
         return run_dir
     try:
+        run = settled(objective_class, run, model_config, started, accelerator)
         session, rehearsal = open_session(objective_class, run, model_config, started, accelerator)
     except BaseException:
         if is_main_process():
@@ -71,7 +72,7 @@ def _pretrain(objective_class: type[Objective], run: Run, accelerator: Accelerat
             run_dir.forget_summary()
         run_dir.write_environment(environment(accelerator))
         run_dir.drop_metrics_after(session.state.step)
-        print_plan(session, rehearsal, started)
+        print_opening(session, rehearsal, started)
     barrier()
     signal_number = train(session)
     if signal_number is not None:

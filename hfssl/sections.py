@@ -17,6 +17,7 @@ class MethodConfig:
     """What a method can be told. Subclasses set `recipe`, add fields, and validate them in `__post_init__`."""
 
     recipe: ClassVar[str]
+    modality: ClassVar[Literal["text", "image", "audio"]]
     architecture_fields: ClassVar[frozenset[str]] = frozenset()  # what --model_config and --init_from decide instead
 
     @classmethod
@@ -94,9 +95,10 @@ class LoopConfig:
     output_dir: str | None = option(None, "run folder (default: the next free runs/<recipe>-<NNN>)", "may_change")
     max_steps: int | None = option(None, "optimizer steps of the whole run", "own_rule")
     num_epochs: int | None = option(None, "passes over the rows, instead of max_steps", "own_rule")
+    budget_hours: float | None = option(None, "train for about so long, instead of max_steps", "own_rule")
     global_batch_size: int = option(256, "samples an optimizer step, over all processes and accumulation")
-    per_device_batch_size: int | None = option(
-        None, "samples a forward pass (default: global batch / processes)", "may_change"
+    per_device_batch_size: int | Literal["auto"] | None = option(
+        None, "samples a forward pass; auto: as many as fit (default: global batch / processes)", "may_change"
     )
     seed: int = option(0, "the one seed: weights, order, crops, masks, dropout")
     resume: Literal["auto", "never", "must"] = option("auto", "go on with an interrupted run", "may_change")
@@ -111,18 +113,23 @@ class LoopConfig:
     gradient_checkpointing: bool = option(False, "recompute activations to save memory", "may_change")
     compile: bool = option(False, "compile the model with torch.compile", "may_change")
     cpu_threads: int | None = option(None, "threads a process (default: cores / local processes)", "may_change")
+    price_per_hour: float | None = option(None, "what an hour of this machine costs, for the estimate", "may_change")
     process_group_timeout: int = option(1800, "seconds until a hanging process group is given up", "may_change")
 
     def __post_init__(self) -> None:
         positive = ["global_batch_size", "save_every", "log_every", "evaluate_every", "max_skipped_steps"]
-        optional = ["max_steps", "num_epochs", "per_device_batch_size", "cpu_threads"]
-        given = [name for name in optional if getattr(self, name) is not None]
+        optional = ["max_steps", "num_epochs", "budget_hours", "per_device_batch_size", "cpu_threads", "price_per_hour"]
+        given = [name for name in optional if getattr(self, name) not in (None, "auto")]
         for name in [*positive, "process_group_timeout", *given]:
             require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
         require(self.keep_checkpoints >= 2, f"keep_checkpoints must be at least 2, got {self.keep_checkpoints}")
         require(
             self.max_steps is None or self.num_epochs is None,
             "max_steps and num_epochs exclude each other: set one of them",
+        )
+        require(
+            self.budget_hours is None or self.num_epochs is None,
+            "budget_hours and num_epochs exclude each other: set one of them",
         )
         require(
             self.init_from is None or self.model_config is None,

@@ -25,9 +25,7 @@ from hfssl.run_dir import RunDir
 from hfssl.training.checkpoint import TrainingError, TrainState
 from hfssl.training.loop import Session
 from hfssl.training.monitor import Monitor, watched_rows
-from hfssl.training.optimizer import learning_rate
-from hfssl.training.rehearsal import Rehearsal, estimated_bytes, loss_scale_for, rehearse
-from hfssl.training.report import duration, size
+from hfssl.training.rehearsal import Rehearsal, loss_scale_for, rehearse
 from hfssl.training.start import FolderLock, Start, choose, versions
 
 _WATCHED_ROWS, _VOTING_ROWS = 512, 1024
@@ -128,8 +126,20 @@ def choose_folder(run: Run) -> tuple[Start, FolderLock | None]:
 
 
 def open_session(
-    objective_class: type[Objective], run: Run, model_config: Any, started: Start, accelerator: Accelerator
+    objective_class: type[Objective],
+    run: Run,
+    model_config: Any,
+    started: Start,
+    accelerator: Accelerator,
+    *,
+    verbose: bool = True,
 ) -> tuple[Session, Rehearsal]:
+    """Data, model and state of a run on this rank, and what one trial micro-batch told. Called by all ranks.
+
+    Raises:
+        ConfigError: on every rank, what on one of them can not work.
+    """
+
     def open_data() -> tuple[KeyedRows, Monitor | None, Batch]:
         source = OPENERS[objective_class.modality](run.data)
         spec = objective_class.data_spec(run.method, run.data, source)
@@ -151,7 +161,8 @@ def open_session(
     _check_continuation(run, state, max_steps, num_rows, accelerator.mixed_precision, spec.data_path)
     state = dataclasses.replace(state, max_steps=max_steps, config_digest=run.digest(), versions=versions())
     is_new = started.state is None
-    objective = build_objective(objective_class, run, spec, model_config, load=is_new, verbose=is_main_process())
+    loud = verbose and is_main_process()
+    objective = build_objective(objective_class, run, spec, model_config, load=is_new, verbose=loud)
     if run.loop.gradient_checkpointing:
         objective.enable_gradient_checkpointing()
     objective.to(accelerator.device).train()
@@ -185,14 +196,14 @@ def open_monitor(
 
 def _on_all_ranks(action: Callable[[], Result]) -> Result:
     """`action` on every rank; a ConfigError on any of them is raised on all, so that none waits for one that has gone."""
-    result, problem = None, None
+    result, own_error = None, None
     try:
         result = action()
     except ConfigError as error:
-        problem = str(error)
-    problems = [text for text in all_gather_objects(problem) if text is not None]
+        own_error = error
+    problems = [text for text in all_gather_objects(own_error and str(own_error)) if text is not None]
     if problems:
-        raise SharedError(problems[0])
+        raise SharedError(problems[0]) from own_error
     return result  # type: ignore[return-value]
 
 
@@ -239,6 +250,7 @@ def _layout(run: Run, accelerator: Accelerator) -> Layout:
     world, total = accelerator.num_processes, run.loop.global_batch_size
     require(total % world == 0, f"global_batch_size {total} must be a multiple of the {world} processes")
     per_device = run.loop.per_device_batch_size or total // world
+    assert isinstance(per_device, int), "auto is resolved before a session is opened"
     require(
         total % (per_device * world) == 0,
         f"global_batch_size {total} must be a multiple of per_device_batch_size {per_device} x {world} process(es)",
@@ -275,28 +287,3 @@ def _choose_workers(spec: DataSpec, device: torch.device) -> int:
     if spec.wants_workers:
         return min(8, torch.get_num_threads())
     return int(device.type != "cpu")
-
-
-def print_plan(session: Session, rehearsal: Rehearsal, started: Start) -> None:
-    run, state, layout = session.run, session.state, session.layout
-    trainable = sum(p.numel() for p in session.objective.parameters() if p.requires_grad)
-    peak = learning_rate(run.optim, modality=session.objective.modality, global_batch_size=layout.global_batch_size)
-    epochs = state.max_steps * layout.global_batch_size / state.num_rows
-    seconds = rehearsal.seconds * layout.num_micro_batches * (state.max_steps - state.step)
-    memory = estimated_bytes(session.objective, rehearsal.saved_bytes)
-    print(f"preset      {run.recipe}/{run.preset}")
-    print(f"data        {run.data.dataset}, {state.num_rows} rows of the split {run.data.split}")
-    print(f"model       {trainable / 1e6:.2f} M trainable parameters")
-    cut = f"{layout.num_micro_batches} x {layout.per_device_batch_size} on {layout.world_size} process(es)"
-    print(
-        f"steps       {state.max_steps} of {layout.global_batch_size} ({cut}), {epochs:.1f} epochs, peak learning rate {peak:.2e}"
-    )
-    print(f"estimate    {duration(seconds)} of training and {size(memory)} a process, from one trial micro-batch")
-    print(f"run folder  {session.run_dir.path}")
-    for line in started.passed_over:
-        print(line)
-    if state.step > 0:
-        print(f"going on from step {state.step}")
-    if session.objective.batch_coupled and layout.num_micro_batches > 1:
-        print("this loss compares the samples of a batch: accumulation makes the compared batches smaller")
-    print(flush=True)

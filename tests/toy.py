@@ -23,6 +23,7 @@ MOMENTUM = (0.9, 1.0)
 @dataclass(frozen=True, kw_only=True)
 class ToyConfig(MethodConfig):
     recipe: ClassVar[str] = "toy"
+    modality: ClassVar[str] = "image"
     batch_norm: bool = option(True, "normalise over the batch of all ranks")
     dropout: float = option(0.1, "share of dropped units")
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from hfssl.config import DataConfig, MethodConfig, option, require
 from hfssl.data.image_config import ImageDataConfig
@@ -19,6 +19,7 @@ _DECODER_FIELDS = (
 @dataclass(frozen=True, kw_only=True)
 class MAEConfig(MethodConfig):
     recipe: ClassVar[str] = "mae"
+    modality: ClassVar[Literal["text", "image", "audio"]] = "image"
     architecture_fields: ClassVar[frozenset[str]] = frozenset(_ENCODER_FIELDS)
 
     patch_size: int = option(16, "side of a patch in pixels")

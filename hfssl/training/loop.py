@@ -24,7 +24,7 @@ from hfssl.training.checkpoint import TrainingError, TrainState, load, newest_wh
 from hfssl.training.interruption import StopRequest
 from hfssl.training.monitor import Monitor
 from hfssl.training.optimizer import build_optimizer, learning_rate, set_learning_rate
-from hfssl.training.report import Interval, Stopwatch, held_out_line
+from hfssl.training.report import Interval, Stopwatch, duration, held_out_line
 from hfssl.training.step import Parts, StepResult, train_step
 
 _BAD_ROWS_ALLOWED = 10
@@ -89,7 +89,7 @@ def train(session: Session) -> int | None:
     if state.step == 0:
         _look(session, watch)
     with StopRequest() as request, _stacks_of_hanging_ranks():
-        batches = _steps_of_batches(session, watch)
+        batches = steps_of_batches(session, watch)
         for step in range(state.step, session.max_steps):
             progress = step / session.max_steps
             rate = set_learning_rate(parts.optimizer, peak, run.optim.warmup_fraction, progress)
@@ -98,9 +98,10 @@ def train(session: Session) -> int | None:
             interval.add(result)
             state.step, state.samples_seen = step + 1, (step + 1) * run.loop.global_batch_size
             watch.step_done()
-            refined = watch.refined_estimate(session.max_steps - state.step)
-            if refined is not None and is_main_process():
-                print(refined, flush=True)
+            measured = watch.seconds_a_step()
+            if measured is not None and is_main_process():
+                seconds = measured * (session.max_steps - state.step)
+                print(f"measured {measured * 1000:.0f} ms a step: about {duration(seconds)} to go", flush=True)
             stop = verdict.read_previous_and_keep(step, result)
             finished = state.step == session.max_steps
             if finished or state.step % run.loop.log_every == 0:
@@ -127,7 +128,7 @@ def _stacks_of_hanging_ranks() -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _steps_of_batches(session: Session, watch: Stopwatch) -> Iterator[list[Batch]]:
+def steps_of_batches(session: Session, watch: Stopwatch) -> Iterator[list[Batch]]:
     """This rank's micro-batches on the device, a list for each step; notes bad rows and waiting."""
     device = session.accelerator.device
     stream = micro_batches(

@@ -86,14 +86,13 @@ class Stopwatch:
         self.start, self.waited, self.steps = now, 0.0, 0
         return figures
 
-    def refined_estimate(self, remaining_steps: int) -> str | None:
-        """After the run's own steps 5 to 30, once: how long the rest takes; None at any other step."""
+    def seconds_a_step(self) -> float | None:
+        """After the run's own steps 5 to 30, once; None at any other step."""
         if self.total_steps == _REFINED_BETWEEN[0]:
             self.refined_from = time.perf_counter()
         if self.total_steps != _REFINED_BETWEEN[1] or self.refined_from is None:
             return None
-        a_step = (time.perf_counter() - self.refined_from) / (_REFINED_BETWEEN[1] - _REFINED_BETWEEN[0])
-        return f"measured {a_step * 1000:.0f} ms a step: about {duration(a_step * remaining_steps)} to go"
+        return (time.perf_counter() - self.refined_from) / (_REFINED_BETWEEN[1] - _REFINED_BETWEEN[0])
 
     def line(self, row: dict[str, float | None], max_steps: int) -> str:
         """The row in a line for people."""

@@ -7,6 +7,7 @@ flag of the same name. `parse` turns the command line into a `Run`; `make_run` d
 import argparse
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import os
 import sys
@@ -250,6 +251,11 @@ def _check_run(run: Run) -> None:
             f"global_batch_size {loop.global_batch_size} must be a multiple of per_device_batch_size "
             f"{loop.per_device_batch_size} x {world} process(es)",
         )
+    tracker = loop.report_to
+    require(
+        tracker == "none" or importlib.util.find_spec(tracker) is not None,
+        f"--report_to {tracker}: the package {tracker} is not installed; pip install {tracker}",
+    )
     without_effect = sorted(run.method.architecture_fields & run.given)
     if without_effect and (loop.model_config or loop.init_from):
         source = "init_from" if loop.init_from else "model_config"

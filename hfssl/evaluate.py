@@ -28,7 +28,7 @@ from hfssl.evaluation.splits import held_out_rows
 from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
 from hfssl.publishing import figures
 from hfssl.run_dir import RunDir, write_text
-from hfssl.session import quieten_transformers, reported
+from hfssl.session import quieten_libraries, reported
 from hfssl.training.start import versions
 
 Array = np.ndarray[Any, Any]
@@ -50,7 +50,7 @@ def evaluate(wanted: EvaluateConfig, from_command_line: bool = True) -> dict[str
         ConfigError: the checkpoint or the labels do not allow it.
     """
     with reported(from_command_line):
-        quieten_transformers()
+        quieten_libraries()
         if wanted.cpu_threads is not None:
             torch.set_num_threads(wanted.cpu_threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

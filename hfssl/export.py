@@ -11,7 +11,7 @@ from hfssl.export_config import ExportConfig
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
 from hfssl.sections import LoopConfig, OptimConfig
-from hfssl.session import build_objective, quieten_transformers, reported
+from hfssl.session import build_objective, quieten_libraries, reported
 from hfssl.settings_file import load_layer
 from hfssl.training.checkpoint import newest_whole, weights_file, what_is_wrong
 
@@ -24,7 +24,7 @@ def export_checkpoint(wanted: ExportConfig, from_command_line: bool = True) -> P
     """
     with reported(from_command_line):
         assert wanted.run is not None
-        quieten_transformers()
+        quieten_libraries()
         run_dir = RunDir(Path(wanted.run))
         require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
         step = _choose_step(run_dir, wanted.step)

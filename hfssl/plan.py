@@ -9,7 +9,7 @@ from hfssl.config import Run
 from hfssl.distributed import is_main_process
 from hfssl.planning import measured_copy, opening_lines, settled
 from hfssl.run_dir import RunDir
-from hfssl.session import adopt_checkpoint, quieten_transformers, reported
+from hfssl.session import adopt_checkpoint, quieten_libraries, reported
 from hfssl.training.accelerator import start
 from hfssl.training.energy import estimate_lines, power_of
 from hfssl.training.report import duration, size
@@ -24,7 +24,7 @@ def plan(run: Run) -> dict[str, Any]:
     """
     with reported(run.from_command_line):
         accelerator = start(run.loop)
-        quieten_transformers()
+        quieten_libraries()
         _, objective_class = method(run.recipe)
         run, model_config = adopt_checkpoint(run)
         with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:

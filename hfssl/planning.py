@@ -17,7 +17,7 @@ from hfssl.distributed import broadcast_object, is_main_process
 from hfssl.fields import ConfigError
 from hfssl.objective import Objective
 from hfssl.run_dir import RunDir
-from hfssl.session import SharedError, open_session, quieten_transformers
+from hfssl.session import SharedError, open_session, quieten_libraries
 from hfssl.training.accelerator import start
 from hfssl.training.energy import estimate_lines, power_of
 from hfssl.training.loop import Session
@@ -134,7 +134,7 @@ def _searched_in_a_child(
 def _search(objective_class: type[Objective], run: Run, model_config: Any, sizes: Sequence[int], sender: Any) -> None:
     for name in _LAUNCHER_VARIABLES:
         os.environ.pop(name, None)
-    quieten_transformers()
+    quieten_libraries()
     accelerator = start(run.loop)
     if accelerator.device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(_MEMORY_SHARE)

@@ -21,13 +21,14 @@ from hfssl.session import (
     build_objective,
     choose_folder,
     open_session,
-    quieten_transformers,
+    quieten_libraries,
     reported,
 )
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session, train
 from hfssl.training.monitor import WatchedRows, watched_rows
 from hfssl.training.start import command_line, environment
+from hfssl.training.tracking import open_tracker
 
 _PICTURED_ROWS, _TRIED_ROWS = 8, 100
 
@@ -45,7 +46,7 @@ def pretrain(objective_class: type[Objective], run: Run) -> RunDir:
     """
     with reported(run.from_command_line):
         accelerator = start(run.loop)
-        quieten_transformers()
+        quieten_libraries()
         try:
             return _pretrain(objective_class, run, accelerator)
         finally:
@@ -62,6 +63,7 @@ def _pretrain(objective_class: type[Objective], run: Run, accelerator: Accelerat
     try:
         run = settled(objective_class, run, model_config, started, accelerator)
         session, rehearsal = open_session(objective_class, run, model_config, started, accelerator)
+        open_tracker(accelerator, run, run_dir, session.state.step)
     except BaseException:
         if is_main_process():
             forget_if_unused(run_dir)

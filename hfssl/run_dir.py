@@ -42,6 +42,10 @@ class RunDir:
         return self.path / "export"
 
     @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
     def figures(self) -> Path:
         return self.path / "figures"
 

@@ -109,6 +109,9 @@ class LoopConfig:
     keep_checkpoints: int = option(2, "checkpoints that stay on disk (at least 2)", "may_change")
     log_every: int = option(20, "steps between rows of metrics.jsonl", "may_change")
     evaluate_every: int = option(500, "steps between looks at rows that are not trained on", "may_change")
+    report_to: Literal["none", "trackio", "tensorboard", "wandb"] = option(
+        "none", "tracker that gets what metrics.jsonl gets", "may_change"
+    )
     max_skipped_steps: int = option(5, "non-finite steps in a row that end the run", "may_change")
     gradient_checkpointing: bool = option(False, "recompute activations to save memory", "may_change")
     compile: bool = option(False, "compile the model with torch.compile", "may_change")

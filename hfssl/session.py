@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import datasets
 import torch
 from accelerate import Accelerator
 from transformers import AutoConfig, AutoImageProcessor
@@ -25,6 +26,7 @@ from hfssl.run_dir import RunDir
 from hfssl.training.checkpoint import TrainingError, TrainState
 from hfssl.training.loop import Session
 from hfssl.training.monitor import Monitor, watched_rows
+from hfssl.training.progress import wants_bars
 from hfssl.training.rehearsal import Rehearsal, loss_scale_for, rehearse
 from hfssl.training.start import FolderLock, Start, choose, versions
 
@@ -70,8 +72,10 @@ def reported(from_command_line: bool) -> Iterator[None]:
         raise SystemExit(128 + stop.signal_number) from None
 
 
-def quieten_transformers() -> None:
-    """No bars and load reports: what is missing or unused is checked here and said in a line."""
+def quieten_libraries() -> None:
+    """No load reports: what is missing or unused is checked here and said in a line. Bars of data sets on terminals alone."""
+    if not wants_bars():
+        datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
 

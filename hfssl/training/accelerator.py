@@ -6,7 +6,12 @@ from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    InitProcessGroupKwargs,
+    ProjectConfiguration,
+)
 
 from hfssl.config import LoopConfig, require
 
@@ -31,7 +36,12 @@ def start(loop: LoopConfig) -> Accelerator:
     for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):
         wanted = os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1")
         require(not wanted, f"{name} is not supported: launch with plain data parallelism (DDP), or one process")
-    accelerator = Accelerator(gradient_accumulation_steps=1, kwargs_handlers=[timeout, ddp])
+    accelerator = Accelerator(
+        gradient_accumulation_steps=1,
+        kwargs_handlers=[timeout, ddp],
+        log_with=None if loop.report_to == "none" else loop.report_to,
+        project_config=ProjectConfiguration(logging_dir="."),  # known and set when the run folder is
+    )
     kind = accelerator.distributed_type
     require(
         kind in _SUPPORTED,

@@ -24,8 +24,10 @@ from hfssl.training.checkpoint import TrainingError, TrainState, load, newest_wh
 from hfssl.training.interruption import StopRequest
 from hfssl.training.monitor import Monitor
 from hfssl.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from hfssl.training.progress import say, step_bar
 from hfssl.training.report import Interval, Stopwatch, duration, held_out_line
 from hfssl.training.step import Parts, StepResult, train_step
+from hfssl.training.tracking import track
 
 _BAD_ROWS_ALLOWED = 10
 _BAD_SHARE_ALLOWED = 0.001
@@ -88,7 +90,8 @@ def train(session: Session) -> int | None:
     session.objective.train()
     if state.step == 0:
         _look(session, watch)
-    with StopRequest() as request, _stacks_of_hanging_ranks():
+    bar = step_bar(state.step, session.max_steps, is_main_process())
+    with StopRequest() as request, _stacks_of_hanging_ranks(), bar:
         batches = steps_of_batches(session, watch)
         for step in range(state.step, session.max_steps):
             progress = step / session.max_steps
@@ -98,10 +101,11 @@ def train(session: Session) -> int | None:
             interval.add(result)
             state.step, state.samples_seen = step + 1, (step + 1) * run.loop.global_batch_size
             watch.step_done()
+            bar.update()
             measured = watch.seconds_a_step()
             if measured is not None and is_main_process():
                 seconds = measured * (session.max_steps - state.step)
-                print(f"measured {measured * 1000:.0f} ms a step: about {duration(seconds)} to go", flush=True)
+                say(f"measured {measured * 1000:.0f} ms a step: about {duration(seconds)} to go")
             stop = verdict.read_previous_and_keep(step, result)
             finished = state.step == session.max_steps
             if finished or state.step % run.loop.log_every == 0:
@@ -165,7 +169,7 @@ def _note_bad_rows(session: Session, bad_ids: Tensor) -> None:
         try:
             session.rows.examples[row]
         except BadRowError as error:
-            print(f"row {row} can not be used and is replaced: {error}", flush=True)
+            say(f"row {row} can not be used and is replaced: {error}")
 
 
 def _joined_bad_rows(session: Session) -> list[int]:
@@ -190,9 +194,10 @@ def _log(session: Session, interval: Interval, watch: Stopwatch, rate: float) ->
     row |= watch.figures_and_reset(session.run.loop.global_batch_size) | {"time/steps": steps}
     if is_distributed():
         faulthandler.dump_traceback_later(session.run.loop.process_group_timeout, exit=False)
+    track(session.accelerator, row)
     if is_main_process():
         session.run_dir.append_metrics(row)
-        print(watch.line(row, session.max_steps), flush=True)
+        say(watch.line(row, session.max_steps))
 
 
 def _look(session: Session, watch: Stopwatch) -> None:
@@ -202,9 +207,11 @@ def _look(session: Session, watch: Stopwatch) -> None:
     start = time.perf_counter()
     progress = session.state.step / session.max_steps
     figures = session.monitor.look(session.accelerator, session.objective, session.layout, progress)
+    row = {"step": session.state.step} | figures
+    track(session.accelerator, row)
     if is_main_process():
-        session.run_dir.append_metrics({"step": session.state.step} | figures)
-        print(held_out_line(session.state.step, session.max_steps, figures), flush=True)
+        session.run_dir.append_metrics(row)
+        say(held_out_line(session.state.step, session.max_steps, figures))
     watch.leave_out(time.perf_counter() - start)
 
 

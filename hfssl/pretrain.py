@@ -97,6 +97,7 @@ def _finish(objective_class: type[Objective], session: Session, model_config: An
     run, run_dir, objective = session.run, session.run_dir, session.objective.eval()
     write_export(objective.export(), run_dir.export)
     figures.loss_curve(run_dir)
+    figures.watch_curve(run_dir)
     source = OPENERS[objective.modality](run.data)
     spec = session.rows.spec
     _draw_pictures(session, source)
@@ -110,7 +111,7 @@ def _finish(objective_class: type[Objective], session: Session, model_config: An
         table = image_table(encoders, source, source.held_out, run.data.num_channels, session.accelerator.device)
     finally:
         shutil.rmtree(scratch)
-    rows = run_dir.read_metrics()
+    rows = run_dir.training_rows()
     table |= {"steps": session.state.step, "samples_seen": session.state.samples_seen, "final_loss": rows[-1]["loss"]}
     run_dir.write_summary(table)
     _print_summary(run_dir)

@@ -56,7 +56,7 @@ def run_once(recipe: str, seed: int, folder: Path) -> dict[str, Any]:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     del environment["command"]
-    training_seconds = sum(row["time/seconds"] for row in rows if "time/seconds" in row)
+    training_seconds = sum(row["time/seconds"] for row in rows if "loss" in row)
     return summary | {
         "seed": seed,
         "seconds": seconds,

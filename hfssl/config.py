@@ -71,8 +71,15 @@ class Run:
     def stored(self) -> dict[str, Any]:
         """The whole run as plain values, as config.yaml holds it."""
         sections = {name: to_plain(getattr(self, name)) for name in SECTION_NAMES}
-        beside = {"digest": self.digest(), "digest_of_any_length": self.digest(any_length=True)}
+        beside: dict[str, Any] = {"digest": self.digest(), "digest_of_any_length": self.digest(any_length=True)}
+        beside["local"] = self.local()
         return {"recipe": self.recipe, "preset": self.preset} | sections | beside | {"model_config": self.architecture}
+
+    def local(self) -> list[str]:
+        """Which of dataset, init_from and model_config are files here and no Hub ids: what is published does not name them."""
+        loop = self.loop
+        named = {"dataset": self.data.dataset, "init_from": loop.init_from, "model_config": loop.model_config}
+        return [name for name, value in named.items() if value is not None and Path(value).expanduser().exists()]
 
     def identity(self) -> dict[str, Any]:
         """The settings that make a run this run: all but those that a resume may change."""

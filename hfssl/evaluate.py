@@ -29,7 +29,7 @@ from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
 from hfssl.publishing import figures
 from hfssl.run_dir import RunDir, write_text
 from hfssl.session import quieten_libraries, reported
-from hfssl.training.start import versions
+from hfssl.training.start import command_line, versions
 
 Array = np.ndarray[Any, Any]
 UNTRAINED = "untrained"
@@ -61,7 +61,8 @@ def evaluate(wanted: EvaluateConfig, from_command_line: bool = True) -> dict[str
         result = _scored(features, train, test, wanted)
         result |= {"model": Path(name).name, "pooling": encoder.pooling, "data": Path(str(wanted.dataset)).name}
         result |= {"classes": [str(label) for label in classes], "split": split, "seconds_of_features": seconds}
-        result |= {"protocol": PROTOCOL, "versions": versions()}
+        result |= {"local": Path(str(wanted.dataset)).expanduser().exists()}
+        result |= {"protocol": PROTOCOL, "versions": versions(), "command": command_line()}
         folder = _write(wanted, result)
         for line in _table(result):
             print(line)

@@ -97,10 +97,13 @@ def _finish(objective_class: type[Objective], session: Session, model_config: An
     """Export, evaluate, draw, and print the table. For the main process alone."""
     from hfssl.evaluation.image_table import image_table  # scikit-learn and matplotlib: not before the first step
     from hfssl.publishing import figures
+    from hfssl.publishing.card import write_card
+    from hfssl.publishing.report import write_report
 
     run, run_dir, objective = session.run, session.run_dir, session.objective.eval()
     write_export(objective.export(), run_dir.export)
     figures.loss_curve(run_dir)
+    figures.watch_curve(run_dir)
     source = OPENERS[objective.modality](run.data)
     spec = session.rows.spec
     _draw_pictures(session)
@@ -114,9 +117,11 @@ def _finish(objective_class: type[Objective], session: Session, model_config: An
         table = image_table(encoders, source, source.held_out, run.data.num_channels, session.accelerator.device)
     finally:
         shutil.rmtree(scratch)
-    losses = [row["loss"] for row in run_dir.read_metrics() if "loss" in row]
-    table |= {"steps": session.state.step, "samples_seen": session.state.samples_seen, "final_loss": losses[-1]}
+    rows = run_dir.training_rows()
+    table |= {"steps": session.state.step, "samples_seen": session.state.samples_seen, "final_loss": rows[-1]["loss"]}
     run_dir.write_summary(table)
+    write_report(run_dir)
+    write_card(run_dir)
     _print_summary(run_dir)
 
 
@@ -164,6 +169,8 @@ def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
     lines += [
         f"export      {export}   loads with AutoModel.from_pretrained({str(export)!r}, add_pooling_layer=False)",
         f"figures     {run_dir.figures}",
+        f"report      {run_dir.report_file}",
+        f"card        {run_dir.card_file}",
     ]
     if summary["data"].startswith("demo:"):
         lines.append(f"next        accelerate launch recipes/{recipe}.py --dataset path/to/your/data")

@@ -1,6 +1,7 @@
 """The run folder: the only place that knows the names of the files inside it.
 
 config.yaml  environment.json  metrics.jsonl  checkpoints/step_00001000/  export/  eval/*.json  figures/*.png
+report.html  README.md
 """
 
 import contextlib
@@ -49,6 +50,14 @@ class RunDir:
     def figures(self) -> Path:
         return self.path / "figures"
 
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def card_file(self) -> Path:
+        return self.path / "README.md"
+
     def write_config(self, sections: dict[str, Any]) -> None:
         write_text(self.config_file, yaml.safe_dump(sections, sort_keys=False, allow_unicode=True))
 
@@ -58,6 +67,12 @@ class RunDir:
 
     def write_environment(self, facts: dict[str, Any]) -> None:
         write_text(self.path / "environment.json", json.dumps(facts, indent=1) + "\n")
+
+    def read_environment(self) -> dict[str, Any]:
+        """Empty where the run never got as far as writing it."""
+        file = self.path / "environment.json"
+        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return facts
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         with self.metrics_file.open("a", encoding="utf-8") as file:
@@ -69,6 +84,14 @@ class RunDir:
             return []
         lines = self.metrics_file.read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in lines[:-1]]
+
+    def training_rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl that say how training went; those of held-out data have no loss of their own."""
+        return [row for row in self.read_metrics() if "loss" in row]
+
+    def held_out_rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl that say what the model did on held-out data: `held_out/...` keys."""
+        return [row for row in self.read_metrics() if any(key.startswith("held_out/") for key in row)]
 
     def drop_metrics_after(self, step: int) -> None:
         """Forget what was logged beyond the checkpoint that a resume starts from."""
@@ -91,6 +114,10 @@ class RunDir:
     def read_eval(self, name: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.path / "eval" / f"{name}.json").read_text(encoding="utf-8"))
         return content
+
+    def eval_names(self) -> list[str]:
+        """Names of the evaluations that were written, the closing table among them."""
+        return sorted(path.stem for path in (self.path / "eval").glob("*.json"))
 
     def forget_summary(self) -> None:
         """The run goes on: it is no longer finished."""

@@ -10,7 +10,12 @@ from hfssl.fields import ConfigError, annotations_of, convert
 from hfssl.sections import DataConfig, LoopConfig, MethodConfig, OptimConfig, require
 
 PRESETS = Path(__file__).parent / "presets"
-STORED_BESIDE = ("digest", "digest_of_any_length", "model_config")  # what a run's config.yaml holds beside its sections
+STORED_BESIDE = (
+    "digest",
+    "digest_of_any_length",
+    "local",
+    "model_config",
+)  # what a run's config.yaml holds beside its sections
 SECTION_NAMES = ("method", "data", "optim", "loop")
 _LARGEST_YAML_BYTES = 1_000_000
 

@@ -71,13 +71,24 @@ def finished(two_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
 
 def test_the_run_folder_holds_what_the_design_promises(finished: RunDir) -> None:
     names = {path.name for path in finished.path.iterdir() if not path.name.startswith(".")}
-    assert names == {"config.yaml", "environment.json", "metrics.jsonl", "checkpoints", "export", "eval", "figures"}
+    folders = {"checkpoints", "export", "eval", "figures"}
+    assert names == folders | {"config.yaml", "environment.json", "metrics.jsonl", "report.html", "README.md"}
     rows = {row["features"]: row for row in finished.read_summary()["rows"]}
     assert list(rows) == ["raw pixels", "PCA of pixels", "untrained", "pretrained"]
     assert all(0.3 <= row[score] <= 1 for row in rows.values() for score in ("knn", "linear", "few_labels"))
     for name in ("loss", "reconstruction"):
         pixels = np.asarray(Image.open(finished.figures / f"{name}.png").convert("L"))
         assert pixels.std() > 5
+
+
+def test_report_and_card_show_the_closing_table_and_the_card_no_path(finished: RunDir, two_classes: Path) -> None:
+    report, card = finished.report_file.read_text(), finished.card_file.read_text()
+    knn = f"{finished.read_summary()['rows'][-1]['knn']:.3f}"
+    assert f"<td>{knn}<small>" in report
+    assert f"| pretrained | 16 | {knn} (" in card
+    assert str(two_classes) in report
+    assert two_classes.name not in card
+    assert str(finished.path) not in card
 
 
 def test_a_stranger_loads_encoder_processor_full_model_and_pipeline(finished: RunDir, two_classes: Path) -> None:

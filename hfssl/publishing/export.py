@@ -1,8 +1,12 @@
 """An Export as a folder that strangers load with plain `from_pretrained`."""
 
+import json
+import math
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from hfssl.objective import Export
@@ -28,3 +32,28 @@ def write_export(export: Export, folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     unfinished.rename(folder)
+
+
+class Exported(NamedTuple):
+    """An export in figures; pooling is None where its config does not record one."""
+
+    architecture: str
+    model_type: str
+    pooling: str | None
+    num_channels: int
+    num_parameters: int
+
+
+def describe_export(folder: Path) -> Exported | None:
+    """What lies in an export, read without loading it; None where there is none yet."""
+    if not (folder / "config.json").is_file():
+        return None
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    num_parameters = 0
+    for file in folder.glob("model*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            num_parameters += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    pooling = config.get("hfssl_pooling")
+    return Exported(
+        config["architectures"][0], config["model_type"], pooling, config.get("num_channels", 3), num_parameters
+    )

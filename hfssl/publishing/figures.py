@@ -15,27 +15,56 @@ from hfssl.run_dir import RunDir
 
 _INCHES_A_CELL = 1.3
 _INK = "#1f4e79"
+_SECOND_INK = "#c2571a"
+_WATCHED = {"knn": "kNN accuracy", "rank_me": "RankMe", "std": "feature std"}
 
 
 def loss_curve(run_dir: RunDir) -> None:
-    """figures/loss.png: loss and learning rate over steps, from metrics.jsonl."""
-    rows = [row for row in run_dir.read_metrics() if "loss" in row]
+    """figures/loss.png: training loss, held-out loss where there is one, and learning rate over steps."""
+    rows = run_dir.training_rows()
     figure, (above, below) = pyplot.subplots(
         2, 1, figsize=(7, 5), sharex=True, height_ratios=(3, 1), layout="constrained"
     )
-    losses = [(row["step"], row["loss"]) for row in rows if row["loss"] is not None]
-    if losses:
-        above.plot(*zip(*losses, strict=True), color=_INK, linewidth=1.5)
-        smallest, largest = min(loss for _, loss in losses), max(loss for _, loss in losses)
-        if smallest > 0 and largest / smallest > 20:
-            above.set_yscale("log")
-    above.set_ylabel("training loss")
+    training = _points(rows, "loss")
+    held_out = _points(run_dir.held_out_rows(), "held_out/loss")
+    for points, label, colour in ((training, "training", _INK), (held_out, "held out", _SECOND_INK)):
+        if points:
+            above.plot(*zip(*points, strict=True), color=colour, linewidth=1.5, label=label)
+    losses = [loss for _, loss in training + held_out]
+    if losses and min(losses) > 0 and max(losses) / min(losses) > 20:
+        above.set_yscale("log")
+    if held_out:
+        above.legend()
+    above.set_ylabel("loss" if held_out else "training loss")
     above.grid(alpha=0.3)
     below.plot([row["step"] for row in rows], [row["learning_rate"] for row in rows], color="#888888")
     below.set_ylabel("learning rate")
     below.set_xlabel("step")
     below.grid(alpha=0.3)
     _save(figure, run_dir, "loss")
+
+
+def watch_curve(run_dir: RunDir) -> None:
+    """figures/watch.png: std, RankMe and kNN of held-out features over steps; nothing where they were not watched."""
+    rows = run_dir.held_out_rows()
+    watched = [(title, _points(rows, f"held_out/{key}")) for key, title in _WATCHED.items()]
+    watched = [(title, points) for title, points in watched if points]
+    if not watched:
+        return
+    figure, axes = pyplot.subplots(
+        len(watched), 1, figsize=(7, 1.8 * len(watched) + 0.4), sharex=True, squeeze=False, layout="constrained"
+    )
+    for axis, (title, points) in zip(axes[:, 0], watched, strict=True):
+        axis.plot(*zip(*points, strict=True), color=_INK, linewidth=1.5, marker="o", markersize=3)
+        axis.set_ylabel(title)
+        axis.grid(alpha=0.3)
+    axes[-1, 0].set_xlabel("step")
+    _save(figure, run_dir, "watch")
+
+
+def _points(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
+    """(step, value) where there is a value: none in an interval whose steps were all skipped."""
+    return [(row["step"], row[key]) for row in rows if row.get(key) is not None]
 
 
 def picture(run_dir: RunDir, content: Picture) -> None:

@@ -1,0 +1,252 @@
+"""The model card of a run: typed facts and a template, from the run folder alone.
+
+A card is made to be published: it holds no local path, host or user name, and "not measured" where evidence is missing.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from hfssl.publishing.command import hub_id, public_command, public_settings
+from hfssl.publishing.export import Exported, describe_export
+from hfssl.publishing.facts import (
+    NOT_MEASURED,
+    PRETRAINED,
+    SCORES,
+    before_and_after,
+    clock,
+    facts_of,
+    hardware,
+    remark,
+    warnings,
+)
+from hfssl.publishing.markdown import code_block, inline, one_line, table
+from hfssl.publishing.papers import PAPERS, Paper
+from hfssl.publishing.scores import Table, class_names, closing_table, evaluation_table
+from hfssl.publishing.usage import usage
+from hfssl.run_dir import RunDir, write_text
+
+LOCAL_DATA = "a local data set"
+
+
+class Evaluation(NamedTuple):
+    """A further evaluation; classes are their names where the data is public, their number else."""
+
+    data: str
+    classes: str
+    split: str
+    train_rows: int
+    test_rows: int
+    table: Table
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model card says.
+
+    data: Hub id, demo name or "a local data set"; data_id: the Hub id alone. export: None in a run without one.
+    load_from: what the snippet loads, a folder beside the card or a Hub id; license: None until somebody chooses one.
+    """
+
+    name: str
+    recipe: str
+    state: str
+    is_finished: bool
+    paper: Paper | None
+    export: Exported | None
+    data: str
+    data_id: str | None
+    split: str
+    num_rows: int | None
+    bad_rows: int | None
+    command: str
+    settings: Mapping[str, Any]
+    seed: int
+    steps: int
+    samples_seen: int
+    num_epochs: float | None
+    hardware: str
+    precision: str
+    versions: Mapping[str, str]
+    wall_time: str
+    final_loss: float | None
+    base_model: str | None
+    is_continuation: bool
+    summary: Mapping[str, Any] | None
+    evaluations: list[Evaluation]
+    warnings: list[str]
+    figures: list[str]
+    load_from: str = "export"
+    license: str | None = None
+
+
+def write_card(run_dir: RunDir) -> Path:
+    """Write README.md of a run, finished or not; returns its path."""
+    write_text(run_dir.card_file, render(card_of(run_dir)))
+    return run_dir.card_file
+
+
+def card_of(run_dir: RunDir) -> Card:
+    """The card of a run folder, finished or not."""
+    facts = facts_of(run_dir)
+    config, environment = facts.config, facts.environment
+    data, data_id = _public_data(config)
+    precision = environment.get("mixed_precision", NOT_MEASURED)
+    return Card(
+        name=facts.recipe if data == LOCAL_DATA else f"{facts.recipe}-{re.split('[/:]', data)[-1]}",
+        recipe=facts.recipe,
+        state=facts.state,
+        is_finished=facts.summary is not None,
+        paper=PAPERS.get(facts.recipe),
+        export=describe_export(run_dir.export),
+        data=data,
+        data_id=data_id,
+        split=config["data"]["split"],
+        num_rows=facts.num_rows,
+        bad_rows=facts.last("bad_rows"),
+        command=public_command(config, environment),
+        settings=public_settings(config),
+        seed=config["loop"]["seed"],
+        steps=facts.step,
+        samples_seen=facts.samples_seen,
+        num_epochs=facts.last("epoch"),
+        hardware=hardware(environment),
+        precision="float32" if precision == "no" else precision,
+        versions=environment.get("versions", {}),
+        wall_time=clock(facts.seconds),
+        final_loss=facts.last("loss"),
+        base_model=hub_id(config, "loop", "init_from"),
+        is_continuation=config["loop"]["init_from"] is not None,
+        summary=facts.summary,
+        evaluations=[_evaluation(content) for content in facts.evaluations.values() if _is_table(content)],
+        warnings=warnings(facts),
+        figures=[f"figures/{path.name}" for path in facts.figures if path.parent == run_dir.figures],
+    )
+
+
+def render(card: Card) -> str:
+    """The card as Markdown with its YAML head; every value is literal text unless we wrote it ourselves."""
+    template = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        finalize=inline,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    ).get_template("card_template.md")
+    contents = {
+        "card": card,
+        "not_measured": NOT_MEASURED,
+        "scores": None if card.summary is None else _markdown_table(closing_table(card.summary)),
+        "remark": None if card.summary is None else remark(card.summary),
+        "spread": None if card.summary is None else _spread(card.summary),
+        "evaluations": [(evaluation, _markdown_table(evaluation.table)) for evaluation in card.evaluations],
+        "usage": None if card.export is None else code_block(usage(card.export, card.load_from), "python"),
+        "command": code_block(card.command, "bash"),
+        "settings": code_block(yaml.safe_dump(dict(card.settings), sort_keys=False, allow_unicode=True), "yaml"),
+        "citation": None if card.paper is None else code_block(_citation(card.recipe, card.paper), "bibtex"),
+    }
+    return f"---\n{metadata(card).to_yaml()}\n---\n\n{template.render(contents)}"
+
+
+def metadata(card: Card) -> ModelCardData:
+    """The YAML head, as the Hub reads it."""
+    results = _eval_results(card)
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag="image-feature-extraction",
+        license=card.license,
+        tags=["self-supervised-learning", "pretraining", "hfssl", card.recipe],
+        datasets=None if card.data_id is None else [card.data_id],
+        base_model=card.base_model,
+        model_name=one_line(card.name) if results else None,
+        eval_results=results or None,
+    )
+
+
+def _eval_results(card: Card) -> list[EvalResult]:
+    if card.summary is None:
+        return []
+    _, after = before_and_after(card.summary)
+    names = [] if after is None else [name for name in SCORES if name in after]
+    return [
+        EvalResult(
+            task_type="image-classification",
+            task_name=f"classification of frozen features: {_score_title(name, after)}",
+            dataset_type=one_line(card.data_id or card.data.replace(":", "-").replace(" ", "-")),
+            dataset_name=one_line(card.data),
+            dataset_split=one_line(str(card.summary["test_split"])),
+            metric_type="accuracy",
+            metric_name=f"accuracy, {_score_title(name, after)}",
+            metric_value=round(after[name], 4),
+        )
+        for name in names
+        if after is not None
+    ]
+
+
+def _score_title(name: str, row: Mapping[str, Any] | None) -> str:
+    return f"{row['num_labels']} labels" if row is not None and name == "few_labels" else SCORES[name]
+
+
+def _public_data(config: Mapping[str, Any]) -> tuple[str, str | None]:
+    """(what a card calls the data, its Hub id or None)."""
+    name = str(config["data"]["dataset"])
+    if name.startswith("demo:"):
+        return name, None
+    found = hub_id(config, "data", "dataset")
+    return found or LOCAL_DATA, found
+
+
+def _is_table(content: Mapping[str, Any]) -> bool:
+    return bool(content.get("rows")) and "curve" in content["rows"][0]
+
+
+def _evaluation(content: Mapping[str, Any]) -> Evaluation:
+    is_public = content.get("local") is False
+    return Evaluation(
+        data=str(content["data"]) if is_public else LOCAL_DATA,
+        classes=class_names(content) if is_public else str(len(content["classes"])),
+        split=str(content["split"]),
+        train_rows=content["train_rows"],
+        test_rows=content["test_rows"],
+        table=evaluation_table(content),
+    )
+
+
+def _markdown_table(scores: Table) -> str:
+    lines = [
+        [name, *(f"{cell.value} ({cell.interval})" if cell.interval else cell.value for cell in cells)]
+        for name, cells in scores.lines
+    ]
+    return table(scores.header, lines)
+
+
+def _spread(summary: Mapping[str, Any]) -> str:
+    """The collapse report in a sentence."""
+    rows = {row["features"]: row for row in summary["rows"]}
+    after = rows.get(PRETRAINED, {})
+    if "std" not in after:
+        return NOT_MEASURED
+    return (
+        f"standard deviation of normalised features {after['std']:.3f} (1 if isotropic, 0 if constant), "
+        f"RankMe {after['rank_me']:.1f} of {after['width']} dimensions"
+    )
+
+
+def _citation(recipe: str, paper: Paper) -> str:
+    fields = {
+        "title": paper.title,
+        "author": paper.authors,
+        "year": paper.year,
+        "eprint": paper.arxiv,
+        "archivePrefix": "arXiv",
+    }
+    lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
+    return "\n".join([f"@misc{{{recipe}{paper.year},", *lines, "}"])

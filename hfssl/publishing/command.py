@@ -1,0 +1,94 @@
+"""A run as one command that anybody can start: from its config.yaml, without local paths."""
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from hfssl.config import LoopConfig, OptimConfig
+from hfssl.data.image_config import ImageDataConfig
+from hfssl.fields import to_plain
+from hfssl.publishing.markdown import one_line
+from hfssl.settings_file import PRESETS, SECTION_NAMES, preset_names
+
+PLACEHOLDERS = {"dataset": "path/to/data", "init_from": "path/to/checkpoint", "model_config": "path/to/config"}
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_LENGTH = ("max_steps", "num_epochs")
+
+
+def hub_id(config: Mapping[str, Any], section: str, name: str) -> str | None:
+    """The Hub id that a setting holds; None for a local path, a demo set, or a run that does not say which it is."""
+    value = config[section][name]
+    if value is None or name in config.get("local", PLACEHOLDERS) or not _HUB_ID.fullmatch(value):
+        return None
+    return str(value)
+
+
+def public_settings(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The sections without the settings that a resume may change (folders, logging, workers), local paths replaced."""
+    unimportant = {
+        item.name
+        for section in (ImageDataConfig, OptimConfig, LoopConfig)
+        for item in dataclasses.fields(section)
+        if item.metadata["resume"] == "may_change"
+    }
+    return {
+        section: {name: _public_value(config, section, name) for name in config[section] if name not in unimportant}
+        for section in SECTION_NAMES
+    }
+
+
+def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+    """A command whose run has this run's settings: what its preset and the defaults do not already say."""
+    recipe, preset = config["recipe"], config["preset"]
+    shipped = preset_names(recipe)
+    base = preset if preset in shipped else "demo" if "demo" in shipped else None
+    command = ["accelerate", "launch"]
+    if environment.get("num_processes", 1) > 1:
+        command += ["--num_processes", str(environment["num_processes"])]
+    if environment.get("mixed_precision", "no") != "no":
+        command += ["--mixed_precision", environment["mixed_precision"]]
+    command += [f"recipes/{recipe}.py"] + ([] if base is None else ["--config", base])
+    said = _said_already(recipe, base)
+    architecture = config.get("model_config") or {}
+    for section, name, value in _flat(public_settings(config)):
+        from_checkpoint = value is not None and architecture.get(name) in (value, [value, value])
+        if value == said.get((section, name)) or from_checkpoint or (value is None and name in _LENGTH):
+            continue
+        command += [f"--{name}", *([_text(part) for part in value] if isinstance(value, list) else [_text(value)])]
+    return shlex.join(command)
+
+
+def _said_already(recipe: str, preset: str | None) -> dict[tuple[str, str], Any]:
+    """(section, name) -> value of the defaults that all methods share, and of the preset over them."""
+    defaults = {"data": to_plain(ImageDataConfig()), "optim": to_plain(OptimConfig()), "loop": to_plain(LoopConfig())}
+    said = {(section, name): value for section, name, value in _flat(defaults)}
+    if preset is not None:
+        file = PRESETS / recipe / f"{preset}.yaml"
+        said |= {
+            (section, name): value for section, name, value in _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
+        }
+    return said
+
+
+def _flat(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, Any]]:
+    for section, values in sections.items():
+        for name, value in values.items():
+            yield section, name, value
+
+
+def _public_value(config: Mapping[str, Any], section: str, name: str) -> Any:
+    value = config[section][name]
+    if not isinstance(value, str):
+        return value
+    if name in PLACEHOLDERS:
+        is_demo = section == "data" and value.startswith("demo:")
+        return value if is_demo else hub_id(config, section, name) or PLACEHOLDERS[name]
+    return "not-shown" if re.search(r"[/\\~]", value) else one_line(value)
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,34 @@
+"""How a stranger gets features out of an export: a few lines that run as they stand beside it."""
+
+from hfssl.publishing.export import Exported
+
+_POOLED = {
+    "cls": "hidden[:, 0]  # the class token",
+    "mean": "hidden.mean(dim=1)  # all tokens",
+    "mean_patches": "hidden[:, 1:].mean(dim=1)  # all tokens but the class token",
+    "mean_positions": "hidden.mean(dim=(2, 3))",
+}
+_BLANK = {1: 'Image.new("L", (64, 64))', 3: 'Image.new("RGB", (64, 64))'}
+_WITH_POOLER = ("vit", "deit", "beit")
+
+
+def usage(exported: Exported, name: str) -> str:
+    """Python that loads the export `name` (a folder or a Hub id) and pools its features as the config records."""
+    known = exported.num_channels in _BLANK
+    blank = _BLANK.get(exported.num_channels, f"torch.zeros({exported.num_channels}, 64, 64, dtype=torch.uint8)")
+    no_pooler = ", add_pooling_layer=False" if exported.model_type in _WITH_POOLER else ""
+    layout = "" if known else ', input_data_format="channels_first"'
+    lines = [
+        "import torch",
+        *(["from PIL import Image"] if known else []),
+        "from transformers import AutoImageProcessor, AutoModel",
+        "",
+        f'processor = AutoImageProcessor.from_pretrained("{name}")',
+        f'model = AutoModel.from_pretrained("{name}"{no_pooler}).eval()',
+        f"image = {blank}  # your image",
+        "with torch.inference_mode():",
+        f'    hidden = model(**processor(images=image, return_tensors="pt"{layout})).last_hidden_state',
+        f"features = {_POOLED[exported.pooling or 'mean']}",
+        "print(features.shape)",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,15 @@
+"""Report and card of a running, killed or finished run.  python recipes/report.py --run runs/mae-000"""
+
+from hfssl.config import parse_plain
+from hfssl.report_config import ReportConfig
+
+
+def main() -> None:
+    wanted = parse_plain(ReportConfig, str(__doc__))
+    from hfssl.report import report  # heavy imports after the flags are known to be good
+
+    report(wanted)
+
+
+if __name__ == "__main__":
+    main()

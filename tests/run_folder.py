@@ -55,6 +55,7 @@ def environment(command: str) -> dict[str, Any]:
         "threads_per_process": 1,
         "num_processes": 1,
         "mixed_precision": "no",
+        "power": {"watts": 20.0, "basis": "2 CPU threads at 10 W each, a rule of thumb"},
         "command": command,
     }
 

@@ -207,6 +207,8 @@ def test_what_was_not_measured_says_so(tmp_path: Path) -> None:
     ):
         assert line in text
     assert "model-index" not in head(begun(tmp_path / "other"))
+    spent = "| energy | about 0.00011 kWh, estimated: 2 CPU threads at 10 W each, a rule of thumb |"  # 20 s at 20 W
+    assert spent in written(finished(tmp_path / "measured"))
     assert "Scores: not measured." not in written(finished(tmp_path / "done"))
     assert "| pretrained | 16 | not measured |" in written(finished(tmp_path / "bare", labels=False))
 

@@ -75,6 +75,7 @@ class Card:
     precision: str
     versions: Mapping[str, str]
     wall_time: str
+    energy: str
     final_loss: float | None
     base_model: str | None
     is_continuation: bool
@@ -120,6 +121,7 @@ def card_of(run_dir: RunDir) -> Card:
         precision="float32" if precision == "no" else precision,
         versions=environment.get("versions", {}),
         wall_time=clock(facts.seconds),
+        energy=facts.energy,
         final_loss=facts.last("loss"),
         base_model=hub_id(config, "loop", "init_from"),
         is_continuation=config["loop"]["init_from"] is not None,

@@ -80,6 +80,14 @@ class Facts:
         return float(sum(row["time/data_wait"] * row["time/seconds"] for row in self.training) / self.seconds)
 
     @property
+    def energy(self) -> str:
+        """An estimate and what it rests on: the power of the devices in use times the logged wall time."""
+        power = self.environment.get("power")
+        if not self.seconds or power is None or not power["watts"]:
+            return NOT_MEASURED
+        return f"about {power['watts'] * self.seconds / 3.6e6:.2g} kWh, estimated: {power['basis']}"
+
+    @property
     def state(self) -> str:
         if self.summary is not None:
             return f"finished, {self.step} steps"
@@ -121,6 +129,7 @@ def warnings(facts: Facts) -> list[str]:
         found.append(f"{bad} rows could not be used and were replaced by others")
     if (facts.waiting or 0) > _LONG_WAIT:
         found.append(f"{facts.waiting:.0%} of the time went into waiting for data: more --num_workers may help")
+    found += facts.held_out[-1].get("held_out/warnings", []) if facts.held_out and facts.summary is None else []
     if facts.summary is None:
         return found
     before, after = before_and_after(facts.summary)

@@ -197,7 +197,7 @@ def _plan(facts: Facts) -> dict[str, str]:
     memory = facts.last("time/peak_memory_bytes")
     return lines | {
         "peak device memory": NOT_MEASURED if memory is None else f"{memory / 1e9:.2f} GB",
-        "energy": NOT_MEASURED,
+        "energy": facts.energy,
     }
 
 

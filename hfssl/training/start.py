@@ -19,6 +19,7 @@ from hfssl.config import Run, require
 from hfssl.fields import ConfigError
 from hfssl.run_dir import LOCK, RUNS, RunDir, next_free, runs_of, why_not_usable
 from hfssl.training.checkpoint import TrainState, clear_away, newest_whole, read_state
+from hfssl.training.energy import power_of
 from hfssl.training.interruption import launcher_arguments
 
 _PACKAGES = (
@@ -146,6 +147,7 @@ def environment(accelerator: Accelerator) -> dict[str, Any]:
         "threads_per_process": torch.get_num_threads(),
         "num_processes": accelerator.num_processes,
         "mixed_precision": accelerator.mixed_precision,
+        "power": power_of(accelerator.device, accelerator.num_processes)._asdict(),
         "command": command_line(),
     }
 

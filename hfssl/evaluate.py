@@ -18,11 +18,11 @@ from hfssl.data.image import open_images
 from hfssl.data.source import Source
 from hfssl.evaluate_config import EvaluateConfig
 from hfssl.evaluation.duplicates import SIMILARITY, same_features, same_pixels
-from hfssl.evaluation.features import Encoder, image_features, open_encoder, untrained_encoder
+from hfssl.evaluation.features import Encoder, find_checkpoint, image_features, open_encoder, untrained_encoder
 from hfssl.evaluation.image_table import PROTOCOL
 from hfssl.evaluation.images import Images, floors
 from hfssl.evaluation.knn import knn_predictions
-from hfssl.evaluation.label_curve import Curve, interval, label_curve, paired_difference
+from hfssl.evaluation.label_curve import Curve, interval, label_curve, paired_difference, rows_of_size
 from hfssl.evaluation.linear_probe import fitted_probe
 from hfssl.evaluation.splits import held_out_rows
 from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
@@ -54,12 +54,12 @@ def evaluate(wanted: EvaluateConfig, from_command_line: bool = True) -> dict[str
         if wanted.cpu_threads is not None:
             torch.set_num_threads(wanted.cpu_threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        name = _checkpoint_of(str(wanted.model))
-        encoder = open_encoder(name, device)
+        checkpoint = find_checkpoint(str(wanted.model))
+        encoder = open_encoder(checkpoint.location, device)
         train, test, classes, split = _labelled_splits(wanted)
-        features, seconds = _all_features(encoder, name, train, test, wanted.num_seeds, device)
-        result = _scored(features, train, test, wanted)
-        result |= {"model": Path(name).name, "pooling": encoder.pooling, "data": Path(str(wanted.dataset)).name}
+        features, seconds = _all_features(encoder, checkpoint.location, train, test, wanted)
+        result = _scored(features, train, test, wanted, device)
+        result |= {"model": checkpoint.name, "pooling": encoder.pooling, "data": Path(str(wanted.dataset)).name}
         result |= {"classes": [str(label) for label in classes], "split": split, "seconds_of_features": seconds}
         result |= {"local": Path(str(wanted.dataset)).expanduser().exists()}
         result |= {"protocol": PROTOCOL, "versions": versions(), "command": command_line()}
@@ -70,22 +70,22 @@ def evaluate(wanted: EvaluateConfig, from_command_line: bool = True) -> dict[str
         return result
 
 
-def _checkpoint_of(name: str) -> str:
-    """A run folder stands for its export."""
-    run_dir = RunDir(Path(name))
-    if not run_dir.config_file.is_file():
-        return name
-    unfinished = (
-        f"--model {name} has no export yet: python recipes/export.py --run {name} makes one of its newest checkpoint"
-    )
-    require((run_dir.export / "config.json").is_file(), unfinished)
-    return str(run_dir.export)
-
-
 def _labelled_splits(wanted: EvaluateConfig) -> tuple[Split, Split, Array, str]:
     """(train, test, class names, how they were split)."""
-    data = wanted.image_data()
-    source = open_images(data)
+    train, test, how = _sides(wanted)
+    assert train.labels is not None
+    assert test.labels is not None
+    classes, numbers = np.unique(train.labels, return_inverse=True)
+    unseen = sorted(set(test.labels.tolist()) - set(classes.tolist()))
+    require(not unseen, f"test rows have labels that no training row has: {unseen[:5]}")
+    for size in wanted.label_sizes:
+        rows_of_size(train.labels, size, seed=0)  # a size that does not fit is refused before hours of features
+    return Split(train, numbers), Split(test, np.searchsorted(classes, test.labels)), classes, how
+
+
+def _sides(wanted: EvaluateConfig) -> tuple[Images, Images, str]:
+    """Training and test images: the data's own splits, or one split in two."""
+    source = open_images(wanted.image_data())
     require(source.label_column is not None, "the data has no column of class labels: name one with --label_column")
     train = _images(source, wanted)
     if source.held_out is not None:
@@ -93,65 +93,65 @@ def _labelled_splits(wanted: EvaluateConfig) -> tuple[Split, Split, Array, str]:
             wanted.group_column is None,
             f"--group_column has no effect: the data brings its own split {source.held_out.split}",
         )
-        test = _images(source.held_out, wanted)
-        how = f"the data's own: {source.split} and {source.held_out.split}"
-    else:
-        groups = None if wanted.group_column is None else source.column_values(wanted.group_column)[train.rows]
-        require(train.labels is not None, f"labels of the split {source.split} are missing, or withheld as -1")
-        assert train.labels is not None
-        held_out = held_out_rows(train.labels, groups, wanted.test_share, seed=0)
-        test, train = train.part(held_out), train.part(~held_out)
-        by = "class" if groups is None else f"class, whole groups of {wanted.group_column} on one side"
-        how = f"made here: {wanted.test_share:.0%} held out by {by}, seed 0"
-    withheld = "labels are missing, or withheld as -1"
-    require(
-        train.labels is not None and test.labels is not None, f"{withheld}, in the data: name another split or column"
-    )
+        return train, _images(source.held_out, wanted), f"the data's own: {source.split} and {source.held_out.split}"
+    groups = None if wanted.group_column is None else source.column_values(wanted.group_column)[train.rows]
     assert train.labels is not None
-    assert test.labels is not None
-    classes, numbers = np.unique(train.labels, return_inverse=True)
-    require(len(classes) >= 2, f"all training rows have the label {classes[0]}: there is nothing to tell apart")
-    unseen = sorted(set(test.labels.tolist()) - set(classes.tolist()))
-    require(not unseen, f"test rows have labels that no training row has: {unseen[:5]}")
-    return Split(train, numbers), Split(test, np.searchsorted(classes, test.labels)), classes, how
+    held_out = held_out_rows(train.labels, groups, wanted.test_share, seed=0)
+    by = "class" if groups is None else f"class, whole groups of {wanted.group_column} on one side"
+    return train.part(~held_out), train.part(held_out), f"made here: {wanted.test_share:.0%} held out by {by}, seed 0"
 
 
 def _images(source: Source, wanted: EvaluateConfig) -> Images:
+    """All images of a labelled split. What is wrong with its labels is said before anything is decoded."""
+    labels = source.labels()
+    withheld = f"labels of the split {source.split} are missing, or withheld as -1: name another split or column"
+    require(labels is not None, withheld)
+    assert labels is not None
+    only = np.unique(labels)
+    require(len(only) >= 2, f"all rows of the split {source.split} have the label {only[0]}: nothing to tell apart")
     images = Images(source, wanted.num_channels)
     require(bool(images.rows), f"no image of the split {source.split} can be decoded")
     return images
 
 
 def _all_features(
-    encoder: Encoder, name: str, train: Split, test: Split, num_seeds: int, device: torch.device
+    encoder: Encoder, location: str, train: Split, test: Split, wanted: EvaluateConfig
 ) -> tuple[dict[str, list[tuple[Array, Array]]], float]:
     """({features: a (train, test) pair for each seed}, seconds of the evaluated encoder's)."""
     features: dict[str, list[tuple[Array, Array]]] = {}
     for floor, (train_ND, test_MD) in floors(train.images, test.images).items():
         assert test_MD is not None
         features[floor] = [(train_ND, test_MD)]
-    untrained = [untrained_encoder(name, seed, device) for seed in range(min(3, num_seeds))]
-    features[UNTRAINED] = [_both(fresh, train, test) for fresh in untrained]
+    device = next(encoder.model.parameters()).device
+    untrained = [untrained_encoder(location, seed, device) for seed in range(min(3, wanted.num_seeds))]
+    sides = (train.images, test.images)
+    features[UNTRAINED] = [_both(fresh, *sides, wanted.batch_size) for fresh in untrained]
     start = time.perf_counter()
-    features[EVALUATED] = [_both(encoder, train, test)]
+    features[EVALUATED] = [_both(encoder, *sides, wanted.batch_size)]
     return features, time.perf_counter() - start
 
 
-def _both(encoder: Encoder, train: Split, test: Split) -> tuple[Array, Array]:
-    return image_features(encoder, train.images), image_features(encoder, test.images)
+def _both(encoder: Encoder, train: Images, test: Images, batch_size: int) -> tuple[Array, Array]:
+    return image_features(encoder, train, batch_size), image_features(encoder, test, batch_size)
 
 
 def _scored(
-    features: Mapping[str, list[tuple[Array, Array]]], train: Split, test: Split, wanted: EvaluateConfig
+    features: Mapping[str, list[tuple[Array, Array]]],
+    train: Split,
+    test: Split,
+    wanted: EvaluateConfig,
+    device: torch.device,
 ) -> dict[str, Any]:
     rows, curves = [], {}
     for name, pairs in features.items():
-        knn = [float((knn_predictions(a, train.labels, b) == test.labels).mean()) for a, b in pairs]
-        probes = [float((fitted_probe(a, train.labels).predict(b) == test.labels).mean()) for a, b in pairs]
+        knn = [float((knn_predictions(a, train.labels, b, device) == test.labels).mean()) for a, b in pairs]
+        hits = [fitted_probe(a, train.labels).predict(b) == test.labels for a, b in pairs]
+        probes = [float(correct.mean()) for correct in hits]
         curves[name] = label_curve(
             *(pairs[0][0], train.labels, pairs[0][1], test.labels),
-            sizes=list(wanted.label_sizes),
+            sizes=wanted.label_sizes,
             num_seeds=wanted.num_seeds,
+            whole_M=hits[0],
         )
         matrix = torch.from_numpy(pairs[0][0])
         rows.append(

@@ -1,6 +1,7 @@
 """What recipes/evaluate.py can be told."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from hfssl.config import option, require
 from hfssl.data.image_config import ImageDataConfig
@@ -23,6 +24,7 @@ class EvaluateConfig:
     label_sizes: tuple[str, ...] = option(("1%", "5%", "10%", "100%"), "points of the label curve: 20 a class, or 5%")
     num_seeds: int = option(5, "draws of labelled rows for each point, and untrained models")
     num_channels: int = option(3, "channels that the checkpoint takes")
+    batch_size: int = option(256, "images that go through the encoder together")
     output_dir: str | None = option(None, "where to (default: eval/ of a run, else eval-<model>/)")
     cpu_threads: int | None = option(None, "threads (default: all cores)")
 
@@ -31,6 +33,9 @@ class EvaluateConfig:
         require(self.dataset is not None, "name the labelled data with --dataset")
         require(0 < self.test_share < 1, f"test_share must be in (0, 1), got {self.test_share:g}")
         require(self.num_seeds >= 2, f"num_seeds must be at least 2 for an interval, got {self.num_seeds}")
+        require(self.batch_size >= 1, f"batch_size must be at least 1, got {self.batch_size}")
+        usable = self.output_dir is None or not Path(self.output_dir).is_file()
+        require(usable, f"--output_dir {self.output_dir} is a file: name a folder")
         self.image_data().check()
 
     def image_data(self) -> ImageDataConfig:

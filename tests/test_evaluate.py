@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import resize
 from transformers import (
+    BertConfig,
     ConvNextConfig,
     ConvNextModel,
     Dinov2Config,
@@ -19,6 +20,7 @@ from transformers import (
     ViTImageProcessor,
     ViTMAEConfig,
     ViTMAEForPreTraining,
+    Wav2Vec2Config,
 )
 
 from hfssl.config import ConfigError
@@ -77,11 +79,13 @@ def test_the_curve_rises_and_its_intervals_are_paired(monkeypatch: pytest.Monkey
     generator = np.random.default_rng(0)
     labels = np.arange(400) % 4
     features = np.eye(4)[labels] + generator.normal(size=(400, 4)) * 0.8
-    curve = label_curve(features[:200], labels[:200], features[200:], labels[200:], sizes=["1", "100%"], num_seeds=4)
+    halves = (features[:200], labels[:200], features[200:], labels[200:])
+    whole = probe_module.fitted_probe(*halves[:2]).predict(halves[2]) == halves[3]
+    curve = label_curve(*halves, sizes=["1", "100%"], num_seeds=4, whole_M=whole)
     assert curve.sizes == [4, 200]
     assert curve.correct[0].shape == (4, 200)
     assert curve.correct[1].mean() > curve.correct[0].mean()
-    assert (curve.correct[1] == curve.correct[1][0]).all()
+    assert (curve.correct[1] == whole).all()
     low, high = interval(curve.correct[0])
     assert low < curve.correct[0].mean() < high
     worse = curve.correct[0] & (generator.random((4, 200)) > 0.1)
@@ -158,30 +162,55 @@ def test_a_foreign_checkpoint_from_flags_to_file_and_figure(tmp_path: Path, caps
     assert str(tmp_path) not in json.dumps(result)
 
 
-def test_what_can_not_be_evaluated_says_why(tmp_path: Path) -> None:
+def test_a_size_that_takes_all_rows_is_not_fitted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hfssl.evaluation.label_curve.fitted_probe", lambda *parts: pytest.fail("fitted again"))
+    features, labels = np.ones((16, 3)), np.arange(16) % 2
+    whole = labels == 1
+    curve = label_curve(features, labels, features, labels, sizes=["8", "100%"], num_seeds=3, whole_M=whole)
+    assert curve.sizes == [16, 16]
+    assert all((correct == whole).all() and correct.shape == (3, 16) for correct in curve.correct)
+
+
+def refused(flags: dict[str, str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line with which a command stops; its exit code is 2."""
+    with pytest.raises(SystemExit) as stopped:
+        evaluate(EvaluateConfig(**flags))
+    assert stopped.value.code == 2
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_what_can_not_be_evaluated_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_foreign("dinov2", tmp_path / "model")
-    model = str(tmp_path / "model")
-    one_class = labelled(tmp_path / "one", [0] * 10)
-    with pytest.raises(ConfigError, match=r"too few rows|nothing to tell apart"):
-        evaluate(EvaluateConfig(model=model, dataset=one_class), from_command_line=False)
+    BertConfig().save_pretrained(tmp_path / "text")
+    Wav2Vec2Config().save_pretrained(tmp_path / "audio")
     few = labelled(tmp_path / "few", [0, 1] * 10)
-    with pytest.raises(ConfigError, match="label size 50: the class 0 has"):
-        evaluate(EvaluateConfig(model=model, dataset=few, label_sizes=("50",)), from_command_line=False)
-    with pytest.raises(ConfigError, match="can not be loaded as an image encoder"):
-        evaluate(EvaluateConfig(model=str(tmp_path / "nowhere"), dataset=few), from_command_line=False)
-    unlabelled = datasets.load_from_disk(few).remove_columns("label")
-    unlabelled.save_to_disk(str(tmp_path / "unlabelled"))
-    with pytest.raises(ConfigError, match="name one with --label_column"):
-        evaluate(EvaluateConfig(model=model, dataset=str(tmp_path / "unlabelled")), from_command_line=False)
+    datasets.load_from_disk(few).remove_columns("label").save_to_disk(str(tmp_path / "unlabelled"))
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.yaml").write_text("recipe: mae\n")
-    with pytest.raises(ConfigError, match=r"has no export yet: python recipes/export\.py"):
-        evaluate(EvaluateConfig(model=str(run), dataset=few), from_command_line=False)
+    good = {"model": str(tmp_path / "model"), "dataset": few}
+    monkeypatch.setattr("hfssl.evaluate._all_features", lambda *parts: pytest.fail("refused after the work"))
+    for flags, message in (
+        ({"dataset": labelled(tmp_path / "one", [1] * 10)}, "have the label 1: nothing to tell apart"),
+        ({"dataset": labelled(tmp_path / "withheld", [-1] * 10)}, "missing, or withheld as -1"),
+        ({"dataset": str(tmp_path / "unlabelled")}, "name one with --label_column"),
+        ({"label_sizes": ("50",)}, "label size 50: the class 0 has"),
+        ({"label_sizes": ("2.5",)}, "a count a class like 20 or a share like 5%"),
+        ({"model": str(tmp_path / "nowhere")}, "can not be loaded as an image encoder"),
+        ({"model": str(tmp_path / "text")}, "is a bert model, which reads input_ids"),
+        ({"model": str(tmp_path / "audio")}, "is a wav2vec2 model, which reads input_values"),
+        ({"model": str(run)}, "has no export yet: python recipes/export.py"),
+    ):
+        assert message in refused(good | flags, capsys)
+    (tmp_path / "file").write_text("")
     for flags, message in (
         ({"model": None}, "--model"),
         ({"num_seeds": 1}, "at least 2"),
+        ({"batch_size": 0}, "at least 1"),
         ({"test_share": 1.0}, r"in \(0, 1\)"),
+        ({"output_dir": str(tmp_path / "file")}, "is a file: name a folder"),
     ):
         with pytest.raises(ConfigError, match=message):
-            EvaluateConfig(**({"model": model, "dataset": few} | flags))
+            EvaluateConfig(**(good | flags))

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hfssl.evaluation import linear_probe as probe_module
 from hfssl.evaluation.image_table import scores_of, table_lines
 from hfssl.evaluation.knn import knn_predictions
-from hfssl.evaluation.linear_probe import few_label_probe, few_rows, linear_probe
+from hfssl.evaluation.linear_probe import few_label_probe, few_rows, fitted_probe, linear_probe
 
 DIGITS = load_digits()
 TRAIN, TEST = slice(0, 300), slice(300, 500)
@@ -35,6 +37,19 @@ def test_the_probe_is_scikit_learns_at_the_strength_that_cross_validation_likes(
     scaler = StandardScaler().fit(DIGITS.data[TRAIN])
     model = LogisticRegression(C=0.01, max_iter=500).fit(scaler.transform(DIGITS.data[TRAIN]), DIGITS.target[TRAIN])
     assert ours == model.score(scaler.transform(DIGITS.data[TEST]), DIGITS.target[TEST])
+
+
+def test_the_search_takes_a_strength_that_a_grid_search_likes_best_but_for_one_row() -> None:
+    for num_rows in (60, 300):
+        features, labels = DIGITS.data[:num_rows], DIGITS.target[:num_rows]
+        smallest = int(np.unique(labels, return_counts=True)[1].min())
+        folds = StratifiedKFold(min(5, smallest), shuffle=True, random_state=0)
+        pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        grid = {"logisticregression__C": probe_module.STRENGTHS}
+        accuracies = GridSearchCV(pipeline, grid, cv=folds).fit(features, labels).cv_results_["mean_test_score"]
+        chosen = fitted_probe(features, labels)[-1].C
+        assert accuracies[probe_module.STRENGTHS.index(chosen)] >= accuracies.max() - 1.5 / num_rows
+        assert accuracies.max() - accuracies.min() > 4 / num_rows
 
 
 def test_more_dimensions_than_rows_change_nothing_but_the_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,21 +3,27 @@
 N samples, T tokens, D width.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, AutoImageProcessor, AutoModel
+from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoModel
 
 from hfssl.config import require
+from hfssl.evaluation.pixels import pixel_blocks
 from hfssl.fields import ConfigError
+from hfssl.objective import BadRowError, Examples
+from hfssl.run_dir import RunDir
 
 Array = np.ndarray[Any, Any]
 BATCH = 256
+_BATCHES_A_BLOCK = 16
+_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,38 @@ class Encoder:
     model: Any
     processor: Any
     pooling: str
+
+
+class Checkpoint(NamedTuple):
+    """location: what from_pretrained takes; name: what tables call it, a Hub id or the last part of a path."""
+
+    location: str
+    name: str
+
+
+def find_checkpoint(model: str) -> Checkpoint:
+    """A run folder stands for its export.
+
+    Raises:
+        ConfigError: a run without an export.
+    """
+    path = Path(model).expanduser()
+    if not path.is_dir():
+        return Checkpoint(model, public_name(model))
+    path = path.resolve()
+    run_dir = RunDir(path)
+    if not run_dir.config_file.is_file():
+        return Checkpoint(str(path), path.parent.name if RunDir(path.parent).export == path else path.name)
+    remedy = f"python recipes/export.py --run {model} makes one of its newest checkpoint"
+    require((run_dir.export / "config.json").is_file(), f"--model {model} has no export yet: {remedy}")
+    return Checkpoint(str(run_dir.export), path.name)
+
+
+def public_name(name: str) -> str:
+    """A Hub id as it is; of a local folder or file its last part alone."""
+    path = Path(name).expanduser()
+    is_local = path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
+    return path.resolve().name if is_local else name
 
 
 def open_encoder(name: str | Path, device: torch.device) -> Encoder:
@@ -39,7 +77,9 @@ def open_encoder(name: str | Path, device: torch.device) -> Encoder:
         config, options = _config_for_features(name)
         processor = AutoImageProcessor.from_pretrained(name)
         model, info = AutoModel.from_pretrained(name, config=config, output_loading_info=True, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except ConfigError:
+        raise
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"{name} can not be loaded as an image encoder: {reason}") from error
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
@@ -60,6 +100,12 @@ def untrained_encoder(name: str | Path, seed: int, device: torch.device) -> Enco
 def _config_for_features(name: str | Path) -> tuple[Any, dict[str, Any]]:
     """(config, further arguments of the model): no pooler that was never trained, and nothing hidden from the encoder."""
     config = AutoConfig.from_pretrained(name)
+    known: Any = MODEL_MAPPING.get(type(config), None)
+    reads = "pixel_values" if known is None else known.main_input_name
+    require(
+        reads == "pixel_values",
+        f"{name} is a {config.model_type} model, which reads {reads}: name a checkpoint of an image encoder",
+    )
     if config.model_type == "vit_mae":
         config.mask_ratio = 0.0
     return config, {"add_pooling_layer": False} if config.model_type in ("vit", "deit", "beit") else {}
@@ -91,25 +137,43 @@ def pool(hidden: Tensor, pooling: str) -> Tensor:
     raise ValueError(f"pooling must be cls, mean or mean_patches, got {pooling}")
 
 
-@torch.inference_mode()
-def image_features(encoder: Encoder, images: Iterable[Tensor]) -> Array:
-    """(N, D) float32 features of (C, h, w) uint8 images."""
+class FeatureBlock(NamedTuple):
+    """Features of a block of rows: (B, D) float32 on the host; bad: row -> why it could not be decoded."""
+
+    rows: list[int]
+    features_BD: Tensor
+    bad: dict[int, str]
+
+
+def feature_blocks(encoder: Encoder, images: Examples, batch_size: int = BATCH) -> Iterator[FeatureBlock]:
+    """Features of all images in order, in blocks of several batches; never more than a few images are held decoded."""
     device = next(encoder.model.parameters()).device
-    pooled = []
-    for batch in _batches(images):
-        encoded = encoder.processor(images=batch, return_tensors="pt", input_data_format="channels_first")
-        hidden = encoder.model(pixel_values=encoded["pixel_values"].to(device)).last_hidden_state
-        pooled.append(pool(hidden, encoder.pooling).float().cpu())
-    features: Array = torch.cat(pooled).numpy()
+    rows: list[int] = []
+    pooled: list[Tensor] = []
+    bad: dict[int, str] = {}
+    for block in pixel_blocks(images, encoder.processor, batch_size, device):
+        rows += block.rows
+        bad |= block.bad
+        if block.pixel_values is not None:
+            pooled.append(_pooled(encoder, block.pixel_values.to(device)))
+        if len(pooled) == _BATCHES_A_BLOCK:
+            yield FeatureBlock(rows, torch.cat(pooled).cpu(), bad)  # the one wait for the device
+            rows, pooled, bad = [], [], {}
+    if rows or bad:
+        yield FeatureBlock(rows, torch.cat(pooled).cpu() if pooled else torch.zeros(0, 0), bad)
+
+
+def image_features(encoder: Encoder, images: Examples, batch_size: int = BATCH) -> Array:
+    """(N, D) float32 features of (C, h, w) uint8 images that can all be decoded."""
+    blocks = list(feature_blocks(encoder, images, batch_size))
+    broken = {row: reason for block in blocks for row, reason in block.bad.items()}
+    if broken:
+        row, reason = next(iter(broken.items()))
+        raise BadRowError(f"image {row} {reason}")
+    features: Array = torch.cat([block.features_BD for block in blocks]).numpy()
     return features
 
 
-def _batches(images: Iterable[Tensor]) -> Iterator[Sequence[Tensor]]:
-    batch: list[Tensor] = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+@torch.inference_mode()
+def _pooled(encoder: Encoder, pixel_values: Tensor) -> Tensor:
+    return pool(encoder.model(pixel_values=pixel_values).last_hidden_state, encoder.pooling).float()

@@ -16,7 +16,14 @@ from hfssl.data.source import Source
 from hfssl.evaluation.features import image_features, open_encoder
 from hfssl.evaluation.images import FLOOR_SIDE, PCA_VARIANCE, Images, floors
 from hfssl.evaluation.knn import NUM_NEIGHBOURS, TEMPERATURE, knn_predictions
-from hfssl.evaluation.linear_probe import NUM_DRAWS, NUM_FOLDS, STRENGTHS, few_label_probe, linear_probe
+from hfssl.evaluation.linear_probe import (
+    MOST_ITERATIONS,
+    NUM_DRAWS,
+    NUM_FOLDS,
+    STRENGTHS,
+    few_label_probe,
+    linear_probe,
+)
 from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
 
 Array = np.ndarray[Any, Any]
@@ -25,7 +32,8 @@ LABELS_A_CLASS = 10
 
 PROTOCOL = {
     "knn": f"k {NUM_NEIGHBOURS}, temperature {TEMPERATURE}, cosine, votes weighted",
-    "linear": f"StandardScaler + LogisticRegression, C of {STRENGTHS} by {NUM_FOLDS}-fold cross-validation in training rows",
+    "linear": f"StandardScaler + LogisticRegression, at most {MOST_ITERATIONS} iterations, C of {STRENGTHS} by "
+    f"{NUM_FOLDS}-fold cross-validation in training rows",
     "few_labels": f"{LABELS_A_CLASS} labels a class, mean and 95 % interval of {NUM_DRAWS} fixed draws, else as linear",
     "raw pixels": f"pixels in [0, 1], longer than {FLOOR_SIDE} px resized to {FLOOR_SIDE} x {FLOOR_SIDE}",
     "PCA": f"of the raw pixels, components that keep {PCA_VARIANCE:.0%} of the variance",

@@ -1,7 +1,7 @@
 """Decoded images of a split with their labels and groups, and the two floors that need no model: raw pixels and PCA."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,8 @@ MOST_KEPT_BYTES = 1_000_000_000
 class Images:
     """At most `most` good rows of a source, the first of a fixed permutation; rows that can not be decoded are left out.
 
-    Iterating gives (C, h, w) uint8 images. They are kept while they are small altogether, else decoded anew each time, so
-    that a folder of large photographs fits into memory.
+    Each is a (C, h, w) uint8 image. They are kept while they are small altogether, else decoded anew each time, so that a
+    folder of large photographs fits into memory.
 
     rows: their numbers in the source; labels: as they are stored, or None; hashes: see `duplicates.difference_hash`;
     num_bad: rows left out.
@@ -63,9 +63,9 @@ class Images:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[Tensor]:
-        for row in self.rows:
-            yield self._kept[row] if self._kept is not None else decode(self._source.sample(row), self._num_channels)
+    def __getitem__(self, index: int) -> Tensor:
+        row = self.rows[index]
+        return self._kept[row] if self._kept is not None else decode(self._source.sample(row), self._num_channels)
 
     def part(self, chosen: Array) -> "Images":
         """The images where the (N,) bool mask is true."""

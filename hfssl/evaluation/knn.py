@@ -4,26 +4,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize
+
+from hfssl.evaluation.neighbours import CPU, nearest_blocks
 
 Array = np.ndarray[Any, Any]
 NUM_NEIGHBOURS = 20
 TEMPERATURE = 0.07
-_BLOCK = 1024
 
 
-def knn_predictions(train_ND: Array, train_labels_N: Array, test_MD: Array) -> Array:
+def knn_predictions(train_ND: Array, train_labels_N: Array, test_MD: Array, device: torch.device = CPU) -> Array:
     """Class of each test row by the votes exp(similarity / temperature) of its nearest training rows; (M,) int64."""
-    train = normalize(torch.from_numpy(train_ND).float(), dim=1)
-    test = normalize(torch.from_numpy(test_MD).float(), dim=1)
     labels = torch.from_numpy(train_labels_N)
     num_classes = int(labels.max()) + 1
-    neighbours = min(NUM_NEIGHBOURS, len(train))
     predictions = []
-    for block in test.split(_BLOCK):
-        similarities, indices = (block @ train.T).topk(neighbours, dim=1)
-        votes = torch.zeros(len(block), num_classes)
-        votes.scatter_add_(1, labels[indices], (similarities / TEMPERATURE).exp())
+    for rows_BK, similarities_BK in nearest_blocks(test_MD, train_ND, min(NUM_NEIGHBOURS, len(train_ND)), device):
+        votes = torch.zeros(len(rows_BK), num_classes)
+        votes.scatter_add_(1, labels[rows_BK], (similarities_BK / TEMPERATURE).exp())
         predictions.append(votes.argmax(dim=1))
     predicted: Array = torch.cat(predictions).numpy()
     return predicted

@@ -4,6 +4,7 @@ The same rows are drawn for every encoder, and the same test rows are scored, so
 seeds and test rows together.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,16 +54,27 @@ def count_for(size: str, class_size: int) -> int:
 
 
 def label_curve(
-    train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_M: Array, *, sizes: list[str], num_seeds: int
+    train_ND: Array,
+    train_labels_N: Array,
+    test_MD: Array,
+    test_labels_M: Array,
+    *,
+    sizes: Sequence[str],
+    num_seeds: int,
+    whole_M: Array,
 ) -> Curve:
-    """One probe for each size and seed; a size that takes all rows has one draw alone."""
+    """One probe for each size and seed.
+
+    Args:
+        whole_M: where the probe on all training rows is right; the one draw of a size that takes them all.
+    """
     totals, correct = [], []
     for size in sizes:
         hits: list[Array] = []
         for seed in range(num_seeds):
             rows = rows_of_size(train_labels_N, size, seed)
-            if len(rows) == len(train_labels_N) and hits:
-                hits.append(hits[0])
+            if len(rows) == len(train_labels_N):
+                hits.append(whole_M)
                 continue
             probe = fitted_probe(train_ND[rows], train_labels_N[rows])
             hits.append(probe.predict(test_MD) == test_labels_M)

@@ -1,14 +1,16 @@
 """Figures of a run: PNG files in `figures/`."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from hfssl.objective import Picture
 from hfssl.run_dir import RunDir
@@ -90,9 +92,33 @@ def label_curves(path: Path, rows: Sequence[Mapping[str, Any]], data: str) -> No
     axis.set(xscale="log", xlabel="labelled training rows", ylabel="test accuracy of the linear probe", title=data)
     axis.grid(alpha=0.3)
     axis.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, metadata={"Software": None})
-    pyplot.close(figure)
+    _write(figure, path)
+
+
+class Cell(NamedTuple):
+    """image: (C, h, w) uint8; caption: what stands below it; framed: it is what the others are compared with."""
+
+    image: Tensor
+    caption: str
+    framed: bool = False
+
+
+def image_sheet(path: Path, lines: Sequence[tuple[str, Sequence[Cell]]]) -> None:
+    """A PNG of titled lines of captioned images."""
+    num_columns = max(len(cells) for _, cells in lines)
+    size = (_INCHES_A_CELL * num_columns + 0.4, (_INCHES_A_CELL + 0.25) * len(lines))
+    figure, axes = pyplot.subplots(len(lines), num_columns, figsize=size, squeeze=False, layout="constrained")
+    for line, (title, cells) in enumerate(lines):
+        for column, axis in enumerate(axes[line]):
+            if column >= len(cells):
+                axis.set_axis_off()
+                continue
+            _show(axis, cells[column].image)
+            axis.set_xlabel(cells[column].caption, fontsize=7)
+            if cells[column].framed:
+                axis.spines[:].set(visible=True, color=_INK, linewidth=2.5)
+        axes[line][0].set_ylabel(title, fontsize=9)
+    _write(figure, path)
 
 
 def _show(axis: Any, image: Any) -> None:
@@ -104,6 +130,13 @@ def _show(axis: Any, image: Any) -> None:
 
 
 def _save(figure: Figure, run_dir: RunDir, name: str) -> None:
-    run_dir.figures.mkdir(parents=True, exist_ok=True)
-    figure.savefig(run_dir.figures / f"{name}.png", dpi=150, metadata={"Software": None})
+    _write(figure, run_dir.figures / f"{name}.png")
+
+
+def _write(figure: Figure, path: Path) -> None:
+    """A reader sees the old picture or the new, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    figure.savefig(unfinished, format="png", dpi=150, metadata={"Software": None})
     pyplot.close(figure)
+    unfinished.replace(path)

@@ -22,7 +22,7 @@ from hfssl.data.image_files import decode
 from hfssl.data.source import Source
 from hfssl.embed_config import EmbedConfig
 from hfssl.evaluation.feature_file import write_features
-from hfssl.evaluation.features import Encoder, feature_blocks, find_checkpoint, open_encoder, public_name
+from hfssl.evaluation.features import Encoder, feature_blocks, open_checkpoint, public_name
 from hfssl.evaluation.neighbours import Nearest, nearest_rows, nearest_to, outlier_scores
 from hfssl.objective import Examples
 from hfssl.publishing.figures import Cell, image_sheet
@@ -74,8 +74,7 @@ def embed(wanted: EmbedConfig, from_command_line: bool = True) -> Path:
         if wanted.cpu_threads is not None:
             torch.set_num_threads(wanted.cpu_threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        checkpoint = find_checkpoint(str(wanted.model))
-        encoder = open_encoder(checkpoint.location, device)
+        checkpoint, encoder = open_checkpoint(str(wanted.model), wanted.num_channels, device)
         source = open_images(wanted.image_data())
         _check_counts(wanted, len(source))
         queries = None if wanted.query is None else QueryFiles(Path(wanted.query).expanduser(), wanted.num_channels)
@@ -88,8 +87,7 @@ def embed(wanted: EmbedConfig, from_command_line: bool = True) -> Path:
             lines += _strangest_lines(images, embedded, columns["outlier_score"], wanted.outliers)
         output = Path(wanted.output)
         image_sheet(output.with_suffix(".png"), lines)
-        facts: dict[str, Any] = {"model": checkpoint.name, "pooling": encoder.pooling, "data": public_name(source.name)}
-        facts |= {"split": source.split, "rows_left_out": len(source) - len(embedded.rows), "versions": versions()}
+        facts = {"model": checkpoint.name, "pooling": encoder.pooling} | _facts(source, embedded, wanted)
         write_features(output, columns, facts)
         print(f"{len(embedded.rows)} rows of {embedded.features_ND.shape[1]} features written to {output}")
         print(f"sheet of images: {output.with_suffix('.png')}")
@@ -157,6 +155,14 @@ def _own_columns(source: Source, embedded: Embedded, paths: Sequence[str | None]
             labels = [None if label is None or label < 0 else feature.int2str(label) for label in labels]
         columns["label"] = labels
     return columns | {"features": embedded.features_ND}
+
+
+def _facts(source: Source, embedded: Embedded, wanted: EmbedConfig) -> dict[str, Any]:
+    facts: dict[str, Any] = {"data": public_name(source.name), "split": source.split}
+    facts["rows_left_out"] = len(source) - len(embedded.rows)
+    if wanted.outliers is not None:
+        facts["outlier_score"] = f"mean cosine distance to the {_num_neighbours(wanted)} nearest other rows"
+    return facts | {"versions": versions()}
 
 
 def _searched(embedded: Embedded, wanted: EmbedConfig, device: torch.device) -> dict[str, Any]:

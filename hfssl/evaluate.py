@@ -18,7 +18,7 @@ from hfssl.data.image import open_images
 from hfssl.data.source import Source
 from hfssl.evaluate_config import EvaluateConfig
 from hfssl.evaluation.duplicates import SIMILARITY, same_features, same_pixels
-from hfssl.evaluation.features import Encoder, find_checkpoint, image_features, open_encoder, untrained_encoder
+from hfssl.evaluation.features import Encoder, image_features, open_checkpoint, untrained_encoder
 from hfssl.evaluation.image_table import PROTOCOL
 from hfssl.evaluation.images import Images, floors
 from hfssl.evaluation.knn import knn_predictions
@@ -54,8 +54,7 @@ def evaluate(wanted: EvaluateConfig, from_command_line: bool = True) -> dict[str
         if wanted.cpu_threads is not None:
             torch.set_num_threads(wanted.cpu_threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        checkpoint = find_checkpoint(str(wanted.model))
-        encoder = open_encoder(checkpoint.location, device)
+        checkpoint, encoder = open_checkpoint(str(wanted.model), wanted.num_channels, device)
         train, test, classes, split = _labelled_splits(wanted)
         features, seconds = _all_features(encoder, checkpoint.location, train, test, wanted)
         result = _scored(features, train, test, wanted, device)

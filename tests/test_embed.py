@@ -96,6 +96,9 @@ def test_an_embedded_folder_holds_what_a_stranger_computes(
     assert np.allclose(stored["outlier_score"][:], scores, atol=1e-5)
     strangest = good[int(scores.argmax())]
     assert f"{scores.max():.3f}  row {strangest}" in said
+    facts = json.loads(pyarrow.parquet.read_schema(output).metadata[b"hfssl"])
+    assert facts["rows_left_out"] == 1
+    assert facts["outlier_score"] == "mean cosine distance to the 3 nearest other rows"
 
 
 def test_the_file_says_what_made_it_without_saying_where(model: str, photographs: Path, tmp_path: Path) -> None:
@@ -224,6 +227,7 @@ def test_what_can_not_be_embedded_says_why_in_one_line(
         ({"outliers": 11, "neighbours": 2}, "--outliers 11 is more than the 10 rows"),
         ({"dataset": str(tmp_path / "broken")}, "none of the 1 images can be decoded"),
         ({"query": str(tmp_path / "no-images")}, "holds no image"),
+        ({"num_channels": 1}, "takes 3 channels, got num_channels 1: set --num_channels 3"),
         ({"split": "test"}, "--split test is not in"),
     ):
         with pytest.raises(SystemExit) as stopped:

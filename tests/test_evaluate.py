@@ -201,6 +201,7 @@ def test_what_can_not_be_evaluated_says_why(
         ({"model": str(tmp_path / "nowhere")}, "can not be loaded as an image encoder"),
         ({"model": str(tmp_path / "text")}, "is a bert model, which reads input_ids"),
         ({"model": str(tmp_path / "audio")}, "is a wav2vec2 model, which reads input_values"),
+        ({"num_channels": 1}, "takes 3 channels, got num_channels 1: set --num_channels 3"),
         ({"model": str(run)}, "has no export yet: python recipes/export.py"),
     ):
         assert message in refused(good | flags, capsys)

@@ -60,6 +60,22 @@ def find_checkpoint(model: str) -> Checkpoint:
     return Checkpoint(str(run_dir.export), path.name)
 
 
+def open_checkpoint(model: str, num_channels: int, device: torch.device) -> tuple[Checkpoint, Encoder]:
+    """The encoder of a run folder, an export or a Hub id, for images of `num_channels`.
+
+    Raises:
+        ConfigError: as `find_checkpoint` and `open_encoder`, or it takes other channels.
+    """
+    checkpoint = find_checkpoint(model)
+    encoder = open_encoder(checkpoint.location, device)
+    takes = encoder.model.config.to_dict().get("num_channels", num_channels)
+    require(
+        takes == num_channels,
+        f"{model} takes {takes} channels, got num_channels {num_channels}: set --num_channels {takes}",
+    )
+    return checkpoint, encoder
+
+
 def public_name(name: str) -> str:
     """A Hub id as it is; of a local folder or file its last part alone."""
     path = Path(name).expanduser()

@@ -11,7 +11,6 @@ import datasets
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import resize
 
 from hfssl.config import require
 from hfssl.data.file_names import file_names
@@ -25,7 +24,7 @@ from hfssl.evaluation.feature_file import write_features
 from hfssl.evaluation.features import Encoder, feature_blocks, open_checkpoint, public_name
 from hfssl.evaluation.neighbours import Nearest, nearest_rows, nearest_to, outlier_scores
 from hfssl.objective import Examples
-from hfssl.publishing.figures import Cell, image_sheet
+from hfssl.publishing.sheet import Cell, image_sheet, nearest_lines, shrunk
 from hfssl.session import quieten_libraries, reported
 from hfssl.training.start import versions
 
@@ -33,7 +32,6 @@ Array = np.ndarray[Any, Any]
 NEIGHBOURS_OF_SCORE = 10
 _SHOWN = 6
 Line = tuple[str, list[Cell]]
-_SHOWN_SIDE = 160
 _NAMED = 10
 _STRANGEST_LINES = 3
 _LONGEST_CAPTION = 20
@@ -203,12 +201,12 @@ def _sheet_lines(
 
 
 def _lines(queries: Sequence[Cell], found: Nearest, images: Examples, embedded: Embedded) -> list[Line]:
-    lines = []
-    for query, rows, similarities in zip(queries, *found, strict=False):
-        nearest = zip(rows[:_SHOWN].tolist(), similarities[:_SHOWN].tolist(), strict=True)
-        cells = [_cell(images, embedded, row, f"{similarity:.3f}") for row, similarity in nearest]
-        lines.append(("nearest", [query, *cells]))
-    return lines
+    return nearest_lines(
+        queries,
+        found.rows_MK[:, :_SHOWN],
+        found.similarities_MK[:, :_SHOWN],
+        lambda row, similarity: _cell(images, embedded, row, similarity),
+    )
 
 
 def _strangest_lines(images: Examples, embedded: Embedded, scores_N: Array, num: int) -> list[Line]:
@@ -224,11 +222,3 @@ def _strangest_lines(images: Examples, embedded: Embedded, scores_N: Array, num:
 def _cell(images: Examples, embedded: Embedded, row: int, figure: str, framed: bool = False) -> Cell:
     number = int(embedded.rows[row])
     return Cell(shrunk(images[number]), f"row {number}  {figure}".rstrip(), framed)
-
-
-def shrunk(image: Tensor) -> Tensor:
-    """The image as the sheet shows it."""
-    longest = max(image.shape[1:])
-    if longest <= _SHOWN_SIDE:
-        return image
-    return resize(image, [max(1, round(side * _SHOWN_SIDE / longest)) for side in image.shape[1:]], antialias=True)

@@ -3,12 +3,13 @@
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
 
 from hfssl.config import Run
+from hfssl.data.source import Source
 from hfssl.distributed import barrier, is_main_process
 from hfssl.objective import Objective
 from hfssl.planning import print_opening, settled
@@ -30,7 +31,12 @@ from hfssl.training.monitor import WatchedRows, watched_rows
 from hfssl.training.start import command_line, environment
 from hfssl.training.tracking import open_tracker
 
+if TYPE_CHECKING:
+    from hfssl.evaluation.image_table import Encoded
+    from hfssl.evaluation.images import Images
+
 _PICTURED_ROWS, _TRIED_ROWS = 8, 100
+_ASKED, _NEAREST, _LONGEST_NAME = 6, 6, 20
 
 
 def pretrain(objective_class: type[Objective], run: Run) -> RunDir:
@@ -95,7 +101,10 @@ def _how_to_go_on(run: Run, run_dir: RunDir) -> str:
 
 def _finish(objective_class: type[Objective], session: Session, model_config: Any) -> None:
     """Export, evaluate, draw, and print the table. For the main process alone."""
-    from hfssl.evaluation.image_table import image_table  # scikit-learn and matplotlib: not before the first step
+    from hfssl.evaluation.image_table import (  # scikit-learn and matplotlib: not before the first step
+        encoded_images,
+        image_table,
+    )
     from hfssl.publishing import figures
     from hfssl.publishing.card import write_card
     from hfssl.publishing.report import write_report
@@ -114,9 +123,11 @@ def _finish(objective_class: type[Objective], session: Session, model_config: An
         write_export(untrained.export(), scratch / "untrained")
         before = "untrained" if run.loop.init_from is None else "before this run"
         encoders = {before: scratch / "untrained", "pretrained": run_dir.export}
-        table = image_table(encoders, source, source.held_out, run.data.num_channels, session.accelerator.device)
+        encoded = encoded_images(encoders, source, source.held_out, run.data.num_channels, session.accelerator.device)
     finally:
         shutil.rmtree(scratch)
+    table = image_table(encoded, encoders, source, source.held_out)
+    draw_neighbours(run_dir, encoded, source)
     rows = run_dir.training_rows()
     table |= {"steps": session.state.step, "samples_seen": session.state.samples_seen, "final_loss": rows[-1]["loss"]}
     run_dir.write_summary(table)
@@ -135,6 +146,31 @@ def _draw_pictures(session: Session) -> None:
     on_device = {name: tensor.to(session.accelerator.device) for name, tensor in batch.items()}
     for picture in session.objective.illustrate(on_device):
         figures.picture(session.run_dir, picture)
+
+
+def draw_neighbours(run_dir: RunDir, encoded: "Encoded", source: Source) -> None:
+    """figures/neighbours.png: the training images that the encoder finds most like a few held-out ones, or like others of
+    their own where nothing is held out; with their classes, or else their row numbers."""
+    from hfssl.evaluation.neighbours import nearest_rows, nearest_to
+    from hfssl.publishing.sheet import Cell, image_sheet, nearest_lines, shrunk
+
+    train_ND, test_MD = encoded.features["pretrained"]
+    num = min(_NEAREST, len(train_ND) - 1)
+    if num < 1:
+        return
+    asked = encoded.test or encoded.train
+    if test_MD is None:
+        found = nearest_rows(train_ND, num, of=range(min(_ASKED, len(train_ND))))
+    else:
+        found = nearest_to(test_MD[:_ASKED], train_ND, num)
+
+    def cell(images: "Images", index: int, framed: bool) -> Cell:
+        name = f"row {images.rows[index]}" if images.labels is None else source.label_name(images.labels[index])
+        return Cell(shrunk(images[index]), name[:_LONGEST_NAME], framed)
+
+    queries = [cell(asked, index, True) for index in range(len(found.rows_MK))]
+    lines = nearest_lines(queries, *found, lambda index, similarity: cell(encoded.train, index, False))
+    image_sheet(run_dir.figures / "neighbours.png", lines)
 
 
 def _first_rows(session: Session) -> WatchedRows:

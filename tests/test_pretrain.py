@@ -76,7 +76,7 @@ def test_the_run_folder_holds_what_the_design_promises(finished: RunDir) -> None
     rows = {row["features"]: row for row in finished.read_summary()["rows"]}
     assert list(rows) == ["raw pixels", "PCA of pixels", "untrained", "pretrained"]
     assert all(0.3 <= row[score] <= 1 for row in rows.values() for score in ("knn", "linear", "few_labels"))
-    for name in ("loss", "reconstruction"):
+    for name in ("loss", "watch", "neighbours", "reconstruction"):
         pixels = np.asarray(Image.open(finished.figures / f"{name}.png").convert("L"))
         assert pixels.std() > 5
 

@@ -58,6 +58,11 @@ class Source:
         values = self.rows[self.label_column][:]
         return None if None in values or -1 in values else np.asarray(values)
 
+    def label_name(self, label: Any) -> str:
+        """A stored label in words, where the data has words for its numbers."""
+        feature = None if self.label_column is None else self.rows.features[self.label_column]
+        return feature.int2str(int(label)) if isinstance(feature, datasets.ClassLabel) and label >= 0 else str(label)
+
     def column_values(self, name: str) -> "np.ndarray[Any, Any]":
         """Another column, (rows,). Raises ConfigError where there is none of that name."""
         require(

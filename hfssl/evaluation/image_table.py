@@ -5,9 +5,9 @@ Protocol, the same for every table: kNN with k 20, temperature 0.07, cosine; lin
 are opened once, for scoring.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,13 +41,18 @@ PROTOCOL = {
 }
 
 
-def image_table(
-    encoders: Mapping[str, Path], train: Source, held_out: Source | None, num_channels: int, device: torch.device
-) -> dict[str, Any]:
-    """Scores of raw pixels, their PCA, and each exported encoder (name -> folder), as eval/*.json holds them.
+class Encoded(NamedTuple):
+    """Images of both sides and, for each kind of features, their (training, test) matrices; test is None without images."""
 
-    Without labels or a held-out split, feature std and RankMe alone.
-    """
+    train: Images
+    test: Images | None
+    features: dict[str, tuple[Array, Array | None]]
+
+
+def encoded_images(
+    encoders: Mapping[str, Path], train: Source, held_out: Source | None, num_channels: int, device: torch.device
+) -> Encoded:
+    """Raw pixels, their PCA, and the features of each exported encoder (name -> folder)."""
     train_images = Images(train, num_channels, LARGEST_SPLIT)
     test_images = None if held_out is None else Images(held_out, num_channels, LARGEST_SPLIT)
     if test_images is not None and not len(test_images):
@@ -57,6 +62,15 @@ def image_table(
         encoder = open_encoder(folder, device)
         test = None if test_images is None else image_features(encoder, test_images)
         named[name] = (image_features(encoder, train_images), test)
+    return Encoded(train_images, test_images, named)
+
+
+def image_table(encoded: Encoded, encoders: Collection[str], train: Source, held_out: Source | None) -> dict[str, Any]:
+    """Scores of all kinds of features, as eval/*.json holds them; of `encoders` std and RankMe too.
+
+    Without labels or a held-out split, std and RankMe alone.
+    """
+    train_images, test_images, named = encoded
     rows = []
     for name, (train_ND, test_MD) in named.items():
         row = {"features": name, "width": train_ND.shape[1]}

@@ -151,6 +151,7 @@ def render(card: Card) -> str:
         "evaluations": [(evaluation, _markdown_table(evaluation.table)) for evaluation in card.evaluations],
         "usage": None if card.export is None else code_block(usage(card.export, card.load_from), "python"),
         "command": code_block(card.command, "bash"),
+        "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         "settings": code_block(yaml.safe_dump(dict(card.settings), sort_keys=False, allow_unicode=True), "yaml"),
         "citation": None if card.paper is None else code_block(_citation(card.recipe, card.paper), "bibtex"),
     }

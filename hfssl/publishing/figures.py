@@ -3,20 +3,19 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from hfssl.objective import Picture
 from hfssl.run_dir import RunDir
 
-_INCHES_A_CELL = 1.3
-_INK = "#1f4e79"
+INCHES_A_CELL = 1.3
+INK = "#1f4e79"
 _SECOND_INK = "#c2571a"
 _WATCHED = {"knn": "kNN accuracy", "rank_me": "RankMe", "std": "feature std"}
 
@@ -29,7 +28,7 @@ def loss_curve(run_dir: RunDir) -> None:
     )
     training = _points(rows, "loss")
     held_out = _points(run_dir.held_out_rows(), "held_out/loss")
-    for points, label, colour in ((training, "training", _INK), (held_out, "held out", _SECOND_INK)):
+    for points, label, colour in ((training, "training", INK), (held_out, "held out", _SECOND_INK)):
         if points:
             above.plot(*zip(*points, strict=True), color=colour, linewidth=1.5, label=label)
     losses = [loss for _, loss in training + held_out]
@@ -57,7 +56,7 @@ def watch_curve(run_dir: RunDir) -> None:
         len(watched), 1, figsize=(7, 1.8 * len(watched) + 0.4), sharex=True, squeeze=False, layout="constrained"
     )
     for axis, (title, points) in zip(axes[:, 0], watched, strict=True):
-        axis.plot(*zip(*points, strict=True), color=_INK, linewidth=1.5, marker="o", markersize=3)
+        axis.plot(*zip(*points, strict=True), color=INK, linewidth=1.5, marker="o", markersize=3)
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
     axes[-1, 0].set_xlabel("step")
@@ -72,11 +71,11 @@ def _points(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, floa
 def picture(run_dir: RunDir, content: Picture) -> None:
     """figures/<name>.png: a grid of images with titled rows."""
     num_rows, num_columns = content.cells.shape[:2]
-    size = (_INCHES_A_CELL * num_columns + 0.4, _INCHES_A_CELL * num_rows)
+    size = (INCHES_A_CELL * num_columns + 0.4, INCHES_A_CELL * num_rows)
     figure, axes = pyplot.subplots(num_rows, num_columns, figsize=size, squeeze=False, layout="constrained")
     for row in range(num_rows):
         for column in range(num_columns):
-            _show(axes[row][column], content.cells[row, column])
+            show_image(axes[row][column], content.cells[row, column])
         axes[row][0].set_ylabel(content.titles[row], fontsize=9)
     _save(figure, run_dir, content.name)
 
@@ -92,36 +91,10 @@ def label_curves(path: Path, rows: Sequence[Mapping[str, Any]], data: str) -> No
     axis.set(xscale="log", xlabel="labelled training rows", ylabel="test accuracy of the linear probe", title=data)
     axis.grid(alpha=0.3)
     axis.legend()
-    _write(figure, path)
+    write_figure(figure, path)
 
 
-class Cell(NamedTuple):
-    """image: (C, h, w) uint8; caption: what stands below it; framed: it is what the others are compared with."""
-
-    image: Tensor
-    caption: str
-    framed: bool = False
-
-
-def image_sheet(path: Path, lines: Sequence[tuple[str, Sequence[Cell]]]) -> None:
-    """A PNG of titled lines of captioned images."""
-    num_columns = max(len(cells) for _, cells in lines)
-    size = (_INCHES_A_CELL * num_columns + 0.4, (_INCHES_A_CELL + 0.25) * len(lines))
-    figure, axes = pyplot.subplots(len(lines), num_columns, figsize=size, squeeze=False, layout="constrained")
-    for line, (title, cells) in enumerate(lines):
-        for column, axis in enumerate(axes[line]):
-            if column >= len(cells):
-                axis.set_axis_off()
-                continue
-            _show(axis, cells[column].image)
-            axis.set_xlabel(cells[column].caption, fontsize=7)
-            if cells[column].framed:
-                axis.spines[:].set(visible=True, color=_INK, linewidth=2.5)
-        axes[line][0].set_ylabel(title, fontsize=9)
-    _write(figure, path)
-
-
-def _show(axis: Any, image: Any) -> None:
+def show_image(axis: Any, image: Any) -> None:
     channels = image.shape[0]
     colour = image.permute(1, 2, 0).numpy() if channels == 3 else image[:1].permute(1, 2, 0).repeat(1, 1, 3).numpy()
     axis.imshow(colour, interpolation="nearest")
@@ -130,10 +103,10 @@ def _show(axis: Any, image: Any) -> None:
 
 
 def _save(figure: Figure, run_dir: RunDir, name: str) -> None:
-    _write(figure, run_dir.figures / f"{name}.png")
+    write_figure(figure, run_dir.figures / f"{name}.png")
 
 
-def _write(figure: Figure, path: Path) -> None:
+def write_figure(figure: Figure, path: Path) -> None:
     """A reader sees the old picture or the new, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")

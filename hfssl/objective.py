@@ -59,6 +59,11 @@ class DataSpec(ABC):
     def prepare(self, source: Any) -> Examples:
         """Indexed examples of the source: decoded and cached images, packed tokens, audio windows."""
 
+    def samples(self, source: Any) -> Examples:
+        """One example for each row of the source, as `eval_transform` takes it; where rows are packed or cut up for
+        training, another thing than `prepare` gives."""
+        return self.prepare(source)
+
     @abstractmethod
     def transform(self, example: Any, key: Tensor) -> Any:
         """One example, in the worker; `key` is its 0-d int64 key. Crops that need decoded pixels happen here."""

@@ -181,7 +181,7 @@ def opening_lines(session: Session) -> list[str]:
     peak = learning_rate(run.optim, modality=session.objective.modality, global_batch_size=layout.global_batch_size)
     epochs = state.max_steps * layout.global_batch_size / state.num_rows
     cut = f"{layout.num_micro_batches} x {layout.per_device_batch_size} on {layout.world_size} process(es)"
-    watched = "" if session.monitor is None else f", watched on {len(session.monitor.held_out.good)} others"
+    watched = "" if session.monitor is None else f", watched on {len(session.monitor.good)} others"
     return [
         f"preset      {run.recipe}/{run.preset}",
         f"data        {run.data.dataset}, {state.num_rows} rows of the split {run.data.split}{watched}",

@@ -1,5 +1,6 @@
 """From a Run to a Session that can train: the parts that pretraining and fine-tuning open alike."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from hfssl.randomness import combine, stream_id
 from hfssl.run_dir import RunDir
 from hfssl.training.checkpoint import TrainingError, TrainState
 from hfssl.training.loop import Session
-from hfssl.training.monitor import Monitor, watched_rows
+from hfssl.training.monitor import Monitor, good_rows, watched_samples
 from hfssl.training.progress import wants_bars
 from hfssl.training.rehearsal import Rehearsal, loss_scale_for, rehearse
 from hfssl.training.start import FolderLock, Start, choose, versions
@@ -148,7 +149,7 @@ def open_session(
         source = OPENERS[objective_class.modality](run.data)
         spec = objective_class.data_spec(run.method, run.data, source)
         rows = KeyedRows(spec.prepare(source), spec, run.loop.seed)
-        return rows, open_monitor(objective_class, run, source, rows), _first_batch(rows, layout, started)
+        return rows, open_monitor(source, rows), _first_batch(rows, layout, started)
 
     layout = _layout(run, accelerator)
     rows, monitor, batch = _on_all_ranks(open_data)
@@ -178,24 +179,26 @@ def open_session(
     return session, rehearsal
 
 
-def open_monitor(
-    objective_class: type[Objective], run: Run, source: Source, training_rows: KeyedRows
-) -> Monitor | None:
+def open_monitor(source: Source, training_rows: KeyedRows) -> Monitor | None:
     """What the run is watched on; None where the data holds nothing out, or nothing that can be used."""
     if source.held_out is None:
         return None
     part = source.held_out.part(fixed_rows(len(source.held_out), _WATCHED_ROWS))
-    spec = objective_class.data_spec(run.method, run.data, part)
+    spec = copy.copy(training_rows.spec)  # the same processor; what prepare finds out about its source is its own
     try:
-        held_out = watched_rows(KeyedRows(spec.prepare(part), spec, seed=0), part.labels())
+        rows, looked_at = KeyedRows(spec.prepare(part), spec, seed=0), spec.samples(part)
     except ConfigError as error:
         print(f"the run is not watched, for its split {source.held_out.split} can not be used: {error}", flush=True)
         return None
+    good = good_rows(rows.examples, torch.arange(len(rows.examples)))
+    samples = watched_samples(looked_at, spec, part.labels(), torch.arange(len(looked_at)))
+    if min(len(good), len(samples.good)) < world_size():
+        return None
     voters, labels = None, source.labels()
-    if labels is not None and held_out.labels is not None and len(set(labels.tolist())) > 1:
+    if labels is not None and samples.labels is not None and len(set(labels.tolist())) > 1:
         voting = torch.from_numpy(fixed_rows(len(labels), _VOTING_ROWS))
-        voters = watched_rows(training_rows, labels, voting)
-    return Monitor(held_out, voters, knn_accuracy) if len(held_out.good) >= world_size() else None
+        voters = watched_samples(training_rows.spec.samples(source), training_rows.spec, labels, voting)
+    return Monitor(rows, good, samples, voters, knn_accuracy)
 
 
 def _on_all_ranks(action: Callable[[], Result]) -> Result:

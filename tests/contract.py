@@ -255,9 +255,9 @@ def looked(name: str, folder: Path, loop: dict[str, Any]) -> list[dict[str, Any]
     """Two looks at the same weights."""
     opened = watched(open_small(name, folder, **loop))
     opened.objective.double()
-    for rows in (opened.monitor.held_out.rows, opened.monitor.voters.rows):
-        rows.spec.augment = widened(rows.spec.augment)
-        rows.spec.eval_transform = in_float64(rows.spec.eval_transform)
+    for spec in (opened.monitor.rows.spec, opened.monitor.voters.spec):
+        spec.augment = widened(spec.augment)
+        spec.eval_transform = in_float64(spec.eval_transform)
     return [opened.monitor.look(opened.accelerator, opened.objective, opened.layout, 0.5) for _ in range(2)]
 
 

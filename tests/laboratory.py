@@ -67,8 +67,8 @@ def few_rows_with_others_held_out() -> Source:
 
 def watched(opened: Session) -> Session:
     """`opened` with a monitor on rows that it does not train on."""
-    source, run = few_rows_with_others_held_out(), opened.run
-    opened.monitor = session.open_monitor(type(opened.objective), run, source, opened.rows)
+    source = few_rows_with_others_held_out()
+    opened.monitor = session.open_monitor(source, opened.rows)
     assert opened.monitor is not None
     return opened
 

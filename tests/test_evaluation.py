@@ -9,9 +9,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hfssl.evaluation import linear_probe as probe_module
-from hfssl.evaluation.image_table import scores_of, table_lines
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.linear_probe import few_label_probe, few_rows, fitted_probe, linear_probe
+from hfssl.evaluation.table import scores_of, table_lines
 
 DIGITS = load_digits()
 TRAIN, TEST = slice(0, 300), slice(300, 500)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hfssl.config import ConfigError
 from hfssl.data.demo import digits
@@ -72,7 +73,8 @@ class Rows:
 
 def test_labels_stay_beside_their_rows_when_some_can_not_be_decoded(tmp_path: Path) -> None:
     opened = open_small("mae", tmp_path)
-    opened.rows.examples = WithBadRows(opened.rows.examples)
+    samples = opened.rows.spec.samples
+    opened.rows.spec.samples = lambda source: WithBadRows(samples(source))
     monitor = watched(opened).monitor
     good = monitor.voters.good.tolist()
     assert sorted(good) == sorted(set(range(40)) - {3, 7, 30})
@@ -83,11 +85,9 @@ def test_a_run_without_labels_is_watched_without_knn_and_one_without_rows_not_at
     opened = open_small("mae", tmp_path)
     labelled = few_rows_with_others_held_out()
     bare = dataclasses.replace(labelled, label_column=None)
-    figures = open_monitor(type(opened.objective), opened.run, bare, opened.rows).look(
-        opened.accelerator, opened.objective, opened.layout, 0.0
-    )
+    figures = open_monitor(bare, opened.rows).look(opened.accelerator, opened.objective, opened.layout, 0.0)
     assert figures.keys() == {"held_out/loss", "held_out/std", "held_out/rank_me"}
-    assert open_monitor(type(opened.objective), opened.run, few_rows(), opened.rows) is None
+    assert open_monitor(few_rows(), opened.rows) is None
 
 
 def test_a_collapsed_encoder_is_said_to_be_one(tmp_path: Path) -> None:
@@ -100,3 +100,22 @@ def test_a_collapsed_encoder_is_said_to_be_one(tmp_path: Path) -> None:
     collapsed = opened.monitor.look(opened.accelerator, opened.objective, opened.layout, 0.0)
     assert collapsed["held_out/std"] < 1e-6
     assert "collapse" in collapsed["held_out/warnings"][0]
+
+
+def test_a_held_out_split_of_other_sizes_has_a_data_path_of_its_own(tmp_path: Path) -> None:
+    sizes = {"train": [(10, 10)] * 24, "test": [(9, 14), (12, 7), (10, 10), (30, 20)] * 4}
+    for split, shapes in sizes.items():
+        for index, shape in enumerate(shapes):
+            folder = tmp_path / "images" / split / "ab"[index % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(index).integers(0, 256, (*shape, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    opened = open_small("mae", tmp_path)
+    source = open_images(ImageDataConfig(dataset=str(tmp_path / "images")))
+    opened.rows.examples = opened.rows.spec.prepare(source)
+    assert not opened.rows.spec.wants_workers
+    monitor = open_monitor(source, opened.rows)
+    assert monitor.rows.spec.wants_workers, "crops of images that differ in size are taken in the worker"
+    assert not opened.rows.spec.wants_workers
+    figures = monitor.look(opened.accelerator, opened.objective, opened.layout, 0.0)
+    assert figures["held_out/loss"] > 0

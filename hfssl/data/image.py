@@ -68,7 +68,7 @@ class ImageSpec(DataSpec):
 
     def prepare(self, source: Source) -> CachedImages | DecodedImages:
         """Images by row: from the cache where they fit on disk, else decoded at each access."""
-        images = None
+        images, self._uniform, self._data_path = None, False, "decoded at each access"
         if self.data.cache == "auto":
             images = cached(source, num_channels=self.data.num_channels, image_size=self.data.image_size)
         if images is None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from hfssl.data.loader import KeyedRows, Layout
 from hfssl.distributed import all_gather_with_gradient, all_reduce_sum
 from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
-from hfssl.objective import BadRowError, Batch, Objective
+from hfssl.objective import BadRowError, Batch, DataSpec, Examples, Objective
 
 Array = np.ndarray[Any, Any]
 Accuracy = Callable[[Array, Array, Array, Array], float]
@@ -25,39 +25,49 @@ _FIXED_EPOCH = -1  # draws that no training step ever takes
 
 
 @dataclass(frozen=True)
-class WatchedRows:
-    """Rows of one side, with the data path of their own source.
+class Samples:
+    """Rows of which features are taken: `examples` as `DataSpec.samples` gives them.
 
-    good: numbers of those that can be decoded; labels: of these, or None.
+    good: numbers of those that can be decoded, in the order in which they are looked at; labels: of these, or None.
     """
 
-    rows: KeyedRows
+    examples: Examples
+    spec: DataSpec
     good: Tensor
     labels: Array | None
 
 
-def watched_rows(rows: KeyedRows, labels_N: Array | None, chosen: Tensor | None = None) -> WatchedRows:
-    """`rows`, or the `chosen` of them, less those that can not be decoded, so that every look sees the same."""
+def watched_samples(examples: Examples, spec: DataSpec, labels_N: Array | None, chosen: Tensor) -> Samples:
+    """The `chosen` rows, less those that can not be decoded."""
+    good = good_rows(examples, chosen)
+    return Samples(examples, spec, good, None if labels_N is None else labels_N[good.numpy()])
+
+
+def good_rows(examples: Examples, chosen: Tensor) -> Tensor:
+    """Those of `chosen` that can be decoded, so that every look sees the same; int64."""
     good = []
-    for index in range(len(rows.examples)) if chosen is None else chosen.tolist():
+    for index in chosen.tolist():
         try:
-            rows.examples[index]
+            examples[index]
         except BadRowError:
             continue
         good.append(index)
-    return WatchedRows(rows, torch.tensor(good, dtype=torch.int64), None if labels_N is None else labels_N[good])
+    return torch.tensor(good, dtype=torch.int64)
 
 
 @dataclass(frozen=True)
 class Monitor:
     """What is looked at, and how. Every rank holds the same rows and looks at its share of them.
 
-    voters: training rows for the kNN, or None where either side has no labels.
+    rows: held-out rows as training would see them, for the loss; good: numbers of those that can be decoded.
+    samples: the same data for features; voters: training rows for the kNN, or None where either side has no labels.
     accuracy: of a kNN, from (training features, training labels, test features, test labels).
     """
 
-    held_out: WatchedRows
-    voters: WatchedRows | None
+    rows: KeyedRows
+    good: Tensor
+    samples: Samples
+    voters: Samples | None
     accuracy: Accuracy
 
     def look(self, accelerator: Accelerator, objective: Objective, layout: Layout, progress: float) -> dict[str, Any]:
@@ -65,8 +75,8 @@ class Monitor:
         was_training = objective.training
         objective.eval()
         with torch.no_grad(), accelerator.autocast():
-            loss = _mean_loss(self.held_out, accelerator, objective, layout, progress)
-            features_ND = _features(self.held_out, accelerator, objective, layout)
+            loss = self._mean_loss(accelerator, objective, layout, progress)
+            features_ND = _features(self.samples, accelerator, objective, layout)
             figures: dict[str, Any] = {"loss": loss}
             figures |= {"std": feature_std(features_ND), "rank_me": rank_me(features_ND)}
             if self.voters is not None:
@@ -80,45 +90,44 @@ class Monitor:
     def _accuracy(self, voting_MD: Tensor, features_ND: Tensor) -> float:
         assert self.voters is not None
         assert self.voters.labels is not None
-        assert self.held_out.labels is not None
-        voted = self.voters.labels[: len(voting_MD)], self.held_out.labels[: len(features_ND)]
+        assert self.samples.labels is not None
+        voted = self.voters.labels[: len(voting_MD)], self.samples.labels[: len(features_ND)]
         return self.accuracy(voting_MD.numpy(), voted[0], features_ND.numpy(), voted[1])
 
+    def _mean_loss(
+        self, accelerator: Accelerator, objective: Objective, layout: Layout, progress: float
+    ) -> float | None:
+        """The training objective in eval mode, with the draws of an epoch that never comes; None without a target.
 
-def _mean_loss(
-    watched: WatchedRows, accelerator: Accelerator, objective: Objective, layout: Layout, progress: float
-) -> float | None:
-    """The training objective in eval mode, with the draws of an epoch that never comes; None without a target.
-
-    Past the compiled call, which would be compiled once more for it.
-    """
-    sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
-    nothing_applied = torch.zeros((), dtype=torch.bool, device=accelerator.device)
-    for ids_B in _blocks(watched, layout):
-        batch = watched.rows.__getitems__((torch.full_like(ids_B, _FIXED_EPOCH), ids_B))
-        del batch["bad_ids"]
-        output = objective.forward(watched.rows.spec.augment(_moved(batch, accelerator), progress), progress)
-        objective.on_step_end(progress, nothing_applied)  # forgets what forward staged for a queue or a centre
-        sums += torch.stack([output.loss_sum.double(), output.num_targets.double()])
-    loss_sum, num_targets = all_reduce_sum(sums).tolist()
-    return loss_sum / num_targets if num_targets else None
+        Past the compiled call, which would be compiled once more for it.
+        """
+        sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+        nothing_applied = torch.zeros((), dtype=torch.bool, device=accelerator.device)
+        for ids_B in _blocks(self.good, layout):
+            batch = self.rows.__getitems__((torch.full_like(ids_B, _FIXED_EPOCH), ids_B))
+            del batch["bad_ids"]
+            output = objective.forward(self.rows.spec.augment(_moved(batch, accelerator), progress), progress)
+            objective.on_step_end(progress, nothing_applied)  # forgets what forward staged for a queue or a centre
+            sums += torch.stack([output.loss_sum.double(), output.num_targets.double()])
+        loss_sum, num_targets = all_reduce_sum(sums).tolist()
+        return loss_sum / num_targets if num_targets else None
 
 
-def _features(watched: WatchedRows, accelerator: Accelerator, objective: Objective, layout: Layout) -> Tensor:
+def _features(samples: Samples, accelerator: Accelerator, objective: Objective, layout: Layout) -> Tensor:
     """(N, D) float32 on the CPU, in the order of `good`: as of the export, of examples without crop and chance."""
     gathered = []
-    for ids_B in _blocks(watched, layout):
-        examples = [watched.rows.examples[index] for index in ids_B.tolist()]
-        batch = _moved(watched.rows.spec.eval_transform(examples), accelerator)
+    for ids_B in _blocks(samples.good, layout):
+        examples = [samples.examples[index] for index in ids_B.tolist()]
+        batch = _moved(samples.spec.eval_transform(examples), accelerator)
         gathered.append(all_gather_with_gradient(objective.features(batch).float()).cpu())
     return torch.cat(gathered)
 
 
-def _blocks(watched: WatchedRows, layout: Layout) -> list[Tensor]:
+def _blocks(good: Tensor, layout: Layout) -> list[Tensor]:
     """This rank's ids of each block of at most R * B rows; all ranks have as many, so up to R - 1 rows are left out."""
     size, ranks = layout.per_device_batch_size * layout.world_size, layout.world_size
     blocks = []
-    for block in watched.good[: len(watched.good) // ranks * ranks].split(size):
+    for block in good[: len(good) // ranks * ranks].split(size):
         share = len(block) // ranks
         blocks.append(block[layout.rank * share : (layout.rank + 1) * share])
     return blocks

@@ -105,6 +105,16 @@ def again(command: str, *more: str) -> Run:
     return parse(MAEConfig, ImageDataConfig, [*words[3:], *more])
 
 
+def test_a_run_of_a_budget_is_told_as_one_of_steps(tmp_path: Path) -> None:
+    run_dir = finished(tmp_path)
+    config = run_dir.read_config()
+    config["loop"] |= {"budget_hours": 0.5}
+    run_dir.write_config(config)
+    command = card_of(run_dir).command
+    assert "budget" not in command
+    assert again(command).loop.max_steps == config["loop"]["max_steps"]
+
+
 def test_the_command_makes_the_same_run(tmp_path: Path) -> None:
     flags = ["--mask_ratio", "0.5", "--crop_scale", "0.3", "0.9", "--norm_pix_loss", "true", "--seed", "3"]
     run_dir = begun(tmp_path / "run", [*flags, "--max_grad_norm", "1.5", "--num_workers", "1"])

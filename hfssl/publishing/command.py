@@ -56,8 +56,9 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     architecture = config.get("model_config") or {}
     for section, name, value in _flat(public_settings(config)):
         from_checkpoint = value is not None and architecture.get(name) in (value, [value, value])
-        if value == said.get((section, name)) or from_checkpoint or (value is None and name in _LENGTH):
-            continue
+        unsaid = value is None and name in _LENGTH
+        if value == said.get((section, name)) or from_checkpoint or unsaid or name == "budget_hours":
+            continue  # a budget was turned into steps, which say the same on any machine
         command += [f"--{name}", *([_text(part) for part in value] if isinstance(value, list) else [_text(value)])]
     return shlex.join(command)
 

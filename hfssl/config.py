@@ -48,6 +48,7 @@ __all__ = [
 
 Config = TypeVar("Config", bound="DataclassInstance")
 _LENGTH = ("max_steps", "num_epochs", "budget_hours")
+_TWO_LENGTHS = "budget_hours and max_steps exclude each other: set one of them"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +172,7 @@ def make_run(method: MethodConfig, data: DataConfig, optim: OptimConfig, loop: L
         loop=loop,
         given=frozenset(changed) - method.architecture_fields,
     )
+    require(not {"budget_hours", "max_steps"} <= changed, _TWO_LENGTHS)
     _check_run(run)
     return run
 
@@ -240,9 +242,7 @@ def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping
         raise ConfigError(f"the preset {chosen} brings no data: add --dataset (a folder, a file or a Hub id)")
     run = Run(recipe=method.recipe, preset=Path(chosen).stem, **configs, given=frozenset(flags))
     given = run.given | written
-    require(
-        not {"budget_hours", "max_steps"} <= given, "budget_hours and max_steps exclude each other: set one of them"
-    )
+    require(not {"budget_hours", "max_steps"} <= given, _TWO_LENGTHS)
     _check_run(run)
     return dataclasses.replace(run, given=given)
 

@@ -1,5 +1,6 @@
 """Pretraining from a Run to a folder that strangers load: data, training, export, evaluation and figures, in this order."""
 
+import dataclasses
 import importlib
 import tempfile
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from hfssl.config import Run
+from hfssl.data.source import Source
 from hfssl.distributed import barrier, is_main_process
 from hfssl.objective import Objective
 from hfssl.planning import print_opening, settled
@@ -69,7 +71,7 @@ def _pretrain(objective_class: type[Objective], run: Run, accelerator: Accelerat
         if session.state.step < session.max_steps:
             run_dir.forget_summary()
         run_dir.write_environment(environment(accelerator))
-        run_dir.drop_metrics_after(session.state.step)
+        run_dir.drop_metrics_after(session.state.step or -1)  # a run that begins looks at step 0 anew
         print_opening(session, rehearsal, started)
     barrier()
     signal_number = train(session)
@@ -105,13 +107,20 @@ def _finish(objective_class: type[Objective], session: Session, model_config: An
         write_export(untrained.export(), Path(scratch) / "untrained")
         before = "untrained" if run.loop.init_from is None else "before this run"
         encoders = {before: Path(scratch) / "untrained", "pretrained": run_dir.export}
-        table = close(session, OPENERS[objective.modality](run.data), encoders)
+        table = close(session, _source_of_scores(run, objective.modality), encoders)
     rows = run_dir.training_rows()
     table |= {"steps": session.state.step, "samples_seen": session.state.samples_seen, "final_loss": rows[-1]["loss"]}
     run_dir.write_summary(table)
     write_report(run_dir)
     write_card(run_dir)
     _print_summary(run_dir)
+
+
+def _source_of_scores(run: Run, modality: str) -> Source:
+    """All rows of the training split beside a split that was not trained on; where there is none, the rows that were watched
+    are scored."""
+    whole = OPENERS[modality](dataclasses.replace(run.data, held_out_share=0.0))
+    return whole if whole.held_out is not None else OPENERS[modality](run.data)
 
 
 def _print_summary(run_dir: RunDir) -> None:
@@ -132,6 +141,8 @@ def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
     from hfssl.publishing.facts import remark
 
     lines = [f"{summary['train_rows']} training rows, {summary['test_rows']} test rows of {summary['data']}"]
+    if summary.get("test_rows_were_watched"):
+        lines.append(f"the scored rows ({summary['test_split']}) are those that were watched while training")
     lines += [hint] if (hint := remark(summary)) else []
     if not any("knn" in row for row in summary["rows"]):
         lines.append("no scores: the data has no labels or no held-out split (test or validation)")

@@ -1,6 +1,5 @@
 """From a Run to a Session that can train: the parts that pretraining and fine-tuning open alike."""
 
-import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
@@ -17,21 +16,19 @@ from transformers.utils import logging as transformers_logging
 from hfssl.config import Run, exit_with, require
 from hfssl.data.image import open_images
 from hfssl.data.loader import KeyedRows, Layout
-from hfssl.data.source import Source, fixed_rows
-from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process, world_size
-from hfssl.evaluation.knn import knn_accuracy
+from hfssl.data.source import Source
+from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
 from hfssl.fields import ConfigError
 from hfssl.objective import BadRowError, Batch, DataSpec, Objective
 from hfssl.randomness import combine, stream_id
 from hfssl.run_dir import RunDir
 from hfssl.training.checkpoint import TrainingError, TrainState
 from hfssl.training.loop import Session
-from hfssl.training.monitor import Monitor, good_rows, watched_samples
+from hfssl.training.monitor import Monitor
 from hfssl.training.progress import wants_bars
 from hfssl.training.rehearsal import Rehearsal, loss_scale_for, rehearse
 from hfssl.training.start import FolderLock, Start, choose, versions
-
-_WATCHED_ROWS, _VOTING_ROWS = 512, 1024
+from hfssl.watching import open_monitor
 
 OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images}
 
@@ -153,6 +150,7 @@ def open_session(
 
     layout = _layout(run, accelerator)
     rows, monitor, batch = _on_all_ranks(open_data)
+    monitor = None if any(all_gather_objects(monitor is None)) or monitor is None else monitor.agreed()
     spec, num_rows = rows.spec, len(rows.examples)
     max_steps = run.loop.max_steps or math.ceil((run.loop.num_epochs or 0) * num_rows / run.loop.global_batch_size)
     state = started.state or TrainState(
@@ -177,28 +175,6 @@ def open_session(
     workers = run.data.num_workers if run.data.num_workers is not None else _choose_workers(spec, accelerator.device)
     session = Session(run, started.run_dir, accelerator, objective, rows, layout, workers, state, monitor)
     return session, rehearsal
-
-
-def open_monitor(source: Source, training_rows: KeyedRows) -> Monitor | None:
-    """What the run is watched on; None where the data holds nothing out, or nothing that can be used."""
-    if source.held_out is None:
-        return None
-    part = source.held_out.part(fixed_rows(len(source.held_out), _WATCHED_ROWS))
-    spec = copy.copy(training_rows.spec)  # the same processor; what prepare finds out about its source is its own
-    try:
-        rows, looked_at = KeyedRows(spec.prepare(part), spec, seed=0), spec.samples(part)
-    except ConfigError as error:
-        print(f"the run is not watched, for its split {source.held_out.split} can not be used: {error}", flush=True)
-        return None
-    good = good_rows(rows.examples, torch.arange(len(rows.examples)))
-    samples = watched_samples(looked_at, spec, part.labels(), torch.arange(len(looked_at)))
-    if min(len(good), len(samples.good)) < world_size():
-        return None
-    voters, labels = None, source.labels()
-    if labels is not None and samples.labels is not None and len(set(labels.tolist())) > 1:
-        voting = torch.from_numpy(fixed_rows(len(labels), _VOTING_ROWS))
-        voters = watched_samples(training_rows.spec.samples(source), training_rows.spec, labels, voting)
-    return Monitor(rows, good, samples, voters, knn_accuracy)
 
 
 def _on_all_ranks(action: Callable[[], Result]) -> Result:

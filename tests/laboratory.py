@@ -21,6 +21,7 @@ from hfssl.training.accelerator import start
 from hfssl.training.loop import Session, prepare
 from hfssl.training.start import Start
 from hfssl.training.step import Parts
+from hfssl.watching import open_monitor
 from tests.toy import Toy, ToyConfig
 
 NUM_ROWS = 40
@@ -62,13 +63,13 @@ def use_few_rows(num_rows: int = NUM_ROWS) -> None:
 def few_rows_with_others_held_out() -> Source:
     """`few_rows`, and 24 digits of the test split to watch a run on."""
     others = dataclasses.replace(few_rows(64).part(np.arange(40, 64)), split="test")
-    return dataclasses.replace(few_rows(), held_out=others)
+    return dataclasses.replace(few_rows(), held_out=others, watched=others)
 
 
 def watched(opened: Session) -> Session:
     """`opened` with a monitor on rows that it does not train on."""
     source = few_rows_with_others_held_out()
-    opened.monitor = session.open_monitor(source, opened.rows)
+    opened.monitor = open_monitor(source, opened.rows)
     assert opened.monitor is not None
     return opened
 

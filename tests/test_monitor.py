@@ -1,21 +1,28 @@
 """Watching a run: which rows are kept out of training, and what a look at them says."""
 
 import dataclasses
+import os
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
+from datasets import ClassLabel, Dataset, DatasetDict, Features
 from PIL import Image
 
 from hfssl.config import ConfigError
 from hfssl.data.demo import digits
 from hfssl.data.image import open_images
 from hfssl.data.image_config import ImageDataConfig
-from hfssl.data.source import Source, with_rows_held_out
-from hfssl.session import open_monitor
+from hfssl.data.source import Source, fixed_rows, with_rows_held_out
+from hfssl.objective import BadRowError
+from hfssl.training.loop import train
+from hfssl.training.report import held_out_line
+from hfssl.watching import open_monitor
 from tests.contract import WithBadRows
 from tests.laboratory import few_rows, few_rows_with_others_held_out, open_small, watched
+from tests.processes import in_processes
 
 
 @pytest.fixture(scope="module")
@@ -32,20 +39,47 @@ def numbers(source: Source) -> list[int]:
 
 def test_one_row_in_twenty_is_held_out_where_there_is_no_other_split(folder: Path) -> None:
     source = open_images(ImageDataConfig(dataset=str(folder)))
-    assert source.held_out is not None
-    assert len(source.held_out) == 10
-    assert sorted(numbers(source) + numbers(source.held_out)) == list(range(200))
-    assert numbers(source.held_out) != list(range(10)), "the first rows of a folder are of one class"
+    assert source.held_out is source.watched is not None
+    assert len(source.watched) == 10
+    assert sorted(numbers(source) + numbers(source.watched)) == list(range(200))
+    assert numbers(source.watched) != list(range(10)), "the first rows of a folder are of one class"
     again = open_images(ImageDataConfig(dataset=str(folder)))
-    assert numbers(again.held_out) == numbers(source.held_out)
-    assert again.fingerprint() == source.fingerprint() != source.held_out.fingerprint()
+    assert numbers(again.watched) == numbers(source.watched)
+    assert again.fingerprint() == source.fingerprint() != source.watched.fingerprint()
+
+
+def saved(path: Path, *splits: str) -> ImageDataConfig:
+    """Digits saved as these splits."""
+    rows = digits()["train"]
+    parts = {split: rows.select(range(80 * index, 80 * index + 80)) for index, split in enumerate(splits)}
+    DatasetDict(parts).save_to_disk(str(path))
+    return ImageDataConfig(dataset=str(path))
+
+
+def test_test_rows_are_scored_and_never_watched(tmp_path: Path) -> None:
+    with_both = open_images(saved(tmp_path / "both", "train", "validation", "test"))
+    assert (with_both.watched.split, with_both.held_out.split, len(with_both)) == ("validation", "test", 80)
+    with_test = open_images(saved(tmp_path / "test", "train", "test"))
+    assert (with_test.watched.split, with_test.held_out.split, len(with_test)) == ("train (held out)", "test", 72)
+    with_validation = open_images(saved(tmp_path / "validation", "train", "validation"))
+    assert with_validation.watched is with_validation.held_out is not None
+    with pytest.raises(ConfigError, match=r"held_out_share has no effect: .* has the split validation"):
+        open_images(dataclasses.replace(saved(tmp_path / "again", "train", "validation"), held_out_share=0.1))
+
+
+def test_splits_whose_classes_have_other_numbers_are_refused(tmp_path: Path) -> None:
+    def rows(names: list[str]) -> Dataset:
+        features = Features({"image": datasets.Image(), "label": ClassLabel(names=names)})
+        return Dataset.from_dict({"image": [Image.new("L", (4, 4))] * 2, "label": [0, 1]}, features=features)
+
+    DatasetDict({"train": rows(["a", "b"]), "test": rows(["b", "a"])}).save_to_disk(str(tmp_path / "set"))
+    with pytest.raises(ConfigError, match=r"classes of the splits train and test differ \(\['a', 'b'\] and"):
+        open_images(ImageDataConfig(dataset=str(tmp_path / "set")))
 
 
 def test_the_share_is_the_users(folder: Path) -> None:
-    assert len(open_images(ImageDataConfig(dataset=str(folder), held_out_share=0.25)).held_out) == 50
-    assert open_images(ImageDataConfig(dataset=str(folder), held_out_share=0.0)).held_out is None
-    with pytest.raises(ConfigError, match="held_out_share has no effect: demo:digits has the split test"):
-        open_images(ImageDataConfig(dataset="demo:digits", held_out_share=0.1))
+    assert len(open_images(ImageDataConfig(dataset=str(folder), held_out_share=0.25)).watched) == 50
+    assert open_images(ImageDataConfig(dataset=str(folder), held_out_share=0.0)).watched is None
     with pytest.raises(ConfigError, match=r"held_out_share must be in \[0, 0.5\], got 0.9"):
         ImageDataConfig(held_out_share=0.9)
 
@@ -78,7 +112,8 @@ def test_labels_stay_beside_their_rows_when_some_can_not_be_decoded(tmp_path: Pa
     monitor = watched(opened).monitor
     good = monitor.voters.good.tolist()
     assert sorted(good) == sorted(set(range(40)) - {3, 7, 30})
-    assert monitor.voters.labels.tolist() == few_rows().labels()[good].tolist()
+    voting = few_rows().part(fixed_rows(40, 1024))
+    assert monitor.voters.labels.tolist() == voting.labels()[good].tolist()
 
 
 def test_a_run_without_labels_is_watched_without_knn_and_one_without_rows_not_at_all(tmp_path: Path) -> None:
@@ -103,7 +138,7 @@ def test_a_collapsed_encoder_is_said_to_be_one(tmp_path: Path) -> None:
 
 
 def test_a_held_out_split_of_other_sizes_has_a_data_path_of_its_own(tmp_path: Path) -> None:
-    sizes = {"train": [(10, 10)] * 24, "test": [(9, 14), (12, 7), (10, 10), (30, 20)] * 4}
+    sizes = {"train": [(10, 10)] * 24, "validation": [(9, 14), (12, 7), (10, 10), (30, 20)] * 4}
     for split, shapes in sizes.items():
         for index, shape in enumerate(shapes):
             folder = tmp_path / "images" / split / "ab"[index % 2]
@@ -119,3 +154,62 @@ def test_a_held_out_split_of_other_sizes_has_a_data_path_of_its_own(tmp_path: Pa
     assert not opened.rows.spec.wants_workers
     figures = monitor.look(opened.accelerator, opened.objective, opened.layout, 0.0)
     assert figures["held_out/loss"] > 0
+
+
+def test_features_that_are_not_finite_are_said_and_do_not_end_the_run(tmp_path: Path) -> None:
+    opened = watched(open_small("mae", tmp_path))
+    with torch.no_grad():
+        opened.objective.model.vit.layernorm.bias.fill_(torch.nan)
+    figures = opened.monitor.look(opened.accelerator, opened.objective, opened.layout, 0.0)
+    assert figures["held_out/std"] is figures["held_out/rank_me"] is None
+    assert figures["held_out/warnings"] == ["features of held-out rows are not finite"]
+    assert "not finite" in held_out_line(1, 2, figures)
+
+
+def test_a_row_that_can_no_longer_be_read_costs_a_look_and_not_the_run(tmp_path: Path) -> None:
+    opened = watched(open_small("mae", tmp_path, max_steps=4, evaluate_every=2))
+    examples, looks = opened.monitor.samples.examples, []
+
+    class Vanishing:
+        def __len__(self) -> int:
+            return len(examples)
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            looks.append(index)
+            if len(looks) > 40:
+                raise BadRowError("is gone")
+            return examples[index]
+
+    opened.monitor = dataclasses.replace(
+        opened.monitor, samples=dataclasses.replace(opened.monitor.samples, examples=Vanishing())
+    )
+    assert train(opened) is None
+    assert [row["step"] for row in opened.run_dir.held_out_rows()] == [0]
+
+
+def with_bad_rows_on_rank_1(name: str, folder: Path) -> tuple[list[int], list[int]]:
+    opened = open_small(name, folder, per_device_batch_size=4)
+    samples = opened.rows.spec.samples
+    if opened.layout.rank == 1:
+        type(opened.rows.spec).samples = lambda spec, source: WithBadRows(samples(source))
+    monitor = watched(opened).monitor.agreed()
+    return monitor.samples.good.tolist(), monitor.voters.good.tolist()
+
+
+def test_ranks_agree_on_the_rows_that_all_of_them_can_read(tmp_path: Path) -> None:
+    first, second = in_processes(with_bad_rows_on_rank_1, "mae", tmp_path, world_size=2)
+    assert first == second
+    assert {3, 7, 30}.isdisjoint(first[1])
+    assert len(first[1]) == 37
+
+
+def looked_at_in_bf16(name: str, folder: Path) -> dict[str, float]:
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"
+    opened = watched(open_small(name, folder))
+    assert opened.accelerator.native_amp
+    return opened.monitor.look(opened.accelerator, opened.objective, opened.layout, 0.0)
+
+
+def test_a_run_in_bf16_is_watched_too(tmp_path: Path) -> None:
+    (figures,) = in_processes(looked_at_in_bf16, "mae", tmp_path)
+    assert 0 <= figures["held_out/knn"] <= 1

@@ -118,7 +118,7 @@ def test_auto_takes_the_whole_share_on_a_cpu(tmp_path: Path) -> None:
     resolved = settled(classes("mae")[1], run, None, Start(RunDir(tmp_path), None, []), start(run.loop))
     assert resolved.loop.per_device_batch_size == 8
     assert mae("--per_device_batch_size", "auto").digest() == mae().digest()
-    with pytest.raises(ConfigError, match=r"must be a whole number | auto, got 'most'"):
+    with pytest.raises(ConfigError, match=r"must be a whole number \| auto, got 'most'"):
         mae("--per_device_batch_size", "most")
 
 

@@ -66,6 +66,7 @@ def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(two_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     folder = tmp_path_factory.mktemp("finished") / "run"
     argv = [*SMALL, "--dataset", str(two_classes), "--output_dir", str(folder), "--max_steps", "6", "--save_every", "3"]
+    argv += ["--held_out_share", "0.2"]
     return pretrain(MAE, parse(MAEConfig, ImageDataConfig, argv))
 
 

@@ -20,7 +20,8 @@ from hfssl.fields import ConfigError
 from hfssl.randomness import DataOrder
 
 _TABLE_BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".arrow": "arrow"}
-_HELD_OUT_SPLITS = ("test", "validation", "val", "valid")
+_TEST_SPLIT = "test"
+_OTHER_SPLITS = (_TEST_SPLIT, "validation", "val", "valid")
 FEWEST_ROWS, LEAST_HELD_OUT, MOST_HELD_OUT, SHARE_HELD_OUT = 64, 8, 1000, 0.05
 
 
@@ -30,7 +31,8 @@ class Source:
 
     rows: samples, undecoded, and labels; all_rows: the same rows with every column.
     column: the column of the samples; label_column: that of the labels, or None.
-    held_out: another split of the same data set, for evaluation, or None.
+    held_out: rows of the same data set that are opened once, for scores, or None; watched: rows to look at while training,
+    or None. Neither is trained on; they are the same object where the data has nothing else to score.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Source:
     label_column: str | None
     held_out: "Source | None"
     all_rows: Dataset
+    watched: "Source | None" = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,6 +59,10 @@ class Source:
         if self.label_column is None:
             return None
         values = self.rows[self.label_column][:]
+        require(
+            not any(isinstance(value, (list, dict)) for value in values[:1]),
+            f"the label column {self.label_column} must hold one class a row, not several: choose one with --label_column",
+        )
         return None if None in values or -1 in values else np.asarray(values)
 
     def label_name(self, label: Any) -> str:
@@ -71,8 +78,9 @@ class Source:
         return np.asarray(self.all_rows.with_format("numpy")[name][:])
 
     def part(self, rows: "np.ndarray[Any, Any]") -> "Source":
-        """The rows of these numbers alone, in this order; without a held-out part."""
-        return replace(self, rows=self.rows.select(rows), all_rows=self.all_rows.select(rows), held_out=None)
+        """The rows of these numbers alone, in this order; without other rows beside them."""
+        chosen, all_chosen = self.rows.select(rows), self.all_rows.select(rows)
+        return replace(self, rows=chosen, all_rows=all_chosen, held_out=None, watched=None)
 
     def fingerprint(self) -> str:
         """A short name of the rows' content, the same in every process."""
@@ -100,31 +108,49 @@ def open_source(
     if config.split not in splits:
         raise ConfigError(f"--split {config.split} is not in {config.dataset}; it has: {', '.join(splits)}")
 
-    def of_split(split: str, held_out: Source | None) -> Source:
+    def of_split(split: str) -> Source:
         rows = splits[split]
         require(len(rows) > 0, f"the split {split} of {config.dataset} has no rows")
         chosen = _choose_column(rows, find, column, flag)
-        label = _choose_label(rows, label_column)
+        label = _choose_label(rows, label_column, split, is_needed=split == config.split)
         kept = [chosen] if label is None else [chosen, label]
         undecoded = _undecoded(rows.select_columns(kept), chosen, Path(str(config.dataset)).expanduser().parent)
-        return Source(str(config.dataset), split, undecoded, chosen, label, held_out, rows)
+        return Source(str(config.dataset), split, undecoded, chosen, label, None, rows)
 
-    names = [name for name in _HELD_OUT_SPLITS if name in splits and name != config.split]
-    others = [of_split(name, None) for name in names]
+    source = of_split(config.split)
+    others = [of_split(name) for name in _OTHER_SPLITS if name in splits and name != config.split]
+    for other in others:
+        _check_classes(source, other)
     labelled = [other for other in others if other.labels() is not None]
-    source = of_split(config.split, next(iter(labelled + others), None))
-    if source.held_out is None:
+    source = replace(source, held_out=next(iter(labelled + others), None))
+    watched = next((other for other in others if other.split != _TEST_SPLIT), None)
+    if watched is None:
         return with_rows_held_out(source, config.held_out_share)
     require(
         not config.held_out_share,
-        f"held_out_share has no effect: {config.dataset} has the split {source.held_out.split}, which is not trained on",
+        f"held_out_share has no effect: {config.dataset} has the split {watched.split}, which is watched instead",
     )
-    return source
+    return replace(source, watched=watched)
+
+
+def _check_classes(source: Source, other: Source) -> None:
+    """Numbers of classes mean the same on both sides, or are refused."""
+    if source.label_column is None or other.label_column is None:
+        return
+    names = [getattr(side.rows.features[side.label_column], "names", None) for side in (source, other)]
+    require(
+        names[0] == names[1],
+        f"the classes of the splits {source.split} and {other.split} differ ({names[0]} and {names[1]}), so their numbers do not "
+        "mean the same: encode both alike, or name the labels in a column of texts",
+    )
 
 
 def with_rows_held_out(source: Source, share: float | None) -> Source:
-    """`source` less a share of its rows, which become its held-out part: at least 8 and at most 1,000 of them, always the
-    same, whatever the run's seed. Nothing is held out of fewer than FEWEST_ROWS rows, unless a share is given."""
+    """`source` less a share of its rows, which are watched instead, and scored where there is nothing else to score.
+
+    At least 8 and at most 1,000 of them, always the same, whatever the run's seed. Nothing is held out of fewer than
+    FEWEST_ROWS rows, unless a share is given.
+    """
     if share == 0 or (share is None and len(source) < FEWEST_ROWS):
         return source
     wanted = round((SHARE_HELD_OUT if share is None else share) * len(source))
@@ -134,10 +160,8 @@ def with_rows_held_out(source: Source, share: float | None) -> Source:
         f"held_out_share {share} of {len(source)} rows leaves none to train on: set --held_out_share 0",
     )
     shuffled = fixed_rows(len(source), len(source))
-    held_out = source.part(np.sort(shuffled[:count]))
-    return replace(
-        source.part(np.sort(shuffled[count:])), held_out=replace(held_out, split=f"{source.split} (held out)")
-    )
+    watched = replace(source.part(np.sort(shuffled[:count])), split=f"{source.split} (held out)")
+    return replace(source.part(np.sort(shuffled[count:])), watched=watched, held_out=source.held_out or watched)
 
 
 def fixed_rows(num_rows: int, count: int) -> "np.ndarray[Any, Any]":
@@ -153,7 +177,7 @@ def is_text(feature: Any) -> bool:
 
 
 def _below(folder: str, column: str, row: dict[str, Any]) -> dict[str, Any]:
-    return {column: str(Path(folder) / row[column])}
+    return {column: None if row[column] is None else str(Path(folder) / row[column])}
 
 
 def _undecoded(rows: Dataset, column: str, folder: Path) -> Dataset:
@@ -181,13 +205,14 @@ def _choose_column(rows: Dataset, find: FindColumn, column: str | None, flag: st
     return candidates[0]
 
 
-def _choose_label(rows: Dataset, label_column: str | None) -> str | None:
+def _choose_label(rows: Dataset, label_column: str | None, split: str, *, is_needed: bool) -> str | None:
+    """The column of labels; a split beside the one that is trained on may do without."""
     if label_column is not None:
         require(
-            label_column in rows.features,
-            f"--label_column {label_column} is not a column; there are: {list(rows.features)}",
+            label_column in rows.features or not is_needed,
+            f"--label_column {label_column} is not a column of the split {split}; there are: {list(rows.features)}",
         )
-        return label_column
+        return label_column if label_column in rows.features else None
     candidates = [name for name, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
     return candidates[0] if len(candidates) == 1 else None
 

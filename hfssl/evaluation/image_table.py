@@ -52,7 +52,10 @@ def image_table(encoded: Encoded, encoders: Collection[str], train: Source, held
     train_images, test_images, named = encoded
     rows = []
     for name, (train_ND, test_MD) in named.items():
-        row = {"features": name, "width": train_ND.shape[1]}
+        row: dict[str, Any] = {"features": name, "width": train_ND.shape[1]}
+        if not np.isfinite(train_ND).all():
+            rows.append(row | {"warnings": ["features are not finite"]})
+            continue
         labels = (train_images.labels, None if test_images is None else test_images.labels)
         if test_MD is not None and labels[0] is not None and labels[1] is not None:
             row |= scores_of(train_ND, labels[0], test_MD, labels[1])
@@ -65,5 +68,6 @@ def image_table(encoded: Encoded, encoders: Collection[str], train: Source, held
         "train_rows": len(train_images),
         "test_rows": 0 if test_images is None else len(test_images),
         "test_split": None if held_out is None else held_out.split,
+        "test_rows_were_watched": held_out is not None and held_out is train.watched,
         "protocol": PROTOCOL,
     }

@@ -15,6 +15,7 @@ from hfssl.fields import ConfigError
 
 Array = np.ndarray[Any, Any]
 RESAMPLES = 2000
+_RESAMPLES_AT_ONCE = 100
 
 
 class Curve(NamedTuple):
@@ -95,11 +96,18 @@ def paired_difference(correct: Array, other: Array) -> tuple[float, float, float
 
 
 def _quantiles(values: Array) -> tuple[float, float]:
-    """Rows and columns are resampled independently: weights times matrix times weights."""
+    """Rows and columns are resampled independently: weights times matrix times weights, a few resamples at a time."""
     generator = np.random.default_rng(0)
-    num_seeds, num_rows = values.shape
-    seed_weights = generator.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), RESAMPLES) / num_seeds
-    row_weights = generator.multinomial(num_rows, np.full(num_rows, 1 / num_rows), RESAMPLES) / num_rows
-    means = np.einsum("rs,sn,rn->r", seed_weights, values, row_weights, optimize=True)
-    low, high = np.quantile(means, [0.025, 0.975])
+    means = []
+    for _ in range(RESAMPLES // _RESAMPLES_AT_ONCE):
+        seed_weights, row_weights = (_resampled(generator, size) for size in values.shape)
+        means.append(((seed_weights @ values) * row_weights).sum(axis=1))
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return float(low), float(high)
+
+
+def _resampled(generator: np.random.Generator, size: int) -> Array:
+    """(resamples, size): the share that each of `size` items has in a draw with replacement."""
+    drawn = generator.integers(size, size=(_RESAMPLES_AT_ONCE, size)) + size * np.arange(_RESAMPLES_AT_ONCE)[:, None]
+    counts: Array = np.bincount(drawn.ravel(), minlength=_RESAMPLES_AT_ONCE * size).reshape(_RESAMPLES_AT_ONCE, size)
+    return counts / size

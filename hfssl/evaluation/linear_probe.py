@@ -70,7 +70,8 @@ def choose_strength(train_ND: Array, train_labels_N: Array) -> float:
         return SINGLE_ROW_STRENGTH
     if len(STRENGTHS) == 1:
         return STRENGTHS[0]
-    if len(train_ND) > LARGEST_SEARCH:
+    num_classes = len(np.unique(train_labels_N))
+    if len(train_ND) - LARGEST_SEARCH >= num_classes:  # else there is no stratified part of that size
         rows, _ = train_test_split(
             np.arange(len(train_ND)), train_size=LARGEST_SEARCH, stratify=train_labels_N, random_state=0
         )

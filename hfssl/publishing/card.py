@@ -16,9 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hfssl.publishing.command import hub_id, public_command, public_settings
 from hfssl.publishing.export import Exported, describe_export
 from hfssl.publishing.facts import (
+    CURVES,
     NOT_MEASURED,
     PRETRAINED,
     SCORES,
+    Facts,
     before_and_after,
     clock,
     facts_of,
@@ -128,8 +130,14 @@ def card_of(run_dir: RunDir) -> Card:
         summary=facts.summary,
         evaluations=[_evaluation(content) for content in facts.evaluations.values() if _is_table(content)],
         warnings=warnings(facts),
-        figures=[f"figures/{path.name}" for path in facts.figures if path.parent == run_dir.figures],
+        figures=[f"figures/{path.name}" for path in _public_figures(run_dir, facts, data)],
     )
+
+
+def _public_figures(run_dir: RunDir, facts: Facts, data: str) -> list[Path]:
+    """All of the run's own for data that anybody can see; of a local data set the curves alone, no picture of it."""
+    mine = [path for path in facts.figures if path.parent == run_dir.figures]
+    return [path for path in mine if path.stem in CURVES] if data == LOCAL_DATA else mine
 
 
 def render(card: Card) -> str:

@@ -13,6 +13,10 @@ Row = Mapping[str, Any]
 NOT_MEASURED = "not measured"
 PRETRAINED = "pretrained"
 SCORES = {"knn": "kNN", "linear": "linear probe", "few_labels": "few labels"}
+CURVES = {
+    "loss": "Loss and learning rate",
+    "watch": "Features of held-out rows while training",
+}
 _BEFORE = ("untrained", "before this run")
 _LONG_WAIT = 0.2
 

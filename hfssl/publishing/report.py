@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hfssl.publishing import figures
 from hfssl.publishing.export import describe_export
 from hfssl.publishing.facts import (
+    CURVES,
     NOT_MEASURED,
     SCORES,
     Facts,
@@ -28,11 +29,6 @@ from hfssl.publishing.facts import (
 from hfssl.publishing.scores import Table, class_names, closing_table, evaluation_table
 from hfssl.run_dir import RunDir, write_text
 from hfssl.settings_file import SECTION_NAMES
-
-_CURVES = {
-    "loss": "Loss and learning rate",
-    "watch": "Features of held-out rows while training",
-}
 
 
 class Tile(NamedTuple):
@@ -134,9 +130,9 @@ def _tiles(facts: Facts) -> list[Tile]:
 
 
 def _shown(path: Path) -> Shown:
-    is_chart = path.stem in _CURVES or path.parent.name == "eval"
+    is_chart = path.stem in CURVES or path.parent.name == "eval"
     source = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-    return Shown(_CURVES.get(path.stem, path.stem.replace("_", " ")), source, is_chart)
+    return Shown(CURVES.get(path.stem, path.stem.replace("_", " ")), source, is_chart)
 
 
 def _watched(facts: Facts) -> list[tuple[str, str, str]]:

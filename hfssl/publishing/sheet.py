@@ -32,10 +32,10 @@ def image_sheet(path: Path, lines: Sequence[tuple[str, Sequence[Cell]]]) -> None
                 axis.set_axis_off()
                 continue
             show_image(axis, cells[column].image)
-            axis.set_xlabel(cells[column].caption, fontsize=7)
+            axis.set_xlabel(cells[column].caption, fontsize=7, parse_math=False)
             if cells[column].framed:
                 axis.spines[:].set(visible=True, color=INK, linewidth=2.5)
-        axes[line][0].set_ylabel(title, fontsize=9)
+        axes[line][0].set_ylabel(title, fontsize=9, parse_math=False)
     write_figure(figure, path)
 
 

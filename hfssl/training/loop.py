@@ -6,8 +6,8 @@
 import faulthandler
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
@@ -91,8 +91,8 @@ def train(session: Session) -> int | None:
     if state.step == 0:
         _look(session, watch)
     bar = step_bar(state.step, session.max_steps, is_main_process())
-    with StopRequest() as request, _stacks_of_hanging_ranks(), bar:
-        batches = steps_of_batches(session, watch)
+    with StopRequest() as request, _stacks_of_hanging_ranks(), bar, ExitStack() as resources:
+        batches = resources.enter_context(closing(steps_of_batches(session, watch)))
         for step in range(state.step, session.max_steps):
             progress = step / session.max_steps
             rate = set_learning_rate(parts.optimizer, peak, run.optim.warmup_fraction, progress)
@@ -132,8 +132,11 @@ def _stacks_of_hanging_ranks() -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def steps_of_batches(session: Session, watch: Stopwatch) -> Iterator[list[Batch]]:
-    """This rank's micro-batches on the device, a list for each step; notes bad rows and waiting."""
+def steps_of_batches(session: Session, watch: Stopwatch) -> Generator[list[Batch], None, None]:
+    """This rank's micro-batches on the device, a list for each step; notes bad rows and waiting.
+
+    To be closed: data workers ignore signals, so that a process that ends with an error would wait for them for ever.
+    """
     device = session.accelerator.device
     stream = micro_batches(
         session.rows,
@@ -207,6 +210,10 @@ def _look(session: Session, watch: Stopwatch) -> None:
     start = time.perf_counter()
     progress = session.state.step / session.max_steps
     figures = session.monitor.look(session.accelerator, session.objective, session.layout, progress)
+    if figures is None:
+        if is_main_process():
+            say("held-out rows can no longer be read: this look at them is left out")
+        return
     row = {"step": session.state.step} | figures
     track(session.accelerator, row)
     if is_main_process():

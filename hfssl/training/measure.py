@@ -3,6 +3,7 @@
 import resource
 import sys
 import time
+from contextlib import closing
 from typing import NamedTuple
 
 import torch
@@ -54,14 +55,14 @@ def measure(session: Session, num_steps: int = NUM_STEPS) -> Measured:
     session.objective.train()
     optim, watch = session.run.optim, Stopwatch(session.objective.modality)
     peak = learning_rate(optim, modality=watch.modality, global_batch_size=session.run.loop.global_batch_size)
-    batches = steps_of_batches(session, watch)
     settled = begun
-    for step in range(num_steps):
-        if step == settling:
-            settled, watch.waited = _now(device), 0.0
-        progress = step / session.max_steps
-        set_learning_rate(parts.optimizer, peak, optim.warmup_fraction, progress)
-        train_step(parts, next(batches), step=step, progress=progress, stop=False)
+    with closing(steps_of_batches(session, watch)) as batches:
+        for step in range(num_steps):
+            if step == settling:
+                settled, watch.waited = _now(device), 0.0
+            progress = step / session.max_steps
+            set_learning_rate(parts.optimizer, peak, optim.warmup_fraction, progress)
+            train_step(parts, next(batches), step=step, progress=progress, stop=False)
     finished = _now(device)
     a_step = (finished - settled) / (num_steps - settling)
     startup = max(0.0, settled - begun - settling * a_step)

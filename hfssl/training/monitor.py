@@ -5,7 +5,7 @@ R ranks, B samples a rank, N held-out rows, M training rows that vote, D width.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from hfssl.data.loader import KeyedRows, Layout
-from hfssl.distributed import all_gather_with_gradient, all_reduce_sum
+from hfssl.distributed import all_gather_objects, all_gather_with_gradient, all_reduce_sum, world_size
 from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
 from hfssl.objective import BadRowError, Batch, DataSpec, Examples, Objective
 
@@ -35,6 +35,11 @@ class Samples:
     spec: DataSpec
     good: Tensor
     labels: Array | None
+
+    def only(self, rows: set[int]) -> "Samples":
+        """Those of the good rows that are among `rows`."""
+        kept = [index for index, row in enumerate(self.good.tolist()) if row in rows]
+        return replace(self, good=self.good[kept], labels=None if self.labels is None else self.labels[kept])
 
 
 def watched_samples(examples: Examples, spec: DataSpec, labels_N: Array | None, chosen: Tensor) -> Samples:
@@ -70,22 +75,49 @@ class Monitor:
     voters: Samples | None
     accuracy: Accuracy
 
-    def look(self, accelerator: Accelerator, objective: Objective, layout: Layout, progress: float) -> dict[str, Any]:
-        """Figures of the objective as it stands, keys `held_out/...`. Called by all ranks, with the same result."""
+    def agreed(self) -> "Monitor | None":
+        """The monitor of the rows that every rank could read, so that their collectives match; None if one has no rows."""
+        sides = [self.good, self.samples.good, torch.empty(0) if self.voters is None else self.voters.good]
+        everywhere = all_gather_objects([set(side.tolist()) for side in sides])
+        common = [set.intersection(*(of_rank[index] for of_rank in everywhere)) for index in range(len(sides))]
+        good = torch.tensor([row for row in self.good.tolist() if row in common[0]], dtype=torch.int64)
+        samples = self.samples.only(common[1])
+        voters = None if self.voters is None else self.voters.only(common[2])
+        if min(len(good), len(samples.good)) < world_size():
+            return None
+        if voters is not None and len(voters.good) < world_size():
+            voters = None
+        return replace(self, good=good, samples=samples, voters=voters)
+
+    def look(
+        self, accelerator: Accelerator, objective: Objective, layout: Layout, progress: float
+    ) -> dict[str, Any] | None:
+        """Figures of the objective as it stands, keys `held_out/...`; None where a row can no longer be read.
+
+        Called by all ranks, with the same result.
+        """
         was_training = objective.training
         objective.eval()
-        with torch.no_grad(), accelerator.autocast():
-            loss = self._mean_loss(accelerator, objective, layout, progress)
-            features_ND = _features(self.samples, accelerator, objective, layout)
-            figures: dict[str, Any] = {"loss": loss}
-            figures |= {"std": feature_std(features_ND), "rank_me": rank_me(features_ND)}
-            if self.voters is not None:
-                voting_MD = _features(self.voters, accelerator, objective, layout)
-                figures["knn"] = self._accuracy(voting_MD, features_ND)
-        objective.train(was_training)
-        warnings = collapse_warnings(features_ND)
-        figures |= {"warnings": warnings} if warnings else {}
+        try:
+            with torch.no_grad(), accelerator.autocast():
+                loss = self._mean_loss(accelerator, objective, layout, progress)
+                features_ND = _features(self.samples, accelerator, objective, layout)
+                voting_MD = None if self.voters is None else _features(self.voters, accelerator, objective, layout)
+        except BadRowError:
+            return None
+        finally:
+            objective.train(was_training)
+        figures = {"loss": loss} | self._figures(features_ND, voting_MD)
         return {PREFIX + name: value for name, value in figures.items()}
+
+    def _figures(self, features_ND: Tensor, voting_MD: Tensor | None) -> dict[str, Any]:
+        if not bool(features_ND.isfinite().all()):
+            return {"std": None, "rank_me": None, "warnings": ["features of held-out rows are not finite"]}
+        figures: dict[str, Any] = {"std": feature_std(features_ND), "rank_me": rank_me(features_ND)}
+        if voting_MD is not None and bool(voting_MD.isfinite().all()):
+            figures["knn"] = self._accuracy(voting_MD, features_ND)
+        warnings = collapse_warnings(features_ND)
+        return figures | ({"warnings": warnings} if warnings else {})
 
     def _accuracy(self, voting_MD: Tensor, features_ND: Tensor) -> float:
         assert self.voters is not None
@@ -117,9 +149,14 @@ def _features(samples: Samples, accelerator: Accelerator, objective: Objective, 
     """(N, D) float32 on the CPU, in the order of `good`: as of the export, of examples without crop and chance."""
     gathered = []
     for ids_B in _blocks(samples.good, layout):
-        examples = [samples.examples[index] for index in ids_B.tolist()]
-        batch = _moved(samples.spec.eval_transform(examples), accelerator)
-        gathered.append(all_gather_with_gradient(objective.features(batch).float()).cpu())
+        batch, problems = None, torch.zeros((), device=accelerator.device)
+        try:
+            batch = samples.spec.eval_transform([samples.examples[index] for index in ids_B.tolist()])
+        except BadRowError:
+            problems += 1
+        if bool(all_reduce_sum(problems)) or batch is None:  # every rank raises, or none does
+            raise BadRowError("a row that was looked at before can no longer be read")
+        gathered.append(all_gather_with_gradient(objective.features(_moved(batch, accelerator)).float()).cpu())
     return torch.cat(gathered)
 
 

@@ -111,9 +111,9 @@ def held_out_line(step: int, max_steps: int, figures: Mapping[str, Any]) -> str:
     loss, knn = figures["held_out/loss"], figures.get("held_out/knn")
     shown = [
         f"step {step:>{len(str(max_steps))}}/{max_steps}  held out: loss {'-' if loss is None else f'{loss:.4f}'}",
-        f"feature std {figures['held_out/std']:.3f}",
-        f"RankMe {figures['held_out/rank_me']:.1f}",
     ]
+    if figures["held_out/std"] is not None:
+        shown += [f"feature std {figures['held_out/std']:.3f}", f"RankMe {figures['held_out/rank_me']:.1f}"]
     if knn is not None:
         shown.append(f"kNN {knn:.3f}")
     return "\n".join(["  ".join(shown), *(f"warning: {text}" for text in figures.get("held_out/warnings", []))])

@@ -19,7 +19,7 @@ def open_tracker(accelerator: Accelerator, run: Run, run_dir: RunDir, step: int)
         return
     accelerator.project_configuration.logging_dir = str(run_dir.tensorboard)
     options = {
-        "tensorboard": {"purge_step": step + 1},  # what was logged beyond the checkpoint is logged again
+        "tensorboard": {"purge_step": step + 1 if step else 0},  # what was logged beyond the checkpoint is logged again
         "trackio": {"name": run_dir.path.name, "resume": "allow"},
         "wandb": {"name": run_dir.path.name, "resume": "allow"},
     }

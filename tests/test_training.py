@@ -29,6 +29,7 @@ from hfssl.training.checkpoint import TrainingError
 from hfssl.training.start import FolderLock, InUseError
 from tests.laboratory import classes, differing, run_of, use_few_rows
 from tests.processes import collect, in_processes, launch
+from tests.toy import Toy
 
 STEPS = 20
 WORKERS = {"mae": 1, "toy": 0}
@@ -133,6 +134,29 @@ def test_killed_three_times_once_inside_a_save_ends_bitwise_like_unbroken(
     assert one[1] == other[1]
     assert [row["step"] for row in one[1]] == [3, 6, 9, 12, 15, 18, 20]
     assert sorted(path.name for path in (broken / "checkpoints").iterdir()) == ["step_00000016", "step_00000020"]
+
+
+KEPT: list[BaseException] = []
+
+
+def train_and_fail(name: str, folder: Path, loop: dict[str, Any]) -> Any:
+    def fail(*anything: Any) -> None:
+        raise RuntimeError("a fault of the program")
+
+    Toy.on_gradients_ready = fail
+    WORKERS["toy"] = 1
+    try:
+        return train(name, folder, loop)
+    except RuntimeError as error:
+        KEPT.append(error)  # as the interpreter keeps an uncaught one, with every frame of its traceback
+
+
+def test_an_error_in_the_loop_ends_a_process_that_has_data_workers(tmp_path: Path) -> None:
+    ((process, _),) = launch(train_and_fail, "toy", tmp_path, LOOP)
+    process.join(40)
+    exit_code = process.exitcode
+    process.kill()
+    assert exit_code == 0, "None: it waits for workers that ignore its signals"
 
 
 def test_a_kill_while_an_old_checkpoint_is_removed_leaves_no_half_one(

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from hfssl.config import DataConfig, MethodConfig
 from hfssl.data.image_config import ImageDataConfig
+from hfssl.data.text_config import TextDataConfig
 from hfssl.fields import ConfigError
 
 if TYPE_CHECKING:
     from hfssl.objective import Objective
 
-DATA_CONFIGS: dict[str, type[DataConfig]] = {"image": ImageDataConfig}
+DATA_CONFIGS: dict[str, type[DataConfig]] = {"image": ImageDataConfig, "text": TextDataConfig}
 
 
 def method_names() -> list[str]:

@@ -65,7 +65,8 @@ def _write(run_dir: RunDir, step: int, folder: Path) -> None:
         loop=LoopConfig(**layer["loop"]),
     )
     model_config = AutoConfig.for_model(**stored["model_config"]) if stored["model_config"] else None
-    spec = objective_class.data_spec(run.method, run.data, None)
+    data = run.data.with_processor(str(run_dir.processor)) if run.data.keeps_processor else run.data
+    spec = objective_class.data_spec(run.method, data, None)
     objective = build_objective(objective_class, run, spec, model_config, load=False, verbose=False)
     load_model(objective, weights_file(run_dir, step), strict=True)
     write_export(objective.eval().export(), folder)

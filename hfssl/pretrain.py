@@ -13,7 +13,7 @@ from hfssl.data.source import Source
 from hfssl.distributed import barrier, is_main_process
 from hfssl.objective import Objective
 from hfssl.planning import print_opening, settled
-from hfssl.publishing.export import write_export
+from hfssl.publishing.export import write_export, write_processor
 from hfssl.run_dir import RunDir, forget_if_unused
 from hfssl.session import (
     OPENERS,
@@ -70,6 +70,8 @@ def _pretrain(objective_class: type[Objective], run: Run, accelerator: Accelerat
         run_dir.write_config(run.stored())
         if session.state.step < session.max_steps:
             run_dir.forget_summary()
+        if run.data.keeps_processor and not run_dir.processor.is_dir():
+            write_processor(session.rows.spec.processor, run_dir.processor)
         run_dir.write_environment(environment(accelerator))
         run_dir.drop_metrics_after(session.state.step or -1)  # a run that begins looks at step 0 anew
         print_opening(session, rehearsal, started)
@@ -137,10 +139,19 @@ def _print_summary(run_dir: RunDir) -> None:
         print(line)
 
 
+def _loaded_by(export: Path) -> str:
+    from hfssl.publishing.export import describe_export
+
+    exported = describe_export(export)
+    options = ", add_pooling_layer=False" if exported and exported.model_type == "vit" else ""
+    return f"AutoModel.from_pretrained({str(export)!r}{options})"
+
+
 def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
     from hfssl.publishing.facts import remark
 
     lines = [f"{summary['train_rows']} training rows, {summary['test_rows']} test rows of {summary['data']}"]
+    lines += summary.get("notes", [])
     if summary.get("test_rows_were_watched"):
         lines.append(f"the scored rows ({summary['test_split']}) are those that were watched while training")
     lines += [hint] if (hint := remark(summary)) else []
@@ -148,7 +159,7 @@ def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
         lines.append("no scores: the data has no labels or no held-out split (test or validation)")
     export, recipe = run_dir.export, run_dir.read_config()["recipe"]
     lines += [
-        f"export      {export}   loads with AutoModel.from_pretrained({str(export)!r}, add_pooling_layer=False)",
+        f"export      {export}   loads with {_loaded_by(export)}",
         f"figures     {run_dir.figures}",
         f"report      {run_dir.report_file}",
         f"card        {run_dir.card_file}",

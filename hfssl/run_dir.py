@@ -1,6 +1,6 @@
 """The run folder: the only place that knows the names of the files inside it.
 
-config.yaml  environment.json  metrics.jsonl  checkpoints/step_00001000/  export/  eval/*.json  figures/*.png
+config.yaml  environment.json  metrics.jsonl  processor/  checkpoints/step_00001000/  export/  eval/*.json  figures/*.png
 report.html  README.md
 """
 
@@ -45,6 +45,10 @@ class RunDir:
     @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
+
+    @property
+    def processor(self) -> Path:
+        return self.path / "processor"
 
     @property
     def figures(self) -> Path:

@@ -41,6 +41,8 @@ class MethodConfig:
 class DataConfig:
     """Where the rows come from; each modality adds its own fields."""
 
+    keeps_processor: ClassVar[bool] = False  # made from the data, so that a run has to keep it
+
     dataset: str | None = option(
         None, "Hub id, folder, Parquet/JSONL/CSV file, save_to_disk folder or demo:NAME", "own_rule"
     )
@@ -60,6 +62,10 @@ class DataConfig:
 
     def check(self) -> None:
         """Raise ConfigError for what the file system alone can tell to be wrong."""
+
+    def with_processor(self, folder: str) -> Self:
+        """These settings with the processor that a run keeps in `folder`."""
+        return self
 
     def adopt_processor(self, processor: Any, given: frozenset[str]) -> Self:
         """These settings with what the processor of a checkpoint to continue from dictates, unless given as flags."""

@@ -17,6 +17,7 @@ from hfssl.config import Run, exit_with, require
 from hfssl.data.image import open_images
 from hfssl.data.loader import KeyedRows, Layout
 from hfssl.data.source import Source
+from hfssl.data.text import open_texts
 from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
 from hfssl.fields import ConfigError
 from hfssl.objective import BadRowError, Batch, DataSpec, Objective
@@ -30,7 +31,7 @@ from hfssl.training.rehearsal import Rehearsal, loss_scale_for, rehearse
 from hfssl.training.start import FolderLock, Start, choose, versions
 from hfssl.watching import open_monitor
 
-OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images}
+OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images, "text": open_texts}
 
 Result = TypeVar("Result")
 
@@ -90,18 +91,19 @@ def adopt_checkpoint(run: Run) -> tuple[Run, Any]:
         flag = "init_from" if run.loop.init_from else "model_config"
         raise ConfigError(f"--{flag} {name} can not be loaded: {' '.join(str(error).split())[:300]}") from error
     method, data = run.method.adopt(run.data, model_config, run.given)
-    processor = _processor_of(name) if run.loop.init_from else None
-    if processor is not None:
-        data = data.adopt_processor(processor, run.given)
+    if run.loop.init_from:
+        data = data.adopt_processor(_processor_of(name, run.method.modality), run.given)
     return dataclasses.replace(run, method=method, data=data, architecture=model_config.to_dict()), model_config
 
 
-def _processor_of(name: str) -> Any:
-    """The checkpoint's image processor; None where it brings none: the run's own pixel statistics are used then."""
+def _processor_of(name: str, modality: str) -> Any:
+    """What brings the checkpoint's processor to the run's settings: an image processor, or the place of a tokenizer."""
+    if modality != "image":
+        return name
     try:
         return AutoImageProcessor.from_pretrained(name)
     except (OSError, ValueError):
-        return None
+        return None  # it brings none: the run's own pixel statistics are used then
 
 
 def _inside_run(name: str) -> str:
@@ -144,7 +146,9 @@ def open_session(
 
     def open_data() -> tuple[KeyedRows, Monitor | None, Batch]:
         source = OPENERS[objective_class.modality](run.data)
-        spec = objective_class.data_spec(run.method, run.data, source)
+        kept = run.data.keeps_processor and started.run_dir.processor.is_dir()
+        data = run.data.with_processor(str(started.run_dir.processor)) if kept else run.data
+        spec = objective_class.data_spec(run.method, data, source)
         rows = KeyedRows(spec.prepare(source), spec, run.loop.seed)
         return rows, open_monitor(source, rows), _first_batch(rows, layout, started)
 

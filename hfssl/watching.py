@@ -3,6 +3,7 @@
 import copy
 
 import torch
+from torch import Tensor
 
 from hfssl.data.loader import KeyedRows
 from hfssl.data.source import Source, fixed_rows
@@ -25,7 +26,7 @@ def open_monitor(source: Source, training_rows: KeyedRows) -> Monitor | None:
     except ConfigError as error:
         _say_unwatched(source.watched.split, str(error))
         return None
-    good = good_rows(rows.examples, torch.arange(len(rows.examples)))
+    good = _shared_out(good_rows(rows.examples, torch.arange(len(rows.examples))))
     samples = watched_samples(looked_at, spec, part.labels(), torch.arange(len(looked_at)))
     if min(len(good), len(samples.good)) < world_size():
         _say_unwatched(source.watched.split, "too few of its rows can be decoded")
@@ -37,6 +38,11 @@ def open_monitor(source: Source, training_rows: KeyedRows) -> Monitor | None:
         voting_spec = copy.copy(training_rows.spec)
         voters = watched_samples(voting_spec.samples(voting), voting_spec, labels, torch.arange(len(labels)))
     return Monitor(rows, good, samples, voters, knn_accuracy)
+
+
+def _shared_out(good: Tensor) -> Tensor:
+    """A multiple of 8 of them where there are as many, so that up to 8 ranks look at the same rows as one."""
+    return good[: len(good) // 8 * 8] if len(good) >= 8 else good
 
 
 def _say_unwatched(split: str, reason: str) -> None:

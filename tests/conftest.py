@@ -25,5 +25,6 @@ def own_openers() -> Iterator[None]:
     if "hfssl.session" in sys.modules:
         from hfssl import session
         from hfssl.data.image import open_images
+        from hfssl.data.text import open_texts
 
-        session.OPENERS["image"] = open_images
+        session.OPENERS |= {"image": open_images, "text": open_texts}

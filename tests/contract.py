@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from hfssl import session
 from hfssl.data.loader import micro_batches
 from hfssl.nn.collapse import collapse_warnings
-from hfssl.objective import BadRowError, Examples
+from hfssl.objective import BadRowError, Examples, StepOutput
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
 from hfssl.training.checkpoint import read_state, save
@@ -163,13 +164,21 @@ def nan_step(name: str, folder: Path, loop: dict[str, Any], guilty_rank: int, pr
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if precision == "bf16" else "no"
     opened = open_small(name, folder, **loop)
     assert opened.accelerator.native_amp == (precision == "bf16")
+    forward, is_poisoned = opened.objective.forward, []
+
+    def poisoned_forward(batch: dict[str, Tensor], progress: float) -> StepOutput:
+        output = forward(batch, progress)
+        return output._replace(loss_sum=output.loss_sum * torch.nan) if is_poisoned else output
+
+    opened.objective.forward = poisoned_forward
     parts = ready(opened)
     if precision == "scaler":  # that of fp16, which Accelerate itself gives to GPUs alone
         parts.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     augment = parts.augment
 
     def poisoned_augment(batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
-        is_poisoned = batch.pop("poisoned", None) is not None
+        if batch.pop("poisoned", None) is not None:
+            is_poisoned.append(True)
         changed = augment(batch, progress)
         if is_poisoned:
             changed = {key: value * torch.nan if value.is_floating_point() else value for key, value in changed.items()}
@@ -333,9 +342,9 @@ def test_samples_and_draws_do_not_depend_on_workers_ranks_accumulation_or_resume
 
 @every_method
 def test_each_epoch_holds_every_sample_once_with_other_draws(name: str, tmp_path: Path) -> None:
-    table = table_of(name, tmp_path, {}, 0, 0)
-    epochs = [sorted(table[start : start + 40], key=lambda row: row[1]) for start in (0, 40)]
-    assert [[row[1] for row in epoch] for epoch in epochs] == [list(range(40))] * 2
+    table, num_rows = table_of(name, tmp_path, {}, 0, 0), len(open_small(name, tmp_path).rows.examples)
+    epochs = [sorted(table[start : start + num_rows], key=lambda row: row[1]) for start in (0, num_rows)]
+    assert [[row[1] for row in epoch] for epoch in epochs] == [list(range(num_rows))] * 2
     assert all(one[2] != other[2] and one[3] != other[3] for one, other in zip(*epochs, strict=True))
 
 
@@ -361,7 +370,8 @@ for folder in json.loads(sys.argv[1]):
         twice = [model(**inputs).last_hidden_state for _ in range(2)]
     assert torch.equal(*twice)
     hidden = twice[0]
-    pooled = {"cls": hidden[:, 0], "mean": hidden.mean(1), "mean_patches": hidden[:, 1:].mean(1)}
+    seen = inputs.get("attention_mask", torch.ones(hidden.shape[:2]))[:, :, None]
+    pooled = {"cls": hidden[:, 0], "mean": (hidden * seen).sum(1) / seen.sum(1), "mean_patches": hidden[:, 1:].mean(1)}
     torch.save(pooled[model.config.hfssl_pooling], folder + "/answer.pt")
 """
 
@@ -376,10 +386,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
         parts = ready(opened)
         for step, batches in enumerate(steps_of(opened, 3)):
             for group in parts.optimizer.param_groups:
-                group["lr"] = 1e-2
+                group["lr"] = 1e-3
             train_step(parts, batches, step=step, progress=step / 3, stop=False)
         write_export(parts.objective.eval().export(), folder / "export")
-        batch = opened.rows.spec.eval_transform([opened.rows.examples[row] for row in range(6)])
+        samples = opened.rows.spec.samples(session.OPENERS[opened.objective.modality](opened.run.data))
+        batch = opened.rows.spec.eval_transform([samples[row] for row in range(6)])
         names = [key for key in ("pixel_values", "input_ids", "attention_mask", "input_values") if key in batch]
         torch.save({key: batch[key] for key in names}, folder / "export" / "inputs.pt")
         with torch.no_grad():
@@ -445,3 +456,11 @@ def test_every_config_field_is_a_unique_flag_with_help(name: str) -> None:
     fields = [item for section in sections for item in dataclasses.fields(section)]
     assert len({item.name for item in fields}) == len(fields)
     assert all(item.metadata["help"] for item in fields)
+
+
+@with_toy
+def test_config_and_objective_are_of_one_modality(name: str) -> None:
+    from tests.laboratory import classes
+
+    config, objective = classes(name)
+    assert config.modality == objective.modality

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import ClassLabel, Dataset, Features, Value
 from torch import Tensor
 
 from hfssl import catalog, session
@@ -55,8 +56,25 @@ def few_rows(num_rows: int = NUM_ROWS) -> Source:
 
 
 def use_few_rows(num_rows: int = NUM_ROWS) -> None:
-    """Let sessions of this process open `few_rows`."""
+    """Let sessions of this process open `few_rows` and `few_texts`."""
     session.OPENERS["image"] = lambda data: few_rows(num_rows)
+    session.OPENERS["text"] = lambda data: few_texts()
+
+
+@functools.cache
+def few_texts(start: int = 0, count: int = 32) -> Source:
+    """Made-up documents of 8 to 60 words, two kinds of them, without a held-out split."""
+    words = ("the cat sat on a mat while dogs ran far", "prices rose as banks sold old gold and new bonds")
+    texts, labels = [], []
+    for row in range(start, start + count):
+        generator = np.random.default_rng(row)
+        chosen = generator.choice(words[row % 2].split(), generator.integers(8, 60))
+        texts.append(" ".join(chosen) + ".")
+        labels.append(row % 2)
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["pets", "money"])})
+    rows = Dataset.from_dict({"text": texts, "label": labels}, features=features)
+    rows._fingerprint = f"few-texts-{start}-{count}"
+    return Source("demo:pydocs", "train", rows, "text", "label", None, rows)
 
 
 @functools.cache
@@ -66,9 +84,17 @@ def few_rows_with_others_held_out() -> Source:
     return dataclasses.replace(few_rows(), held_out=others, watched=others)
 
 
+@functools.cache
+def few_texts_with_others_held_out() -> Source:
+    """`few_texts`, and 24 other documents to watch a run on."""
+    others = dataclasses.replace(few_texts(100, 24), split="test")
+    return dataclasses.replace(few_texts(), held_out=others, watched=others)
+
+
 def watched(opened: Session) -> Session:
     """`opened` with a monitor on rows that it does not train on."""
-    source = few_rows_with_others_held_out()
+    is_text = opened.objective.modality == "text"
+    source = few_texts_with_others_held_out() if is_text else few_rows_with_others_held_out()
     opened.monitor = open_monitor(source, opened.rows)
     assert opened.monitor is not None
     return opened

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hfssl.catalog import method_names
+from hfssl.catalog import DATA_CONFIGS, config_of, method_names
 from hfssl.config import ConfigError, LoopConfig, OptimConfig, make_run, parse
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.methods.mae_config import MAEConfig
@@ -32,9 +32,11 @@ def test_every_preset_is_valid_and_only_the_demo_brings_data(recipe: str) -> Non
     for preset in preset_names(recipe):
         if preset == "demo":
             continue
+        method = config_of(recipe)
+        data = DATA_CONFIGS[method.modality]
         with pytest.raises(ConfigError, match="brings no data: add --dataset"):
-            mae("--config", preset)
-        assert mae("--config", preset, "--dataset", "someone/something").preset == preset
+            parse(method, data, ["--config", preset])
+        assert parse(method, data, ["--config", preset, "--dataset", "someone/something"]).preset == preset
 
 
 def test_the_command_line_wins_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:

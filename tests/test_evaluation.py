@@ -29,11 +29,11 @@ def test_knn_equals_the_definition() -> None:
         assert votes.argmax() == guess
 
 
-def test_the_probe_is_scikit_learns_at_the_strength_that_cross_validation_likes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(probe_module, "STRENGTHS", (0.01,))
-    ours = linear_probe(DIGITS.data[TRAIN], DIGITS.target[TRAIN], DIGITS.data[TEST], DIGITS.target[TEST])
+def test_the_probe_is_scikit_learns_at_the_strength_that_cross_validation_likes() -> None:
+    rows = (DIGITS.data[TRAIN], DIGITS.target[TRAIN], DIGITS.data[TEST], DIGITS.target[TEST])
+    ours = linear_probe(*rows, probe_module.Probe(is_scaled=True, strengths=(0.01,)))
+    as_they_are = linear_probe(*rows, probe_module.Probe(is_scaled=False, strengths=(0.01,)))
+    assert as_they_are == LogisticRegression(C=0.01, max_iter=200).fit(*rows[:2]).score(*rows[2:])
     scaler = StandardScaler().fit(DIGITS.data[TRAIN])
     model = LogisticRegression(C=0.01, max_iter=500).fit(scaler.transform(DIGITS.data[TRAIN]), DIGITS.target[TRAIN])
     assert ours == model.score(scaler.transform(DIGITS.data[TEST]), DIGITS.target[TEST])
@@ -52,11 +52,11 @@ def test_the_search_takes_a_strength_that_a_grid_search_likes_best_but_for_one_r
         assert accuracies.max() - accuracies.min() > 4 / num_rows
 
 
-def test_more_dimensions_than_rows_change_nothing_but_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_dimensions_than_rows_change_nothing_but_the_time() -> None:
     wide = np.random.default_rng(0).normal(size=(500, 120)) + DIGITS.target[:500, None] * np.linspace(0, 0.3, 120)
     rows = slice(0, 60)
-    monkeypatch.setattr(probe_module, "STRENGTHS", (0.1,))
-    ours = linear_probe(wide[rows], DIGITS.target[rows], wide[TEST], DIGITS.target[TEST])
+    probe = probe_module.Probe(is_scaled=True, strengths=(0.1,))
+    ours = linear_probe(wide[rows], DIGITS.target[rows], wide[TEST], DIGITS.target[TEST], probe)
     scaler = StandardScaler().fit(wide[rows])
     model = LogisticRegression(C=0.1, max_iter=1000).fit(scaler.transform(wide[rows]), DIGITS.target[rows])
     assert ours == pytest.approx(model.score(scaler.transform(wide[TEST]), DIGITS.target[TEST]), abs=0.006)
@@ -75,7 +75,9 @@ def test_few_label_score_has_the_mean_and_interval_of_its_draws(monkeypatch: pyt
     answers = iter([0.5, 0.6, 0.7, 0.8])
     monkeypatch.setattr(probe_module, "NUM_DRAWS", 4)
     monkeypatch.setattr(probe_module, "linear_probe", lambda *data: next(answers))
-    score = few_label_probe(DIGITS.data[TRAIN], DIGITS.target[TRAIN], DIGITS.data[TEST], DIGITS.target[TEST], 5)
+    score = few_label_probe(
+        DIGITS.data[TRAIN], DIGITS.target[TRAIN], DIGITS.data[TEST], DIGITS.target[TEST], labels_a_class=5
+    )
     assert score.mean == pytest.approx(0.65)
     assert score.interval == pytest.approx(3.182 * np.std([0.5, 0.6, 0.7, 0.8], ddof=1) / 2, rel=1e-3)
 

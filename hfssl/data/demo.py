@@ -4,6 +4,8 @@ import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 from PIL import Image as PILImage
 
+from hfssl.data.demo_text import pydocs
+
 DIGITS_TRAINING_ROWS = 1297  # the rows after them were written by other people
 
 
@@ -25,4 +27,4 @@ def digits() -> DatasetDict:
     return DatasetDict(splits)
 
 
-SETS = {"digits": digits}
+SETS = {"digits": digits, "pydocs": pydocs}

@@ -9,16 +9,17 @@ import math
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import resize
 
+from hfssl.data.cache_folder import cache_root, made_once
 from hfssl.data.image_files import decode
 from hfssl.data.source import Source
 from hfssl.objective import BadRowError
@@ -107,15 +108,15 @@ def cached(source: Source, *, num_channels: int, image_size: int) -> CachedImage
     Ranks and runs that ask at the same time wait for the one that fills it.
     """
     side = math.ceil(OVERSIZE * image_size)
-    root = Path(os.environ.get("HFSSL_CACHE", Path.home() / ".cache" / "hfssl")) / "images"
+    root = cache_root("images")
     folder = root / f"{source.fingerprint()}-{num_channels}x{side}-v{FORMAT}"
-    if not _is_whole(folder, num_channels):
-        root.mkdir(parents=True, exist_ok=True)
-        if _estimated_bytes(source, num_channels, side) > shutil.disk_usage(root).free // 2:
-            return None
-        with FileLock(f"{folder}.lock"):
-            if not _is_whole(folder, num_channels):
-                _build(folder, ShrunkImages(source, num_channels, side))
+    if (
+        not _is_whole(folder, num_channels)
+        and _estimated_bytes(source, num_channels, side) > shutil.disk_usage(root).free // 2
+    ):
+        return None
+    images = ShrunkImages(source, num_channels, side)
+    made_once(folder, partial(_is_whole, num_channels=num_channels), partial(_write, images=images))
     return CachedImages(folder, num_channels)
 
 
@@ -152,18 +153,6 @@ def _is_whole(folder: Path, num_channels: int) -> bool:
         return False
     expected = int(np.load(folder / "sizes.npy").prod(axis=1).sum()) * num_channels
     return (folder / "pixels.u8").stat().st_size == max(1, expected)
-
-
-def _build(folder: Path, images: DecodedImages) -> None:
-    """Write beside, then rename: a folder under its name is a whole one."""
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    unfinished.mkdir(parents=True, exist_ok=True)
-    try:
-        _write(unfinished, images)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write(folder: Path, images: DecodedImages) -> None:

@@ -15,7 +15,10 @@ from datasets.exceptions import DatasetsError
 
 from hfssl.config import DataConfig, require
 from hfssl.data import demo
+from hfssl.data.documents import documents
 from hfssl.data.image_config import IMAGE_SUFFIXES
+from hfssl.data.text_config import TextDataConfig, reads_text_files
+from hfssl.data.text_files import open_text_files
 from hfssl.fields import ConfigError
 from hfssl.randomness import DataOrder
 
@@ -114,8 +117,14 @@ def open_source(
         chosen = _choose_column(rows, find, column, flag)
         label = _choose_label(rows, label_column, split, is_needed=split == config.split)
         kept = [chosen] if label is None else [chosen, label]
-        undecoded = _undecoded(rows.select_columns(kept), chosen, Path(str(config.dataset)).expanduser().parent)
-        return Source(str(config.dataset), split, undecoded, chosen, label, None, rows)
+        if isinstance(config, TextDataConfig):
+            kind = type(rows.features[chosen]).__name__
+            require(is_text(rows.features[chosen]), f"--{flag} {chosen} holds no texts but {kind}: choose another")
+            rows = documents(rows, chosen, f"{split} of {config.dataset}")
+            samples = rows.select_columns(kept)
+        else:
+            samples = _undecoded(rows.select_columns(kept), chosen, Path(str(config.dataset)).expanduser().parent)
+        return Source(str(config.dataset), split, samples, chosen, label, None, rows)
 
     source = of_split(config.split)
     others = [of_split(name) for name in _OTHER_SPLITS if name in splits and name != config.split]
@@ -223,22 +232,26 @@ def _open_splits(config: DataConfig) -> DatasetDict:
         return demo.SETS[name[5:]]()
     path = Path(name).expanduser()
     try:
+        if isinstance(config, TextDataConfig) and reads_text_files(name):
+            return open_text_files(config)
         if path.exists():
-            return _open_local(path)
+            return _open_local(path, images=not isinstance(config, TextDataConfig))
         opened = load_dataset(name, config.dataset_config)
+    except ConfigError:
+        raise
     except (DatasetsError, RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"--dataset {name} can not be opened: {reason}") from error
     return opened
 
 
-def _open_local(path: Path) -> DatasetDict:
+def _open_local(path: Path, images: bool) -> DatasetDict:
     if path.is_file():
         return load_dataset(_TABLE_BUILDERS[path.suffix], data_files=str(path))
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         opened = load_from_disk(str(path))
         return opened if isinstance(opened, DatasetDict) else DatasetDict({"train": opened})
-    if any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.rglob("*")):
+    if images and any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.rglob("*")):
         return load_dataset(
             "imagefolder", data_dir=str(path)
         )  # alone among the builders it takes labels from folder names

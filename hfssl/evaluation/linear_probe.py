@@ -24,6 +24,17 @@ SINGLE_ROW_STRENGTH = 0.1
 LARGEST_SEARCH = 5000
 
 
+class Probe(NamedTuple):
+    """is_scaled: features are standardised first; strengths: values of C to choose from, ascending."""
+
+    is_scaled: bool
+    strengths: tuple[float, ...]
+
+
+DENSE = Probe(is_scaled=True, strengths=STRENGTHS)
+SPARSE = Probe(is_scaled=False, strengths=(0.1, 1.0, 10.0, 100.0))  # of words: scaling would raise the rarest most
+
+
 class Score(NamedTuple):
     """Mean accuracy and the half-width of its 95 % interval over draws."""
 
@@ -31,19 +42,21 @@ class Score(NamedTuple):
     interval: float
 
 
-def linear_probe(train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_M: Array) -> float:
+def linear_probe(
+    train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_M: Array, probe: Probe = DENSE
+) -> float:
     """Test accuracy of `fitted_probe`."""
-    return float((fitted_probe(train_ND, train_labels_N).predict(test_MD) == test_labels_M).mean())
+    return float((fitted_probe(train_ND, train_labels_N, probe).predict(test_MD) == test_labels_M).mean())
 
 
-def fitted_probe(train_ND: Array, train_labels_N: Array) -> Pipeline:
-    """StandardScaler + LogisticRegression with C chosen by cross-validation inside the training rows.
+def fitted_probe(train_ND: Array, train_labels_N: Array, kind: Probe = DENSE) -> Pipeline:
+    """StandardScaler (where `kind` says so) + LogisticRegression with C chosen by cross-validation inside the training rows.
 
     Five folds, or as many as the smallest class has rows; with a single row a class C is SINGLE_ROW_STRENGTH. Beyond
     LARGEST_SEARCH rows C is chosen on a balanced part of them, and the probe then fitted on all.
     """
-    strength = choose_strength(train_ND, train_labels_N)
-    probe = make_pipeline(*_preparation(train_ND), LogisticRegression(C=strength, max_iter=MOST_ITERATIONS))
+    strength = choose_strength(train_ND, train_labels_N, kind)
+    probe = make_pipeline(*_preparation(train_ND, kind), LogisticRegression(C=strength, max_iter=MOST_ITERATIONS))
     with _iterations_may_end():
         return probe.fit(train_ND, train_labels_N)
 
@@ -56,20 +69,21 @@ def _iterations_may_end() -> Iterator[None]:
         yield
 
 
-def _preparation(train_ND: Array) -> list[Any]:
+def _preparation(train_ND: Array, kind: Probe) -> list[Any]:
+    scaling = StandardScaler() if kind.is_scaled else "passthrough"
     if train_ND.shape[1] <= len(train_ND):
-        return [StandardScaler()]
+        return [scaling]
     rotation = PCA(svd_solver="full")  # onto the rows' span: the same solution in fewer dimensions
-    return [StandardScaler(), rotation]
+    return [scaling, rotation]
 
 
-def choose_strength(train_ND: Array, train_labels_N: Array) -> float:
-    """The one of STRENGTHS with the best mean accuracy over folds of the training rows; the smaller one of equals."""
+def choose_strength(train_ND: Array, train_labels_N: Array, kind: Probe = DENSE) -> float:
+    """The strength with the best mean accuracy over folds of the training rows; the smaller one of equals."""
     smallest_class = int(np.unique(train_labels_N, return_counts=True)[1].min())
     if smallest_class < 2:
         return SINGLE_ROW_STRENGTH
-    if len(STRENGTHS) == 1:
-        return STRENGTHS[0]
+    if len(kind.strengths) == 1:
+        return kind.strengths[0]
     num_classes = len(np.unique(train_labels_N))
     if len(train_ND) - LARGEST_SEARCH >= num_classes:  # else there is no stratified part of that size
         rows, _ = train_test_split(
@@ -78,17 +92,23 @@ def choose_strength(train_ND: Array, train_labels_N: Array) -> float:
         train_ND, train_labels_N = train_ND[rows], train_labels_N[rows]
         smallest_class = int(np.unique(train_labels_N, return_counts=True)[1].min())
     folds = StratifiedKFold(min(NUM_FOLDS, max(2, smallest_class)), shuffle=True, random_state=0)
-    accuracies = np.mean([_path(train_ND, train_labels_N, *fold) for fold in folds.split(train_ND, train_labels_N)], 0)
-    return STRENGTHS[int(accuracies.argmax())]
+    accuracies = np.mean(
+        [
+            _path(train_ND, train_labels_N, inside, outside, kind)
+            for inside, outside in folds.split(train_ND, train_labels_N)
+        ],
+        0,
+    )
+    return kind.strengths[int(accuracies.argmax())]
 
 
-def _path(train_ND: Array, train_labels_N: Array, inside: Array, outside: Array) -> list[float]:
-    """Accuracy on `outside` for each of STRENGTHS, weakest weights first: each fit starts from the one before."""
-    preparation = make_pipeline(*_preparation(train_ND[inside]))
+def _path(train_ND: Array, train_labels_N: Array, inside: Array, outside: Array, kind: Probe) -> list[float]:
+    """Accuracy on `outside` for each strength, weakest weights first: each fit starts from the one before."""
+    preparation = make_pipeline(*_preparation(train_ND[inside], kind))
     inside_ND, outside_ND = preparation.fit_transform(train_ND[inside]), preparation.transform(train_ND[outside])
     model = LogisticRegression(max_iter=MOST_ITERATIONS, tol=SEARCH_TOLERANCE, warm_start=True)
     accuracies = []
-    for strength in STRENGTHS:
+    for strength in kind.strengths:
         with _iterations_may_end():
             model.set_params(C=strength).fit(inside_ND, train_labels_N[inside])
         accuracies.append(float(model.score(outside_ND, train_labels_N[outside])))
@@ -96,13 +116,19 @@ def _path(train_ND: Array, train_labels_N: Array, inside: Array, outside: Array)
 
 
 def few_label_probe(
-    train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_M: Array, labels_a_class: int
+    train_ND: Array,
+    train_labels_N: Array,
+    test_MD: Array,
+    test_labels_M: Array,
+    *,
+    labels_a_class: int,
+    probe: Probe = DENSE,
 ) -> Score:
     """The probe on `labels_a_class` rows of each class, over fixed draws of these rows."""
     accuracies = []
     for draw in range(NUM_DRAWS):
         rows = few_rows(train_labels_N, labels_a_class, draw)
-        accuracies.append(linear_probe(train_ND[rows], train_labels_N[rows], test_MD, test_labels_M))
+        accuracies.append(linear_probe(train_ND[rows], train_labels_N[rows], test_MD, test_labels_M, probe))
     spread = float(stats.sem(accuracies) * stats.t.ppf(0.975, NUM_DRAWS - 1))
     return Score(float(np.mean(accuracies)), spread)
 

@@ -13,10 +13,12 @@ import torch
 
 from hfssl.evaluation.knn import NUM_NEIGHBOURS, TEMPERATURE, knn_predictions
 from hfssl.evaluation.linear_probe import (
+    DENSE,
     MOST_ITERATIONS,
     NUM_DRAWS,
     NUM_FOLDS,
     STRENGTHS,
+    Probe,
     few_label_probe,
     linear_probe,
 )
@@ -41,7 +43,9 @@ def spread_of(features_ND: Array) -> dict[str, Any]:
     return {"std": feature_std(features), "rank_me": rank_me(features), "warnings": collapse_warnings(features)}
 
 
-def scores_of(train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_M: Array) -> dict[str, Any]:
+def scores_of(
+    train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_M: Array, probe: Probe = DENSE
+) -> dict[str, Any]:
     """Whatever the labels allow: nothing for one class, no probe where a class has fewer rows than there are folds."""
     joined = np.unique(np.concatenate([train_labels_N, test_labels_M]), return_inverse=True)[1]
     train_labels_N, test_labels_M = joined[: len(train_labels_N)], joined[len(train_labels_N) :]
@@ -51,9 +55,11 @@ def scores_of(train_ND: Array, train_labels_N: Array, test_MD: Array, test_label
     predicted_M = knn_predictions(train_ND, train_labels_N, test_MD)
     scores: dict[str, Any] = {"knn": float((predicted_M == test_labels_M).mean())}
     if class_sizes.min() >= NUM_FOLDS:
-        scores["linear"] = linear_probe(train_ND, train_labels_N, test_MD, test_labels_M)
+        scores["linear"] = linear_probe(train_ND, train_labels_N, test_MD, test_labels_M, probe)
     if class_sizes.min() >= LABELS_A_CLASS:
-        few = few_label_probe(train_ND, train_labels_N, test_MD, test_labels_M, LABELS_A_CLASS)
+        few = few_label_probe(
+            train_ND, train_labels_N, test_MD, test_labels_M, labels_a_class=LABELS_A_CLASS, probe=probe
+        )
         scores |= {"few_labels": few.mean, "few_labels_interval": few.interval}
         scores["num_labels"] = LABELS_A_CLASS * len(class_sizes)
     return scores

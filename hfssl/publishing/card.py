@@ -35,6 +35,11 @@ from hfssl.publishing.usage import usage
 from hfssl.run_dir import RunDir, write_text
 
 LOCAL_DATA = "a local data set"
+_KINDS = {
+    "image-feature-extraction": "An image encoder",
+    "fill-mask": "A masked language model",
+    "text-generation": "A causal language model",
+}
 
 
 class Evaluation(NamedTuple):
@@ -87,6 +92,19 @@ class Card:
     figures: list[str]
     load_from: str = "export"
     license: str | None = None
+
+    @property
+    def task(self) -> str:
+        """The Hub's pipeline tag; that of images while there is no export."""
+        return "image-feature-extraction" if self.export is None else self.export.task
+
+    @property
+    def kind(self) -> str:
+        return _KINDS[self.task]
+
+    @property
+    def samples(self) -> str:
+        return "images" if self.task == "image-feature-extraction" else "texts"
 
 
 def write_card(run_dir: RunDir) -> Path:
@@ -154,6 +172,7 @@ def render(card: Card) -> str:
         "card": card,
         "not_measured": NOT_MEASURED,
         "scores": None if card.summary is None else _markdown_table(closing_table(card.summary)),
+        "language": {} if card.summary is None else _language(card.summary),
         "remark": None if card.summary is None else remark(card.summary),
         "spread": None if card.summary is None else _spread(card.summary),
         "evaluations": [(evaluation, _markdown_table(evaluation.table)) for evaluation in card.evaluations],
@@ -171,7 +190,7 @@ def metadata(card: Card) -> ModelCardData:
     results = _eval_results(card)
     return ModelCardData(
         library_name="transformers",
-        pipeline_tag="image-feature-extraction",
+        pipeline_tag=card.task,
         license=card.license,
         tags=["self-supervised-learning", "pretraining", "hfssl", card.recipe],
         datasets=None if card.data_id is None else [card.data_id],
@@ -188,7 +207,7 @@ def _eval_results(card: Card) -> list[EvalResult]:
     names = [] if after is None else [name for name in SCORES if name in after]
     return [
         EvalResult(
-            task_type="image-classification",
+            task_type="image-classification" if card.task == "image-feature-extraction" else "text-classification",
             task_name=f"classification of frozen features: {_score_title(name, after)}",
             dataset_type=one_line(card.data_id or card.data.replace(":", "-").replace(" ", "-")),
             dataset_name=one_line(card.data),
@@ -237,6 +256,11 @@ def _markdown_table(scores: Table) -> str:
         for name, cells in scores.lines
     ]
     return table(scores.header, lines)
+
+
+def _language(summary: Mapping[str, Any]) -> dict[str, float]:
+    """What a language model reached, in words; losses in nats a token."""
+    return {name.replace("_", " "): value for name, value in summary.get("language", {}).items()}
 
 
 def _spread(summary: Mapping[str, Any]) -> str:

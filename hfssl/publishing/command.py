@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from hfssl.config import LoopConfig, OptimConfig
+from hfssl.config import DataConfig, LoopConfig, OptimConfig
 from hfssl.data.image_config import ImageDataConfig
+from hfssl.data.text_config import TextDataConfig
 from hfssl.fields import to_plain
 from hfssl.publishing.markdown import one_line
 from hfssl.settings_file import PRESETS, SECTION_NAMES, preset_names
@@ -31,7 +32,7 @@ def public_settings(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The sections without the settings that a resume may change (folders, logging, workers), local paths replaced."""
     unimportant = {
         item.name
-        for section in (ImageDataConfig, OptimConfig, LoopConfig)
+        for section in (_data_config(config), OptimConfig, LoopConfig)
         for item in dataclasses.fields(section)
         if item.metadata["resume"] == "may_change"
     }
@@ -52,7 +53,7 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     if environment.get("mixed_precision", "no") != "no":
         command += ["--mixed_precision", environment["mixed_precision"]]
     command += [f"recipes/{recipe}.py"] + ([] if base is None else ["--config", base])
-    said = _said_already(recipe, base)
+    said = _said_already(recipe, base, _data_config(config))
     architecture = config.get("model_config") or {}
     for section, name, value in _flat(public_settings(config)):
         from_checkpoint = value is not None and architecture.get(name) in (value, [value, value])
@@ -63,9 +64,13 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     return shlex.join(command)
 
 
-def _said_already(recipe: str, preset: str | None) -> dict[tuple[str, str], Any]:
+def _data_config(config: Mapping[str, Any]) -> type[DataConfig]:
+    return TextDataConfig if "text_column" in config["data"] else ImageDataConfig
+
+
+def _said_already(recipe: str, preset: str | None, data: type[DataConfig]) -> dict[tuple[str, str], Any]:
     """(section, name) -> value of the defaults that all methods share, and of the preset over them."""
-    defaults = {"data": to_plain(ImageDataConfig()), "optim": to_plain(OptimConfig()), "loop": to_plain(LoopConfig())}
+    defaults = {"data": to_plain(data()), "optim": to_plain(OptimConfig()), "loop": to_plain(LoopConfig())}
     said = {(section, name): value for section, name, value in _flat(defaults)}
     if preset is not None:
         file = PRESETS / recipe / f"{preset}.yaml"

@@ -4,12 +4,20 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from hfssl.objective import Export
+
+
+def write_processor(processor: Any, folder: Path) -> None:
+    """A tokenizer, say, as from_pretrained reads it; the folder appears whole."""
+    unfinished = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    processor.save_pretrained(unfinished)
+    unfinished.rename(folder)
 
 
 def write_export(export: Export, folder: Path) -> None:
@@ -42,6 +50,14 @@ class Exported(NamedTuple):
     pooling: str | None
     num_channels: int
     num_parameters: int
+
+    @property
+    def task(self) -> str:
+        """The Hub's name for what the class at the root does."""
+        if self.architecture.endswith("ForMaskedLM"):
+            return "fill-mask"
+        is_causal = self.architecture.endswith(("ForCausalLM", "LMHeadModel"))
+        return "text-generation" if is_causal else "image-feature-extraction"
 
 
 def describe_export(folder: Path) -> Exported | None:

@@ -14,6 +14,8 @@ _WITH_POOLER = ("vit", "deit", "beit")
 
 def usage(exported: Exported, name: str) -> str:
     """Python that loads the export `name` (a folder or a Hub id) and pools its features as the config records."""
+    if exported.task != "image-feature-extraction":
+        return _usage_of_text(exported, name)
     known = exported.num_channels in _BLANK
     blank = _BLANK.get(exported.num_channels, f"torch.zeros({exported.num_channels}, 64, 64, dtype=torch.uint8)")
     no_pooler = ", add_pooling_layer=False" if exported.model_type in _WITH_POOLER else ""
@@ -31,4 +33,28 @@ def usage(exported: Exported, name: str) -> str:
         f"features = {_POOLED[exported.pooling or 'mean']}",
         "print(features.shape)",
     ]
+    return "\n".join(lines)
+
+
+def _usage_of_text(exported: Exported, name: str) -> str:
+    lines = [
+        "import torch",
+        "from transformers import AutoModel, AutoTokenizer, pipeline",
+        "",
+        f'tokenizer = AutoTokenizer.from_pretrained("{name}")',
+        f'model = AutoModel.from_pretrained("{name}").eval()',
+        'inputs = tokenizer("your text", return_tensors="pt", return_token_type_ids=False)',
+        "with torch.inference_mode():",
+        "    hidden = model(**inputs).last_hidden_state",
+        "features = hidden.mean(dim=1)  # of one text; of a padded batch, the mean over its tokens alone",
+        "print(features.shape)",
+        "",
+    ]
+    if exported.task == "fill-mask":
+        lines += [f'fill = pipeline("fill-mask", model="{name}")', 'print(fill(f"your {tokenizer.mask_token} here"))']
+    else:
+        lines += [
+            f'write = pipeline("text-generation", model="{name}")',
+            'print(write("your text", max_new_tokens=20))',
+        ]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ checksum of each file. The folder appears under its name by one rename, after ev
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import shutil
 import time
@@ -86,6 +87,7 @@ def save(accelerator: Accelerator, run_dir: RunDir, state: TrainState, *, keep: 
 def _try_to_write(accelerator: Accelerator, folder: Path, state: TrainState) -> str | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # it warns of tied weights, which are meant
         accelerator.save_state(str(folder))
         if is_main_process():
             (folder / _STATE).write_text(json.dumps(dataclasses.asdict(state), indent=1) + "\n", encoding="utf-8")

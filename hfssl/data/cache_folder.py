@@ -1,0 +1,40 @@
+"""Folders of derived data on disk, made once and shared by ranks, runs and workers."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+
+def cache_root(kind: str) -> Path:
+    """The folder of one kind of cache, made if need be: below `HFSSL_CACHE`, by default `~/.cache/hfssl`."""
+    root = Path(os.environ.get("HFSSL_CACHE", Path.home() / ".cache" / "hfssl")) / kind
+    root.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def made_once(folder: Path, is_whole: Callable[[Path], bool], write: Callable[[Path], None]) -> Path:
+    """`folder`, filled by `write` unless `is_whole` says that it already is.
+
+    Processes that ask at the same time wait for the one that writes. It writes beside and then renames, so that a folder
+    under its name is a whole one; a damaged one is made anew.
+    """
+    if is_whole(folder):
+        return folder
+    with FileLock(f"{folder}.lock"):
+        if not is_whole(folder):
+            _make(folder, write)
+    return folder
+
+
+def _make(folder: Path, write: Callable[[Path], None]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    try:
+        write(unfinished)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

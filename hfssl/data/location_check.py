@@ -1,0 +1,54 @@
+"""What the file system alone can tell to be wrong with `--dataset`, before anything heavy is imported."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hfssl.config import require
+
+TABLE_SUFFIXES = frozenset([".parquet", ".jsonl", ".json", ".csv", ".arrow"])
+SAVED_SET_FILES = ("dataset_dict.json", "state.json")
+
+
+def check_location(
+    dataset: str, *, demo_sets: Sequence[str], samples: str, suffixes: frozenset[str], one_file: frozenset[str]
+) -> None:
+    """Raise ConfigError unless `dataset` can be an embedded set, a folder, a file or a Hub id.
+
+    Args:
+        demo_sets: embedded sets of this modality.
+        samples: what the files in a folder are called in a message: images, texts.
+        suffixes: of the files that a folder may hold instead of tables.
+        one_file: suffixes of what may be named as a file itself.
+    """
+    if dataset.startswith("demo:"):
+        known = ", ".join(f"demo:{name}" for name in demo_sets)
+        require(dataset[5:] in demo_sets, f"--dataset {dataset} is not an embedded set; there are: {known}")
+        return
+    path = Path(dataset).expanduser()
+    if path.is_dir():
+        _check_folder(path, samples, suffixes)
+    elif path.is_file():
+        allowed = ", ".join(sorted(one_file))
+        require(path.suffix in one_file, f"--dataset {path} is a {path.suffix} file; a file must be one of {allowed}")
+    else:
+        looks_local = dataset.startswith((".", "/", "~")) or dataset.count("/") > 1
+        require(not looks_local, f"--dataset {dataset} does not exist: give a folder, a file or a Hub id")
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files in a folder and its subfolders, hidden ones left out."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent) / name for name in names if not name.startswith("."))
+
+
+def _check_folder(folder: Path, samples: str, suffixes: frozenset[str]) -> None:
+    empty = True
+    for file in files_below(folder):
+        empty = False
+        if file.suffix.lower() in suffixes | TABLE_SUFFIXES:  # among them what marks a saved set
+            return
+    require(not empty, f"--dataset {folder} is an empty folder")
+    shown = " ".join(sorted(suffixes))
+    require(False, f"--dataset {folder} holds neither {samples} ({shown}) nor tables (Parquet, JSONL, CSV)")

@@ -1,0 +1,78 @@
+"""Features of a text checkpoint, read as a stranger would: AutoModel, its tokenizer, and one vector a document.
+
+N documents, B of a batch, T tokens, D width.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer
+
+from hfssl.config import require
+from hfssl.fields import ConfigError
+
+Array = np.ndarray[Any, Any]
+_BATCH = 64
+_LONGEST = 512  # where the tokenizer names no limit
+
+
+class TextEncoder(NamedTuple):
+    """A loaded checkpoint; `max_length` tokens of a document are read."""
+
+    model: Any
+    tokenizer: Any
+    max_length: int
+
+
+def open_text_encoder(name: str | Path, device: torch.device) -> TextEncoder:
+    """The encoder of any text checkpoint of transformers, in eval mode.
+
+    Raises:
+        ConfigError: it can not be loaded, or reads something else than text.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model, info = AutoModel.from_pretrained(name, output_loading_info=True)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(f"{name} can not be loaded as a text encoder: {reason}") from error
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    require(
+        not missing, f"{name} lacks weights of the encoder ({', '.join(missing[:3])}): its features would be random"
+    )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return TextEncoder(model.to(device).eval(), tokenizer, min(tokenizer.model_max_length, _LONGEST))
+
+
+@torch.inference_mode()
+def text_features(encoder: TextEncoder, texts: Sequence[str]) -> Array:
+    """(N, D) float32: the mean of the last hidden state over a document's tokens; long documents count by their beginning."""
+    device = next(encoder.model.parameters()).device
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # little padding
+    features: Array | None = None
+    for start in range(0, len(order), _BATCH):
+        rows = order[start : start + _BATCH]
+        encoded = encoder.tokenizer(
+            [texts[row] for row in rows],
+            padding=True,
+            truncation=True,
+            max_length=encoder.max_length,
+            return_token_type_ids=False,
+            return_tensors="pt",
+        ).to(device)
+        pooled_BD = _pooled(encoder.model(**encoded).last_hidden_state, encoded["attention_mask"]).float().cpu()
+        if features is None:
+            features = np.empty((len(texts), pooled_BD.shape[1]), dtype=np.float32)
+        features[rows] = pooled_BD.numpy()
+    assert features is not None
+    return features
+
+
+def _pooled(hidden_BTD: Tensor, seen_BT: Tensor) -> Tensor:
+    weights_BT1 = seen_BT[:, :, None].to(hidden_BTD.dtype)
+    return (hidden_BTD * weights_BT1).sum(dim=1) / weights_BT1.sum(dim=1)

@@ -1,0 +1,256 @@
+"""From documents to rows and batches: nothing lost or doubled, nothing across a boundary, and a run from texts to a model."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, pipeline
+
+from hfssl.config import ConfigError, parse
+from hfssl.data.packing import best_fit, pieces, plan_of
+from hfssl.data.text_config import TextDataConfig
+from hfssl.data.text_spec import PackedRows, TextSpec
+from hfssl.data.token_cache import CachedTokens, tokens_of
+from hfssl.data.tokenizer import train_tokenizer
+from hfssl.export import export_checkpoint
+from hfssl.export_config import ExportConfig
+from hfssl.methods.clm import CLM
+from hfssl.methods.clm_config import CLMConfig
+from hfssl.methods.mlm import MLM
+from hfssl.methods.mlm_config import MLMConfig
+from hfssl.pretrain import pretrain
+from tests.laboratory import few_texts, open_small, steps_of
+
+KINDS = ("wordpiece", "bpe", "unigram")
+
+
+@pytest.mark.parametrize("capacity", [8, 33, 128])
+def test_no_token_is_lost_or_doubled_and_long_documents_go_on_in_another_row(capacity: int) -> None:
+    lengths = np.random.default_rng(0).lognormal(3.5, 1.2, 2000).astype(np.int64)
+    lengths[:3] = (0, capacity - 2, 5 * capacity)
+    plan = plan_of(lengths, capacity, extra=2, is_packed=True)
+    seen = [np.zeros(length, dtype=int) for length in lengths]
+    for index in range(len(plan)):
+        row = plan.row(index)
+        assert sum(length + 2 for _, _, length in row) <= capacity
+        assert len({document for document, _, _ in row}) == len(row)
+        for document, start, length in row:
+            seen[document][start : start + length] += 1
+    assert all((counts == 1).all() for counts in seen)
+    total = sum(length + 2 for index in range(len(plan)) for _, _, length in plan.row(index))
+    assert len(plan) <= total / capacity * 1.05 + 1
+
+
+def test_best_fit_is_that_of_a_slow_search() -> None:
+    lengths, capacity = np.random.default_rng(1).integers(1, 21, 400), 20
+    rooms: list[int] = []
+    for length in sorted(lengths.tolist(), reverse=True):
+        fitting = [room for room in rooms if room >= length]
+        if fitting:
+            rooms[rooms.index(min(fitting))] -= length
+        else:
+            rooms.append(capacity - length)
+    row_P = best_fit(lengths, capacity)
+    used = np.bincount(row_P, weights=lengths)
+    assert sorted((capacity - used).astype(int).tolist()) == sorted(rooms)
+
+
+def test_pieces_follow_each_other() -> None:
+    document_P, start_P, length_P = pieces(np.array([0, 3, 7]), 3)
+    assert document_P.tolist() == [1, 2, 2, 2]
+    assert start_P.tolist() == [0, 0, 3, 6]
+    assert length_P.tolist() == [3, 3, 3, 1]
+
+
+@pytest.fixture(scope="module")
+def cached() -> tuple[CachedTokens, Any, Any]:
+    source = few_texts()
+    tokenizer = train_tokenizer([source.sample(row) for row in range(len(source))], "wordpiece", 300, False)
+    return tokens_of(source, tokenizer), tokenizer, source
+
+
+def test_cached_tokens_are_those_of_the_tokenizer(cached: tuple[CachedTokens, Any, Any]) -> None:
+    tokens, tokenizer, source = cached
+    assert len(tokens) == len(source)
+    for row in range(len(source)):
+        encoded = tokenizer(source.sample(row), add_special_tokens=False)
+        assert tokens.ids(row).tolist() == encoded["input_ids"]
+        words = encoded.word_ids()
+        expected = [index == 0 or words[index] != words[index - 1] for index in range(len(words))]
+        assert tokens.word_starts(row).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_very_long_document_gives_the_same_tokens_in_parts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hfssl.data import token_cache
+
+    source = few_texts()
+    text = "\n".join(source.sample(row) for row in range(len(source)))
+    tokenizer = train_tokenizer([text], kind, 320, False)
+    whole = token_cache._encode_batch([[text]], tokenizer)[0]
+    monkeypatch.setattr(token_cache, "_LONGEST_PIECE", 400)
+    parts = token_cache._encode_batch([token_cache._parts(text)], tokenizer)[0]
+    assert len(parts) > 5
+    joined = [np.concatenate([part[index] for part in parts]) for index in (0, 1)]
+    assert tokenizer.decode(joined[0]).split() == tokenizer.decode(whole[0][0]).split()
+    if kind != "unigram":  # which marks the beginning of each part as that of a word
+        assert joined[0].tolist() == whole[0][0].tolist()
+
+
+def spec_of(cached: tuple[CachedTokens, Any, Any], is_causal: bool, **settings: Any) -> tuple[TextSpec, PackedRows]:
+    data = dataclasses.replace(TextDataConfig.tiny(), **settings)
+    spec = TextSpec(data, cached[1], is_causal=is_causal, draw=lambda keys_B, rows: rows._asdict())
+    return spec, spec.prepare(cached[2])
+
+
+@pytest.mark.parametrize("no_packing", [False, True])
+def test_rows_hold_whole_documents_between_their_special_tokens(
+    cached: tuple[CachedTokens, Any, Any], no_packing: bool
+) -> None:
+    tokens, tokenizer, _ = cached
+    _, rows = spec_of(cached, False, no_packing=no_packing)
+    counts = np.zeros(len(tokenizer), dtype=int)
+    for index in range(len(rows)):
+        row = rows[index]
+        assert len(row.input_ids) <= 32
+        for number in range(1, int(row.segments.max()) + 1):
+            inside = row.segments == number
+            ids = row.input_ids[inside]
+            assert (ids[0], ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
+            assert row.maskable[inside].tolist() == [False] + [True] * (len(ids) - 2) + [False]
+            assert bool(row.word_starts[inside][1])
+        counts += np.bincount(row.input_ids[row.maskable], minlength=len(tokenizer))
+        assert no_packing is False or int(row.segments.max()) == 1
+    assert counts.tolist() == np.bincount(tokens.all_ids(), minlength=len(tokenizer)).tolist()
+
+
+def test_causal_rows_learn_the_end_of_each_document_once_and_nothing_across(tmp_path: Path) -> None:
+    opened = open_small("clm", tmp_path)
+    spec, rows = opened.rows.spec, opened.rows.examples
+    eos = spec.processor.eos_token_id
+    ends = 0
+    for index in range(len(rows)):
+        batch = spec.collate([rows[index]], torch.tensor([7]))
+        ids, labels, segments = batch["input_ids"][0], batch["labels"][0], batch["segments"][0]
+        for position in range(31):
+            same = segments[position] > 0 and segments[position] == segments[position + 1]
+            assert int(labels[position]) == (int(ids[position + 1]) if same else -100)
+        assert int(labels[31]) == -100
+        ends += int((labels == eos).sum())
+    assert ends >= len(few_texts()) - 2, "an end that stands alone in a row is the only one without a token before it"
+
+
+def test_masked_batches_hide_what_the_labels_say(tmp_path: Path) -> None:
+    opened = open_small("mlm", tmp_path)
+    (batch,) = steps_of(opened, 1)[0]
+    slots, labels, segments = batch["slots"], batch["labels"], batch["segments"]
+    used = labels != -100
+    assert 0.05 < float(used.sum() / (segments > 0).sum()) < 0.25
+    special = torch.tensor(opened.rows.spec.processor.all_special_ids)
+    assert not torch.isin(labels[used], special).any()
+    hidden = batch["input_ids"].gather(1, slots)[used] == opened.rows.spec.processor.mask_token_id
+    assert 0.5 < float(hidden.float().mean()) <= 1
+
+
+SMALL = [
+    "--config",
+    "demo",
+    "--hidden_size",
+    "32",
+    "--num_hidden_layers",
+    "1",
+    "--cpu_threads",
+    "1",
+    "--max_steps",
+    "6",
+]
+SMALL += [
+    "--global_batch_size",
+    "8",
+    "--max_length",
+    "32",
+    "--vocab_size",
+    "400",
+    "--log_every",
+    "3",
+    "--save_every",
+    "3",
+]
+
+
+@pytest.fixture(scope="module")
+def folder_of_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    for row in range(80):
+        (folder / f"{row}.txt").write_text(few_texts(0, 80).sample(row), encoding="utf-8")
+    return folder
+
+
+def test_a_folder_of_texts_becomes_a_masked_language_model(folder_of_texts: Path, tmp_path: Path) -> None:
+    argv = [*SMALL, "--dataset", str(folder_of_texts), "--text_column", "none", "--output_dir", str(tmp_path / "run")]
+    run_dir = pretrain(MLM, parse(MLMConfig, TextDataConfig, argv))
+    model = AutoModelForMaskedLM.from_pretrained(run_dir.export)
+    tokenizer = AutoTokenizer.from_pretrained(run_dir.export)
+    assert model.config.vocab_size == len(tokenizer)
+    fill = pipeline("fill-mask", model=str(run_dir.export))
+    assert len(fill(f"the cat sat on a {tokenizer.mask_token}")) == 5
+    summary = run_dir.read_summary()
+    assert summary["language"]["loss"] < summary["language"]["loss_at_start"]
+    assert {"top_1", "top_5", "unigram_cross_entropy"} <= summary["language"].keys()
+    again = export_checkpoint(ExportConfig(run=str(run_dir.path), step=3), from_command_line=False)
+    assert AutoTokenizer.from_pretrained(again).get_vocab() == tokenizer.get_vocab()
+    adapted = [*SMALL[:2], "--init_from", str(run_dir.path), "--dataset", str(folder_of_texts), "--text_column", "none"]
+    adapted += [
+        "--max_steps",
+        "2",
+        "--global_batch_size",
+        "8",
+        "--cpu_threads",
+        "1",
+        "--output_dir",
+        str(tmp_path / "b"),
+    ]
+    with pytest.raises(ConfigError, match="max_length 64 is more than the 34 positions of this model"):
+        pretrain(MLM, parse(MLMConfig, TextDataConfig, [*adapted, "--max_length", "64"]))
+    continued = pretrain(MLM, parse(MLMConfig, TextDataConfig, adapted))
+    assert continued.read_config()["data"]["max_length"] == 34
+    assert AutoTokenizer.from_pretrained(continued.export).get_vocab() == tokenizer.get_vocab()
+
+
+def test_a_table_of_texts_becomes_a_causal_language_model(tmp_path: Path) -> None:
+    source = few_texts(0, 80)
+    rows = [json.dumps({"text": source.sample(row), "kind": row % 2}) for row in range(80)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    argv = [*SMALL, "--dataset", str(tmp_path / "texts.jsonl"), "--label_column", "kind"]
+    run_dir = pretrain(CLM, parse(CLMConfig, TextDataConfig, [*argv, "--output_dir", str(tmp_path / "run")]))
+    assert AutoModelForCausalLM.from_pretrained(run_dir.export).config.hfssl_pooling == "mean"
+    (answer,) = pipeline("text-generation", model=str(run_dir.export))("the cat", max_new_tokens=5)
+    assert answer["generated_text"].startswith("the cat")
+    rows = {row["features"]: row for row in run_dir.read_summary()["rows"]}
+    assert list(rows) == ["TF-IDF", "untrained", "pretrained"]
+
+
+@pytest.mark.parametrize("model_type", ["roberta", "modernbert", "distilbert", "electra", "camembert"])
+def test_any_masked_architecture_trains(model_type: str, tmp_path: Path) -> None:
+    opened = open_small("mlm", tmp_path, method={"model_type": model_type})
+    assert opened.objective.model.config.model_type == model_type
+    assert opened.objective.model.config.hidden_size == 16
+
+
+@pytest.mark.parametrize("model_type", ["llama", "qwen2", "gpt_neox"])
+def test_any_causal_architecture_trains(model_type: str, tmp_path: Path) -> None:
+    opened = open_small("clm", tmp_path, method={"model_type": model_type})
+    assert opened.objective.model.config.model_type == model_type
+
+
+def test_what_can_not_work_is_said_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="lets a packed document see its neighbour"):
+        open_small("mlm", tmp_path, method={"model_type": "convbert"})
+    with pytest.raises(ConfigError, match="mask_ratio must be in"):
+        MLMConfig(mask_ratio=15)
+    with pytest.raises(ConfigError, match="must be a multiple of num_attention_heads"):
+        CLMConfig(hidden_size=30, num_attention_heads=4)

@@ -68,7 +68,7 @@ def few_texts(start: int = 0, count: int = 32) -> Source:
     texts, labels = [], []
     for row in range(start, start + count):
         generator = np.random.default_rng(row)
-        chosen = generator.choice(words[row % 2].split(), generator.integers(8, 60))
+        chosen = generator.choice(words[row % 2].split(), generator.integers(4, 60))
         texts.append(" ".join(chosen) + ".")
         labels.append(row % 2)
     features = Features({"text": Value("string"), "label": ClassLabel(names=["pets", "money"])})

@@ -213,3 +213,9 @@ def looked_at_in_bf16(name: str, folder: Path) -> dict[str, float]:
 def test_a_run_in_bf16_is_watched_too(tmp_path: Path) -> None:
     (figures,) = in_processes(looked_at_in_bf16, "mae", tmp_path)
     assert 0 <= figures["held_out/knn"] <= 1
+
+
+def test_every_look_sees_the_same_masks_and_crops(tmp_path: Path) -> None:
+    opened = watched(open_small("mae", tmp_path))
+    looks = [opened.monitor.look(opened.accelerator, opened.objective, opened.layout, at) for at in (0.0, 0.4, 0.9)]
+    assert looks[0] == looks[1] == looks[2]

@@ -11,9 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, pipeline
 
 from hfssl.config import ConfigError, parse
-from hfssl.data.packing import best_fit, pieces, plan_of
 from hfssl.data.text_config import TextDataConfig
-from hfssl.data.text_spec import PackedRows, TextSpec
+from hfssl.data.text_spec import Frame, PackedRows, TextSpec, framed
 from hfssl.data.token_cache import CachedTokens, tokens_of
 from hfssl.data.tokenizer import train_tokenizer
 from hfssl.export import export_checkpoint
@@ -23,47 +22,8 @@ from hfssl.methods.clm_config import CLMConfig
 from hfssl.methods.mlm import MLM
 from hfssl.methods.mlm_config import MLMConfig
 from hfssl.pretrain import pretrain
+from hfssl.run_dir import RunDir
 from tests.laboratory import few_texts, open_small, steps_of
-
-KINDS = ("wordpiece", "bpe", "unigram")
-
-
-@pytest.mark.parametrize("capacity", [8, 33, 128])
-def test_no_token_is_lost_or_doubled_and_long_documents_go_on_in_another_row(capacity: int) -> None:
-    lengths = np.random.default_rng(0).lognormal(3.5, 1.2, 2000).astype(np.int64)
-    lengths[:3] = (0, capacity - 2, 5 * capacity)
-    plan = plan_of(lengths, capacity, extra=2, is_packed=True)
-    seen = [np.zeros(length, dtype=int) for length in lengths]
-    for index in range(len(plan)):
-        row = plan.row(index)
-        assert sum(length + 2 for _, _, length in row) <= capacity
-        assert len({document for document, _, _ in row}) == len(row)
-        for document, start, length in row:
-            seen[document][start : start + length] += 1
-    assert all((counts == 1).all() for counts in seen)
-    total = sum(length + 2 for index in range(len(plan)) for _, _, length in plan.row(index))
-    assert len(plan) <= total / capacity * 1.05 + 1
-
-
-def test_best_fit_is_that_of_a_slow_search() -> None:
-    lengths, capacity = np.random.default_rng(1).integers(1, 21, 400), 20
-    rooms: list[int] = []
-    for length in sorted(lengths.tolist(), reverse=True):
-        fitting = [room for room in rooms if room >= length]
-        if fitting:
-            rooms[rooms.index(min(fitting))] -= length
-        else:
-            rooms.append(capacity - length)
-    row_P = best_fit(lengths, capacity)
-    used = np.bincount(row_P, weights=lengths)
-    assert sorted((capacity - used).astype(int).tolist()) == sorted(rooms)
-
-
-def test_pieces_follow_each_other() -> None:
-    document_P, start_P, length_P = pieces(np.array([0, 3, 7]), 3)
-    assert document_P.tolist() == [1, 2, 2, 2]
-    assert start_P.tolist() == [0, 0, 3, 6]
-    assert length_P.tolist() == [3, 3, 3, 1]
 
 
 @pytest.fixture(scope="module")
@@ -71,34 +31,6 @@ def cached() -> tuple[CachedTokens, Any, Any]:
     source = few_texts()
     tokenizer = train_tokenizer([source.sample(row) for row in range(len(source))], "wordpiece", 300, False)
     return tokens_of(source, tokenizer), tokenizer, source
-
-
-def test_cached_tokens_are_those_of_the_tokenizer(cached: tuple[CachedTokens, Any, Any]) -> None:
-    tokens, tokenizer, source = cached
-    assert len(tokens) == len(source)
-    for row in range(len(source)):
-        encoded = tokenizer(source.sample(row), add_special_tokens=False)
-        assert tokens.ids(row).tolist() == encoded["input_ids"]
-        words = encoded.word_ids()
-        expected = [index == 0 or words[index] != words[index - 1] for index in range(len(words))]
-        assert tokens.word_starts(row).tolist() == expected
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_very_long_document_gives_the_same_tokens_in_parts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hfssl.data import token_cache
-
-    source = few_texts()
-    text = "\n".join(source.sample(row) for row in range(len(source)))
-    tokenizer = train_tokenizer([text], kind, 320, False)
-    whole = token_cache._encode_batch([[text]], tokenizer)[0]
-    monkeypatch.setattr(token_cache, "_LONGEST_PIECE", 400)
-    parts = token_cache._encode_batch([token_cache._parts(text)], tokenizer)[0]
-    assert len(parts) > 5
-    joined = [np.concatenate([part[index] for part in parts]) for index in (0, 1)]
-    assert tokenizer.decode(joined[0]).split() == tokenizer.decode(whole[0][0]).split()
-    if kind != "unigram":  # which marks the beginning of each part as that of a word
-        assert joined[0].tolist() == whole[0][0].tolist()
 
 
 def spec_of(cached: tuple[CachedTokens, Any, Any], is_causal: bool, **settings: Any) -> tuple[TextSpec, PackedRows]:
@@ -125,7 +57,49 @@ def test_rows_hold_whole_documents_between_their_special_tokens(
             assert bool(row.word_starts[inside][1])
         counts += np.bincount(row.input_ids[row.maskable], minlength=len(tokenizer))
         assert no_packing is False or int(row.segments.max()) == 1
-    assert counts.tolist() == np.bincount(tokens.all_ids(), minlength=len(tokenizer)).tolist()
+    assert counts.tolist() == np.bincount(tokens.ids[: tokens.offsets[-1]], minlength=len(tokenizer)).tolist()
+
+
+class OneWord:
+    """A document of one word in four tokens, as `framed` reads it."""
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.array([11, 12, 13, 14])
+
+    def starts_of(self, index: int) -> np.ndarray:
+        return np.array([1, 0, 0, 0])
+
+
+def test_a_word_that_is_cut_in_two_is_two_words() -> None:
+    row = framed(OneWord(), [(0, 0, 2), (0, 2, 2)], Frame([1], [2]))
+    assert row.input_ids.tolist() == [1, 11, 12, 2, 1, 13, 14, 2]
+    assert row.word_starts.tolist() == [False, True, False, False, False, True, False, False]
+    assert row.segments.tolist() == [1] * 4 + [2] * 4
+
+
+@pytest.mark.parametrize("name", ["mlm", "clm"])
+def test_the_objective_keeps_documents_of_a_row_apart(name: str, tmp_path: Path) -> None:
+    opened = open_small(name, tmp_path)
+    objective, vocabulary = opened.objective.eval(), len(opened.rows.spec.processor)
+    segments = torch.tensor([[1] * 10 + [2] * 12])
+    ids = torch.randint(5, vocabulary, (2, 22), generator=torch.Generator().manual_seed(0))
+    ids[1, 10:] = ids[0, 10:]
+    with torch.no_grad():
+        hidden = [
+            objective.model.base_model(**objective.inputs({"input_ids": row[None], "segments": segments}))[0]
+            for row in ids
+        ]
+        alone = {"input_ids": ids[:1, 10:], "segments": torch.ones(1, 12, dtype=torch.int64)}
+        single = objective.model.base_model(**objective.inputs(alone))[0]
+    assert not torch.allclose(hidden[0][:, :10], hidden[1][:, :10])
+    assert torch.allclose(hidden[0][:, 10:], hidden[1][:, 10:], atol=1e-6)
+    assert torch.allclose(hidden[0][:, 10:], single, atol=1e-5)
+
+
+def test_a_resumed_run_reads_the_tokenizer_that_it_kept(tmp_path: Path) -> None:
+    kept = train_tokenizer(["an entirely different text, with other words"], "bpe", 300, False)
+    kept.save_pretrained(RunDir(tmp_path).processor)
+    assert open_small("mlm", tmp_path).rows.spec.processor.get_vocab() == kept.get_vocab()
 
 
 def test_causal_rows_learn_the_end_of_each_document_once_and_nothing_across(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hfssl.methods.mlm import MLM
 from hfssl.training.loop import Session
 
 _BLANKED, _WORDS_SHOWN, _LONGEST_SENTENCE = 3, 3, 160
-_NEW_TOKENS = 40
+_WORDS_BEFORE, _NEW_TOKENS = 6, 40
 
 
 def close(session: Session, source: Source, encoders: Mapping[str, Path]) -> dict[str, Any]:
@@ -48,7 +48,8 @@ def language_figures(session: Session) -> dict[str, float]:
 
 def _token_counts(rows: KeyedRows, vocabulary: int) -> "np.ndarray[Any, Any]":
     assert isinstance(rows.examples, PackedRows)
-    return np.bincount(rows.examples.tokens.all_ids(), minlength=vocabulary)
+    tokens = rows.examples.tokens
+    return np.bincount(tokens.ids[: tokens.offsets[-1]], minlength=vocabulary)
 
 
 def _accuracy_on_masked(session: Session, objective: MLM) -> dict[str, float]:
@@ -112,7 +113,12 @@ def filled_blanks(session: Session, source: Source) -> list[str]:
 def continued(session: Session, source: Source) -> list[str]:
     """A sampled continuation, by the export, of the first words of a held-out document."""
     generate = pipeline("text-generation", model=str(session.run_dir.export), device="cpu")
-    start = " ".join(_beginnings(source, 1)[:1]).split()[:6]
+    words = " ".join(_beginnings(source, 1)).split()[:_WORDS_BEFORE]
+    tokenizer, longest = session.rows.spec.processor, session.run.data.max_length
+    while len(words) > 1 and 2 * len(tokenizer(" ".join(words))["input_ids"]) > longest:
+        words.pop()
+    prompt = " ".join(words)
+    room = longest - len(tokenizer(prompt)["input_ids"])
     torch.manual_seed(0)
-    (answer,) = generate(" ".join(start), max_new_tokens=_NEW_TOKENS, do_sample=True, top_k=50)
+    (answer,) = generate(prompt, max_new_tokens=min(_NEW_TOKENS, room), do_sample=True, top_k=50)
     return [f"continued: {' '.join(answer['generated_text'].split())}"]

@@ -1,11 +1,16 @@
 """Folders of derived data on disk, made once and shared by ranks, runs and workers."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
+
+from hfssl.run_dir import write_text
+
+_SEAL = "seal.json"
 
 
 def cache_root(kind: str) -> Path:
@@ -38,3 +43,23 @@ def _make(folder: Path, write: Callable[[Path], None]) -> None:
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def seal(folder: Path, **facts: str) -> None:
+    """Write down the sizes of all files in `folder`, the last thing that its writer does, and what a reader must know."""
+    sizes = {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()}
+    write_text(folder / _SEAL, json.dumps({"sizes": sizes, "facts": facts}))
+
+
+def is_sealed(folder: Path) -> bool:
+    """Whether `folder` is there with all files that were sealed, each of its size."""
+    if not (folder / _SEAL).is_file():
+        return False
+    sizes = json.loads((folder / _SEAL).read_text(encoding="utf-8"))["sizes"]
+    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())
+
+
+def sealed_facts(folder: Path) -> dict[str, str]:
+    """What `seal` was told."""
+    facts: dict[str, str] = json.loads((folder / _SEAL).read_text(encoding="utf-8"))["facts"]
+    return facts

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hfssl.data.packing import Plan
+from hfssl.data.packing import Plan, plan_of
 from hfssl.data.source import Source
 from hfssl.data.text_config import TextDataConfig
 from hfssl.data.token_cache import CachedTokens, tokens_of
@@ -39,6 +39,7 @@ class TextBatch(NamedTuple):
     word_starts_BT: Tensor
 
 
+Piece = tuple[int, int, int]  # document, start, length
 Draw = Callable[[Tensor, TextBatch], dict[str, Tensor]]
 
 
@@ -73,8 +74,8 @@ class Documents:
         return len(self.tokens)
 
     def __getitem__(self, index: int) -> TextRow:
-        length = min(self._room, len(self.tokens.ids(index)))
-        return framed([(self.tokens, index, 0, length)], self._frame)
+        length = min(self._room, len(self.tokens[index]))
+        return framed(self.tokens, [(index, 0, length)], self._frame)
 
 
 class PackedRows:
@@ -89,33 +90,35 @@ class PackedRows:
         return len(self._plan)
 
     def __getitem__(self, index: int) -> TextRow:
-        return framed([(self.tokens, *piece) for piece in self._plan.row(index)], self._frame)
+        return framed(self.tokens, self._pieces(index), self._frame)
+
+    def _pieces(self, index: int) -> list[Piece]:
+        return list(zip(*(column.tolist() for column in self._plan.row(index)), strict=True))
 
 
 class Tape(PackedRows):
     """Rows for causal models: a document and its frame are one run of tokens, of which a row holds a piece."""
 
     def __getitem__(self, index: int) -> TextRow:
-        return joined([self._piece(*piece) for piece in self._plan.row(index)])
+        return joined([self._piece(*piece) for piece in self._pieces(index)])
 
     def _piece(self, document: int, start: int, length: int) -> tuple["np.ndarray[Any, Any]", ...]:
         before, after = self._frame
-        inside = self.tokens.ids(document)
-        run = np.concatenate([before, inside, after]).astype(np.int64)[start : start + length]
+        run = np.concatenate([before, self.tokens[document], after]).astype(np.int64)[start : start + length]
         return run, np.ones(length, dtype=bool), np.zeros(length, dtype=bool)
 
 
-def framed(pieces: Sequence[tuple[CachedTokens, int, int, int]], frame: Frame) -> TextRow:
-    """(tokens, document, start, length) each between its special tokens."""
+def framed(tokens: CachedTokens, pieces: Sequence[Piece], frame: Frame) -> TextRow:
+    """Each piece between its special tokens."""
     before, after = frame
     parts = []
-    for tokens, document, start, length in pieces:
+    for document, start, length in pieces:
         inside = slice(start, start + length)
-        ids = np.concatenate([before, tokens.ids(document)[inside], after]).astype(np.int64)
+        ids = np.concatenate([before, tokens[document][inside], after]).astype(np.int64)
         maskable = np.zeros(len(ids), dtype=bool)
         maskable[len(before) : len(before) + length] = True
         starts = np.zeros(len(ids), dtype=bool)
-        starts[len(before) : len(before) + length] = tokens.word_starts(document)[inside]
+        starts[len(before) : len(before) + length] = tokens.starts_of(document)[inside]
         starts[len(before)] = True  # a word that was cut in two is two
         parts.append((ids, maskable, starts))
     return joined(parts)
@@ -155,11 +158,12 @@ class TextSpec(DataSpec):
         tokens = tokens_of(source, self.processor)
         kind = Tape if self._is_causal else PackedRows
         extra = len(self._frame)
-        plan = tokens.plan(
+        plan = plan_of(
+            tokens,
             capacity=self.data.max_length,
-            whole_extra=extra if self._is_causal else 0,
-            piece_extra=0 if self._is_causal else extra,
-            is_packed=self.is_packed,
+            per_piece=0 if self._is_causal else extra,
+            per_document=extra if self._is_causal else 0,
+            packed=self.is_packed,
         )
         return kind(tokens, plan, self._frame)
 

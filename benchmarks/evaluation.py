@@ -292,9 +292,9 @@ def main() -> None:
     import torch
 
     from hfssl.evaluation.features import image_features, open_encoder
-    from hfssl.session import quieten_transformers
+    from hfssl.session import quieten_libraries
 
-    quieten_transformers()
+    quieten_libraries()
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="evaluation-") as folder:
         os.environ["HF_DATASETS_CACHE"] = folder

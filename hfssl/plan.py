@@ -37,7 +37,6 @@ def plan(run: Run) -> dict[str, Any]:
         if is_main_process():
             for line in opening_lines(session):
                 print(line)
-            print(f"samples     {steps * batch:,} seen in all")
             a_step = f"{measured.seconds_a_step * 1000:.0f} ms, {batch / measured.seconds_a_step:.0f} samples/s"
             print(f"a step      {a_step}, data wait {measured.data_wait:.1%}; measured over {measured.num_steps} steps")
             looks = f", looks at held-out rows of {measured.look_seconds:.1f} s included" if session.monitor else ""

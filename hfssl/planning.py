@@ -186,8 +186,8 @@ def opening_lines(session: Session) -> list[str]:
         f"preset      {run.recipe}/{run.preset}",
         f"data        {run.data.dataset}, {state.num_rows} rows of the split {run.data.split}{watched}",
         f"model       {trainable / 1e6:.2f} M trainable parameters",
-        f"steps       {state.max_steps} of {layout.global_batch_size} ({cut}), {epochs:.1f} epochs, "
-        f"peak learning rate {peak:.2e}",
+        f"steps       {state.max_steps} of {layout.global_batch_size} ({cut}), peak learning rate {peak:.2e}",
+        f"samples     {state.max_steps * layout.global_batch_size:,} in all, {epochs:.1f} epochs",
     ]
 
 

@@ -128,7 +128,14 @@ def test_a_plan_names_time_memory_energy_and_cost(capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert (figures["steps"], figures["samples"]) == (50, 400)
     assert figures["seconds"] > 0
-    for word in ("samples     400", "measured over 30 steps", "time  ", "memory  ", "energy  ", "at 3600 an hour"):
+    for word in (
+        "samples     400 in all",
+        "measured over 30 steps",
+        "time  ",
+        "memory  ",
+        "energy  ",
+        "at 3600 an hour",
+    ):
         assert word in said
     for argv in ([], ["--max_steps", "5"]):
         with pytest.raises(ConfigError, match="name the recipe first"):

@@ -187,13 +187,14 @@ def test_a_row_that_can_no_longer_be_read_costs_a_look_and_not_the_run(tmp_path:
     assert [row["step"] for row in opened.run_dir.held_out_rows()] == [0]
 
 
-def with_bad_rows_on_rank_1(name: str, folder: Path) -> tuple[list[int], list[int]]:
+def with_bad_rows_on_rank_1(name: str, folder: Path) -> list[list[int]]:
     opened = open_small(name, folder, per_device_batch_size=4)
-    samples = opened.rows.spec.samples
+    samples, prepare = opened.rows.spec.samples, opened.rows.spec.prepare
     if opened.layout.rank == 1:
         type(opened.rows.spec).samples = lambda spec, source: WithBadRows(samples(source))
+        type(opened.rows.spec).prepare = lambda spec, source: WithBadRows(prepare(source))
     monitor = watched(opened).monitor.agreed()
-    return monitor.samples.good.tolist(), monitor.voters.good.tolist()
+    return [side.tolist() for side in (monitor.samples.good, monitor.voters.good, monitor.good)]
 
 
 def test_ranks_agree_on_the_rows_that_all_of_them_can_read(tmp_path: Path) -> None:
@@ -201,6 +202,7 @@ def test_ranks_agree_on_the_rows_that_all_of_them_can_read(tmp_path: Path) -> No
     assert first == second
     assert {3, 7, 30}.isdisjoint(first[1])
     assert len(first[1]) == 37
+    assert {3, 7}.isdisjoint(first[2])
 
 
 def looked_at_in_bf16(name: str, folder: Path) -> dict[str, float]:

@@ -96,6 +96,19 @@ def test_the_objective_keeps_documents_of_a_row_apart(name: str, tmp_path: Path)
     assert torch.allclose(hidden[0][:, 10:], single, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["mlm", "clm"])
+def test_padding_changes_no_feature(name: str, tmp_path: Path) -> None:
+    opened = open_small(name, tmp_path)
+    samples, spec = opened.rows.spec.samples(few_texts()), opened.rows.spec
+    examples = [samples[row] for row in range(len(samples))]
+    shortest, longest = (pick(examples, key=lambda row: len(row.input_ids)) for pick in (min, max))
+    assert len(shortest.input_ids) < len(longest.input_ids)
+    with torch.no_grad():
+        together = opened.objective.eval().features(spec.eval_transform([shortest, longest]))
+        alone = [opened.objective.features(spec.eval_transform([example])) for example in (shortest, longest)]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+
+
 def test_a_resumed_run_reads_the_tokenizer_that_it_kept(tmp_path: Path) -> None:
     kept = train_tokenizer(["an entirely different text, with other words"], "bpe", 300, False)
     kept.save_pretrained(RunDir(tmp_path).processor)

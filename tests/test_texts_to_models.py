@@ -23,7 +23,9 @@ from hfssl.methods.mlm import MLM
 from hfssl.methods.mlm_config import MLMConfig
 from hfssl.pretrain import pretrain
 from hfssl.run_dir import RunDir
-from tests.laboratory import few_texts, open_small, steps_of
+from hfssl.training.loop import Session
+from hfssl.training.step import train_step
+from tests.laboratory import few_texts, open_small, ready, steps_of
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +190,7 @@ def test_a_folder_of_texts_becomes_a_masked_language_model(folder_of_texts: Path
     summary = run_dir.read_summary()
     assert summary["language"]["loss"] < summary["language"]["loss_at_start"]
     assert {"top_1", "top_5", "unigram_cross_entropy"} <= summary["language"].keys()
+    assert summary["test_rows_were_watched"], "the folder has no test split, and the table says so"
     again = export_checkpoint(ExportConfig(run=str(run_dir.path), step=3), from_command_line=False)
     assert AutoTokenizer.from_pretrained(again).get_vocab() == tokenizer.get_vocab()
     adapted = [*SMALL[:2], "--init_from", str(run_dir.path), "--dataset", str(folder_of_texts), "--text_column", "none"]
@@ -221,17 +224,31 @@ def test_a_table_of_texts_becomes_a_causal_language_model(tmp_path: Path) -> Non
     assert list(rows) == ["TF-IDF", "untrained", "pretrained"]
 
 
+def learns(opened: Session) -> bool:
+    """Whether the loss of one batch falls when it is trained on."""
+    parts, (batches,) = ready(opened), steps_of(opened, 1)
+    losses = []
+    for step in range(12):
+        for group in parts.optimizer.param_groups:
+            group["lr"] = 1e-2
+        result = train_step(parts, [dict(batch) for batch in batches], step=step, progress=0.0, stop=False)
+        losses.append(float(result.loss_sum / result.num_targets))
+    return losses[-1] < 0.9 * losses[0]
+
+
 @pytest.mark.parametrize("model_type", ["roberta", "modernbert", "distilbert", "electra", "camembert"])
 def test_any_masked_architecture_trains(model_type: str, tmp_path: Path) -> None:
     opened = open_small("mlm", tmp_path, method={"model_type": model_type})
     assert opened.objective.model.config.model_type == model_type
     assert opened.objective.model.config.hidden_size == 16
+    assert learns(opened)
 
 
 @pytest.mark.parametrize("model_type", ["llama", "qwen2", "gpt_neox"])
 def test_any_causal_architecture_trains(model_type: str, tmp_path: Path) -> None:
     opened = open_small("clm", tmp_path, method={"model_type": model_type})
     assert opened.objective.model.config.model_type == model_type
+    assert learns(opened)
 
 
 def test_what_can_not_work_is_said_in_a_line(tmp_path: Path) -> None:

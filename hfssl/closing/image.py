@@ -28,7 +28,7 @@ def close(session: Session, source: Source, encoders: Mapping[str, Path]) -> dic
         encoders, source, source.held_out, session.run.data.num_channels, session.accelerator.device
     )
     draw_neighbours(session.run_dir, encoded, source)
-    return image_table(encoded, encoders, source, source.held_out)
+    return image_table(encoded, encoders, source)
 
 
 def _draw_pictures(session: Session) -> None:

@@ -23,7 +23,7 @@ _WORDS_BEFORE, _NEW_TOKENS = 6, 40
 def close(session: Session, source: Source, encoders: Mapping[str, Path]) -> dict[str, Any]:
     """The closing table of the exported `encoders`, and what the language model itself can do, under `language`."""
     print("evaluating the export ...", flush=True)
-    table = text_table(encoders, source, source.held_out, session.accelerator.device)
+    table = text_table(encoders, source, session.accelerator.device)
     figures = language_figures(session)
     texts = source.held_out or source
     words = filled_blanks(session, texts) if isinstance(session.objective, MLM) else continued(session, texts)

@@ -10,7 +10,7 @@ import torch
 from hfssl.data.source import Source
 from hfssl.evaluation.features import image_features, open_encoder
 from hfssl.evaluation.images import FLOOR_SIDE, PCA_VARIANCE, Images, floors
-from hfssl.evaluation.table import LARGEST_SPLIT, scores_of, spread_of
+from hfssl.evaluation.table import LARGEST_SPLIT, Side, closing_table
 from hfssl.evaluation.table import PROTOCOL as SHARED_PROTOCOL
 
 Array = np.ndarray[Any, Any]
@@ -44,30 +44,8 @@ def encoded_images(
     return Encoded(train_images, test_images, named)
 
 
-def image_table(encoded: Encoded, encoders: Collection[str], train: Source, held_out: Source | None) -> dict[str, Any]:
-    """Scores of all kinds of features, as eval/*.json holds them; of `encoders` std and RankMe too.
-
-    Without labels or a held-out split, std and RankMe alone.
-    """
-    train_images, test_images, named = encoded
-    rows = []
-    for name, (train_ND, test_MD) in named.items():
-        row: dict[str, Any] = {"features": name, "width": train_ND.shape[1]}
-        if not np.isfinite(train_ND).all():
-            rows.append(row | {"warnings": ["features are not finite"]})
-            continue
-        labels = (train_images.labels, None if test_images is None else test_images.labels)
-        if test_MD is not None and labels[0] is not None and labels[1] is not None:
-            row |= scores_of(train_ND, labels[0], test_MD, labels[1])
-        if name in encoders:
-            row |= spread_of(train_ND)
-        rows.append(row)
-    return {
-        "rows": rows,
-        "data": train.name,
-        "train_rows": len(train_images),
-        "test_rows": 0 if test_images is None else len(test_images),
-        "test_split": None if held_out is None else held_out.split,
-        "test_rows_were_watched": held_out is not None and held_out is train.watched,
-        "protocol": PROTOCOL,
-    }
+def image_table(encoded: Encoded, encoders: Collection[str], source: Source) -> dict[str, Any]:
+    """The closing table of what `encoded_images` gave for `source`."""
+    train, test, features = encoded
+    sides = Side(len(train), train.labels), Side(0, None) if test is None else Side(len(test), test.labels)
+    return closing_table(features, sides, encoders=encoders, probes={}, source=source) | {"protocol": PROTOCOL}

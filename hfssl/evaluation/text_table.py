@@ -9,8 +9,8 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from hfssl.data.source import Source, fixed_rows
-from hfssl.evaluation.linear_probe import DENSE, SPARSE
-from hfssl.evaluation.table import LARGEST_SPLIT, scores_of, spread_of
+from hfssl.evaluation.linear_probe import SPARSE
+from hfssl.evaluation.table import LARGEST_SPLIT, Side, closing_table
 from hfssl.evaluation.table import PROTOCOL as SHARED_PROTOCOL
 from hfssl.evaluation.text_features import open_text_encoder, text_features
 
@@ -24,36 +24,18 @@ PROTOCOL = SHARED_PROTOCOL | {
 }
 
 
-def text_table(
-    encoders: Mapping[str, Path], train: Source, held_out: Source | None, device: torch.device
-) -> dict[str, Any]:
-    """Scores of TF-IDF and of each exported encoder (name -> folder), as eval/*.json holds them.
-
-    Without labels or a held-out split, feature std and RankMe alone.
-    """
-    train_texts, train_labels = _rows(train)
-    test_texts, test_labels = ([], None) if held_out is None else _rows(held_out)
+def text_table(encoders: Mapping[str, Path], source: Source, device: torch.device) -> dict[str, Any]:
+    """The closing table of TF-IDF and of each exported encoder (name -> folder) on the rows of `source`."""
+    train_texts, train_labels = _rows(source)
+    test_texts, test_labels = ([], None) if source.held_out is None else _rows(source.held_out)
     features = {FLOOR: _tfidf(train_texts, test_texts)}
     for name, folder in encoders.items():
         encoder = open_text_encoder(folder, device)
         test = text_features(encoder, test_texts) if test_texts else None
         features[name] = (text_features(encoder, train_texts), test)
-    rows = []
-    for name, (train_ND, test_MD) in features.items():
-        row: dict[str, Any] = {"features": name, "width": train_ND.shape[1]}
-        if test_MD is not None and train_labels is not None and test_labels is not None:
-            row |= scores_of(train_ND, train_labels, test_MD, test_labels, SPARSE if name == FLOOR else DENSE)
-        if name in encoders:
-            row |= spread_of(train_ND)
-        rows.append(row)
-    return {
-        "rows": rows,
-        "data": train.name,
-        "train_rows": len(train_texts),
-        "test_rows": len(test_texts),
-        "test_split": None if held_out is None else held_out.split,
-        "protocol": PROTOCOL,
-    }
+    sides = Side(len(train_texts), train_labels), Side(len(test_texts), test_labels)
+    table = closing_table(features, sides, encoders=encoders, probes={FLOOR: SPARSE}, source=source)
+    return table | {"protocol": PROTOCOL}
 
 
 def _rows(source: Source) -> tuple[list[str], Array | None]:

@@ -13,7 +13,7 @@ from transformers import AutoConfig
 from hfssl.data.text_spec import TextSpec
 from hfssl.fields import ConfigError
 from hfssl.methods.language_model_settings import LanguageModelConfig
-from hfssl.nn.packing import check_isolation, packed_inputs
+from hfssl.nn.isolation import check_isolation, packed_inputs
 from hfssl.objective import Batch, Export, LoadReport, Objective
 
 POOLING = "mean"

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from hfssl.fields import ConfigError
-from hfssl.nn import packing
-from hfssl.nn.packing import check_isolation, packed_attention, packed_inputs, positions_of
+from hfssl.nn import isolation
+from hfssl.nn.isolation import check_isolation, packed_attention, packed_inputs, positions_of
 from tests.language_models import CAUSAL, EAGER_ONLY, MASKED, VOCABULARY, tiny, tiny_causal, tiny_masked, token_ids
 
 LENGTHS = [[13, 5, 14], [1, 20], []]  # pieces of each row, some longer than the sliding windows of the tiny models
@@ -170,7 +170,7 @@ def without_window(*arguments: Any, **settings: Any) -> Tensor:
 def test_the_check_sees_wrong_masks_windows_and_positions(
     model_type: str, part: str, broken: Any, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, part, broken)
+    monkeypatch.setattr(isolation, part, broken)
     with pytest.raises(ConfigError, match=reason):
         check_isolation(tiny(model_type), causal=model_type in CAUSAL)
 

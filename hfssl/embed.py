@@ -21,7 +21,7 @@ from hfssl.data.image_files import decode
 from hfssl.data.source import Source
 from hfssl.embed_config import EmbedConfig
 from hfssl.evaluation.feature_file import write_features
-from hfssl.evaluation.features import Encoder, feature_blocks, open_checkpoint, public_name
+from hfssl.evaluation.features import Encoder, feature_blocks, find_checkpoint, open_encoder, public_name
 from hfssl.evaluation.neighbours import Nearest, nearest_rows, nearest_to, outlier_scores
 from hfssl.objective import Examples
 from hfssl.publishing.sheet import Cell, image_sheet, nearest_lines, shrunk
@@ -72,11 +72,12 @@ def embed(wanted: EmbedConfig, from_command_line: bool = True) -> Path:
         if wanted.cpu_threads is not None:
             torch.set_num_threads(wanted.cpu_threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        checkpoint, encoder = open_checkpoint(str(wanted.model), wanted.num_channels, device)
-        source = open_images(wanted.image_data())
+        checkpoint = find_checkpoint(str(wanted.model))
+        encoder = open_encoder(checkpoint.location, device)
+        source = open_images(wanted.image_data(encoder.num_channels))
         _check_counts(wanted, len(source))
-        queries = None if wanted.query is None else QueryFiles(Path(wanted.query).expanduser(), wanted.num_channels)
-        images, paths = DecodedImages(source, wanted.num_channels), file_names(source)
+        queries = None if wanted.query is None else QueryFiles(Path(wanted.query).expanduser(), encoder.num_channels)
+        images, paths = DecodedImages(source, encoder.num_channels), file_names(source)
         embedded = embedded_images(encoder, images, paths, wanted.batch_size)
         _check_counts(wanted, len(embedded.rows))
         columns = _own_columns(source, embedded, paths) | _searched(embedded, wanted, device)

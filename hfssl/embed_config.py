@@ -22,7 +22,6 @@ class EmbedConfig:
     )
     query: str | None = option(None, "image file or folder: print and draw the rows that look most like it")
     batch_size: int = option(256, "images that go through the encoder together")
-    num_channels: int = option(3, "channels that the checkpoint takes")
     cpu_threads: int | None = option(None, "threads (default: all cores)")
 
     def __post_init__(self) -> None:
@@ -40,9 +39,9 @@ class EmbedConfig:
         require(above is None or above.is_dir(), f"--output {output} can not be made: {above} is a file")
         if self.query is not None:
             require(Path(self.query).expanduser().exists(), f"--query {self.query} does not exist")
-        self.image_data().check()
+        self.image_data(num_channels=3).check()
 
-    def image_data(self) -> ImageDataConfig:
+    def image_data(self, num_channels: int) -> ImageDataConfig:
         """Where the images come from, as pretraining is told."""
         return ImageDataConfig(
             dataset=self.dataset,
@@ -51,5 +50,5 @@ class EmbedConfig:
             held_out_share=0.0,
             image_column=self.image_column,
             label_column=self.label_column,
-            num_channels=self.num_channels,
+            num_channels=num_channels,
         )

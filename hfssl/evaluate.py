@@ -1,4 +1,4 @@
-"""Evaluate any image checkpoint on labelled images: kNN, linear probe, label curve, collapse, beside honest floors.
+"""Evaluate any checkpoint on labelled images or texts: kNN, linear probe, label curve, collapse, beside honest floors.
 
 The protocol stands in docs/evaluation.md and in every file that this writes.
 """
@@ -6,26 +6,27 @@ The protocol stands in docs/evaluation.md and in every file that this writes.
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 
 from hfssl.config import require
-from hfssl.data.image import open_images
 from hfssl.data.source import Source
 from hfssl.evaluate_config import EvaluateConfig
-from hfssl.evaluation.duplicates import SIMILARITY, same_features, same_pixels
-from hfssl.evaluation.features import Encoder, image_features, open_checkpoint, untrained_encoder
-from hfssl.evaluation.image_table import PROTOCOL
-from hfssl.evaluation.images import Images, floors
+from hfssl.evaluation.duplicates import SIMILARITY, same_features, same_samples
+from hfssl.evaluation.features import Checkpoint, find_checkpoint, input_of
+from hfssl.evaluation.image_modality import ImageModality
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.label_curve import Curve, interval, label_curve, paired_difference, rows_of_size
 from hfssl.evaluation.linear_probe import fitted_probe
+from hfssl.evaluation.modality import Features, Modality, Samples
 from hfssl.evaluation.splits import held_out_rows
-from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
+from hfssl.evaluation.table import spread_of
+from hfssl.evaluation.text_modality import TextModality
 from hfssl.publishing import figures
 from hfssl.run_dir import RunDir, write_text
 from hfssl.session import quieten_libraries, reported
@@ -37,9 +38,9 @@ EVALUATED = "evaluated"
 
 
 class Split(NamedTuple):
-    """Images and class numbers of one side."""
+    """Samples and class numbers of one side."""
 
-    images: Images
+    samples: Any
     labels: Array
 
 
@@ -53,15 +54,18 @@ def evaluate(wanted: EvaluateConfig, from_command_line: bool = True) -> dict[str
         quieten_libraries()
         if wanted.cpu_threads is not None:
             torch.set_num_threads(wanted.cpu_threads)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        checkpoint, encoder = open_checkpoint(str(wanted.model), wanted.num_channels, device)
-        train, test, classes, split = _labelled_splits(wanted)
-        features, seconds = _all_features(encoder, checkpoint.location, train, test, wanted)
-        result = _scored(features, train, test, wanted, device)
-        result |= {"model": checkpoint.name, "pooling": encoder.pooling, "data": Path(str(wanted.dataset)).name}
+        checkpoint = find_checkpoint(str(wanted.model))
+        modality = _open(checkpoint, wanted)
+        train, test, classes, split = _labelled_splits(modality, wanted)
+        features, seconds = _all_features(modality, train, test, wanted)
+        result = _scored(features, train, test, wanted, modality.device)
+        result["near_duplicates_in_test"] = _near_duplicates(modality, train, test, features[EVALUATED][0])
+        beyond, notes = modality.beyond_labels(train.samples, test.samples, wanted)
+        result |= beyond | {"notes": notes}
+        result |= {"model": checkpoint.name, "pooling": modality.pooling, "data": Path(str(wanted.dataset)).name}
         result |= {"classes": [str(label) for label in classes], "split": split, "seconds_of_features": seconds}
         result |= {"local": Path(str(wanted.dataset)).expanduser().exists()}
-        result |= {"protocol": PROTOCOL, "versions": versions(), "command": command_line()}
+        result |= {"protocol": modality.protocol, "versions": versions(), "command": command_line()}
         folder = _write(wanted, result)
         for line in _table(result):
             print(line)
@@ -69,9 +73,28 @@ def evaluate(wanted: EvaluateConfig, from_command_line: bool = True) -> dict[str
         return result
 
 
-def _labelled_splits(wanted: EvaluateConfig) -> tuple[Split, Split, Array, str]:
+def _open(checkpoint: Checkpoint, wanted: EvaluateConfig) -> Modality:
+    """The checkpoint, by what it reads. Flags of another modality are refused before it is loaded."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    reads = input_of(checkpoint)
+    known: dict[str, Callable[[Checkpoint, torch.device], Modality]] = {
+        "pixel_values": ImageModality,
+        "input_ids": TextModality,
+    }
+    require(reads in known, f"{checkpoint.name} reads {reads}: name a checkpoint that reads images or texts")
+    for name, needed in {
+        "image_column": "pixel_values",
+        "text_column": "input_ids",
+        "perplexity_documents": "input_ids",
+    }.items():
+        is_used = getattr(wanted, name) is None or reads == needed
+        require(is_used, f"--{name} has no effect: {checkpoint.name} reads {reads}; leave it out")
+    return known[reads](checkpoint, device)
+
+
+def _labelled_splits(modality: Modality, wanted: EvaluateConfig) -> tuple[Split, Split, Array, str]:
     """(train, test, class names, how they were split)."""
-    train, test, how = _sides(wanted)
+    train, test, how = _sides(modality, wanted)
     assert train.labels is not None
     assert test.labels is not None
     classes, numbers = np.unique(train.labels, return_inverse=True)
@@ -82,17 +105,18 @@ def _labelled_splits(wanted: EvaluateConfig) -> tuple[Split, Split, Array, str]:
     return Split(train, numbers), Split(test, np.searchsorted(classes, test.labels)), classes, how
 
 
-def _sides(wanted: EvaluateConfig) -> tuple[Images, Images, str]:
-    """Training and test images: the data's own splits, or one split in two."""
-    source = open_images(wanted.image_data())
+def _sides(modality: Modality, wanted: EvaluateConfig) -> tuple[Samples, Samples, str]:
+    """Training and test samples: the data's own splits, or one split in two."""
+    source = modality.open_data(wanted)
     require(source.label_column is not None, "the data has no column of class labels: name one with --label_column")
-    train = _images(source, wanted)
+    train = _samples(modality, source)
     if source.held_out is not None:
         require(
             wanted.group_column is None,
             f"--group_column has no effect: the data brings its own split {source.held_out.split}",
         )
-        return train, _images(source.held_out, wanted), f"the data's own: {source.split} and {source.held_out.split}"
+        how = f"the data's own: {source.split} and {source.held_out.split}"
+        return train, _samples(modality, source.held_out), how
     groups = None if wanted.group_column is None else source.column_values(wanted.group_column)[train.rows]
     assert train.labels is not None
     held_out = held_out_rows(train.labels, groups, wanted.test_share, seed=0)
@@ -100,83 +124,66 @@ def _sides(wanted: EvaluateConfig) -> tuple[Images, Images, str]:
     return train.part(~held_out), train.part(held_out), f"made here: {wanted.test_share:.0%} held out by {by}, seed 0"
 
 
-def _images(source: Source, wanted: EvaluateConfig) -> Images:
-    """All images of a labelled split. What is wrong with its labels is said before anything is decoded."""
+def _samples(modality: Modality, source: Source) -> Samples:
+    """All samples of a labelled split. What is wrong with its labels is said before anything is decoded."""
     labels = source.labels()
     withheld = f"labels of the split {source.split} are missing, or withheld as -1: name another split or column"
     require(labels is not None, withheld)
     assert labels is not None
     only = np.unique(labels)
     require(len(only) >= 2, f"all rows of the split {source.split} have the label {only[0]}: nothing to tell apart")
-    images = Images(source, wanted.num_channels)
-    require(bool(images.rows), f"no image of the split {source.split} can be decoded")
-    return images
+    return modality.samples_of(source)
 
 
 def _all_features(
-    encoder: Encoder, location: str, train: Split, test: Split, wanted: EvaluateConfig
-) -> tuple[dict[str, list[tuple[Array, Array]]], float]:
-    """({features: a (train, test) pair for each seed}, seconds of the evaluated encoder's)."""
-    features: dict[str, list[tuple[Array, Array]]] = {}
-    for floor, (train_ND, test_MD) in floors(train.images, test.images).items():
-        assert test_MD is not None
-        features[floor] = [(train_ND, test_MD)]
-    device = next(encoder.model.parameters()).device
-    untrained = [untrained_encoder(location, seed, device) for seed in range(min(3, wanted.num_seeds))]
-    sides = (train.images, test.images)
-    features[UNTRAINED] = [_both(fresh, *sides, wanted.batch_size) for fresh in untrained]
+    modality: Modality, train: Split, test: Split, wanted: EvaluateConfig
+) -> tuple[dict[str, list[Features]], float]:
+    """({features: those of each seed}, seconds of the evaluated checkpoint's)."""
+    sides = (train.samples, test.samples)
+    features = {name: [floor] for name, floor in modality.floors(*sides).items()}
+    features[UNTRAINED] = [
+        modality.untrained_features(sides, seed, wanted.batch_size) for seed in range(min(3, wanted.num_seeds))
+    ]
     start = time.perf_counter()
-    features[EVALUATED] = [_both(encoder, *sides, wanted.batch_size)]
+    train_ND, test_MD = (modality.features(side, wanted.batch_size) for side in sides)
+    features[EVALUATED] = [Features(train_ND, test_MD)]
     return features, time.perf_counter() - start
 
 
-def _both(encoder: Encoder, train: Images, test: Images, batch_size: int) -> tuple[Array, Array]:
-    return image_features(encoder, train, batch_size), image_features(encoder, test, batch_size)
-
-
 def _scored(
-    features: Mapping[str, list[tuple[Array, Array]]],
-    train: Split,
-    test: Split,
-    wanted: EvaluateConfig,
-    device: torch.device,
+    features: Mapping[str, list[Features]], train: Split, test: Split, wanted: EvaluateConfig, device: torch.device
 ) -> dict[str, Any]:
     rows, curves = [], {}
-    for name, pairs in features.items():
-        knn = [float((knn_predictions(a, train.labels, b, device) == test.labels).mean()) for a, b in pairs]
-        hits = [fitted_probe(a, train.labels).predict(b) == test.labels for a, b in pairs]
+    for name, seeds in features.items():
+        first = seeds[0]
+        knn = [float((knn_predictions(a, train.labels, b, device) == test.labels).mean()) for a, b, _ in seeds]
+        hits = [fitted_probe(a, train.labels, kind).predict(b) == test.labels for a, b, kind in seeds]
         probes = [float(correct.mean()) for correct in hits]
         curves[name] = label_curve(
-            *(pairs[0][0], train.labels, pairs[0][1], test.labels),
+            *(first.train_ND, train.labels, first.test_MD, test.labels),
             sizes=wanted.label_sizes,
             num_seeds=wanted.num_seeds,
             whole_M=hits[0],
+            probe=first.probe,
         )
-        matrix = torch.from_numpy(pairs[0][0])
-        rows.append(
-            {
-                "features": name,
-                "width": pairs[0][0].shape[1],
-                "knn": float(np.mean(knn)),
-                "linear": float(np.mean(probes)),
-                "linear_of_seeds": probes,
-                "std": feature_std(matrix),
-                "rank_me": rank_me(matrix),
-                "warnings": collapse_warnings(matrix) if name == EVALUATED else [],
-                "curve": _points(curves[name], curves, name),
-            }
-        )
-    train_ND, test_MD = features[EVALUATED][0]
-    by_pixels = same_pixels(train.images.hashes, test.images.hashes)
-    by_features = same_features(train_ND, test_MD)
-    duplicates = {
-        "by_pixel_hash": int(by_pixels.sum()),
-        "by_features": int(by_features.sum()),
+        spread = {"warnings": []} if issparse(first.train_ND) else spread_of(first.train_ND)
+        row = {"features": name, "width": first.train_ND.shape[1], "knn": float(np.mean(knn))}
+        row |= {"linear": float(np.mean(probes)), "linear_of_seeds": probes} | spread
+        if name != EVALUATED:
+            row["warnings"] = []
+        rows.append(row | {"curve": _points(curves[name], curves, name)})
+    counts = {"train_rows": len(train.labels), "test_rows": len(test.labels)}
+    counts["bad_rows"] = train.samples.num_bad + test.samples.num_bad
+    return {"rows": rows, "label_sizes": list(wanted.label_sizes)} | counts
+
+
+def _near_duplicates(modality: Modality, train: Split, test: Split, features: Features) -> dict[str, Any]:
+    return {
+        "by_hash": int(same_samples(train.samples.hashes, test.samples.hashes).sum()),
+        "hash_of": modality.hashed_by,
+        "by_features": int(same_features(features.train_ND, features.test_MD).sum()),
         "similarity": SIMILARITY,
     }
-    counts = {"train_rows": len(train.labels), "test_rows": len(test.labels)}
-    counts["bad_rows"] = train.images.num_bad + test.images.num_bad
-    return {"rows": rows, "near_duplicates_in_test": duplicates, "label_sizes": list(wanted.label_sizes)} | counts
 
 
 def _points(curve: Curve, curves: Mapping[str, Curve], name: str) -> list[dict[str, Any]]:
@@ -213,8 +220,8 @@ def _table(result: Mapping[str, Any]) -> list[str]:
             f"{row['knn']:.3f}",
             f"{row['linear']:.3f}",
             *points,
-            f"{row['std']:.3f}",
-            f"{row['rank_me']:.1f}",
+            f"{row['std']:.3f}" if "std" in row else "-",
+            f"{row['rank_me']:.1f}" if "rank_me" in row else "-",
         ]
         body.append([row["features"], str(row["width"]), *figures_of_row])
     widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
@@ -232,6 +239,6 @@ def _table(result: Mapping[str, Any]) -> list[str]:
     doubles = result["near_duplicates_in_test"]
     lines.append(
         f"{result['train_rows']} training rows, {result['test_rows']} test rows ({result['split']}); near-duplicates of training "
-        f"rows among the test rows: {doubles['by_pixel_hash']} by pixels, {doubles['by_features']} by features"
+        f"rows among the test rows: {doubles['by_hash']} by {doubles['hash_of']}, {doubles['by_features']} by features"
     )
-    return lines + last["warnings"]
+    return lines + result["notes"] + last["warnings"]

@@ -91,7 +91,8 @@ def evaluation(data: str, classes: Sequence[str], local: bool) -> dict[str, Any]
     row = {"features": "evaluated", "width": 16, "knn": 0.8, "linear": 0.85, "std": 0.3, "rank_me": 9.0}
     return {
         "rows": [row | {"curve": [point]}],
-        "near_duplicates_in_test": {"by_pixel_hash": 1, "by_features": 2},
+        "near_duplicates_in_test": {"by_hash": 1, "hash_of": "pixels", "by_features": 2},
+        "notes": [],
         "train_rows": 80,
         "test_rows": 20,
         "data": data,

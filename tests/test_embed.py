@@ -218,7 +218,7 @@ def test_what_can_not_be_embedded_says_why_in_one_line(
     for flags, message in (
         ({"model": str(tmp_path / "text")}, "is a bert model, which reads input_ids"),
         ({"model": str(tmp_path / "audio")}, "is a wav2vec2 model, which reads input_values"),
-        ({"model": str(tmp_path / "nowhere")}, "can not be loaded as an image encoder"),
+        ({"model": str(tmp_path / "nowhere")}, "is no folder: give a run folder, an export or a Hub id"),
         ({"model": str(damaged)}, "can not be loaded as an image encoder"),
         ({"model": str(unfinished)}, "has no export yet: python recipes/export.py"),
         ({"neighbours": 10}, "10 neighbours need more than 10 rows that can be decoded, there are 10"),
@@ -227,7 +227,6 @@ def test_what_can_not_be_embedded_says_why_in_one_line(
         ({"outliers": 11, "neighbours": 2}, "--outliers 11 is more than the 10 rows"),
         ({"dataset": str(tmp_path / "broken")}, "none of the 1 images can be decoded"),
         ({"query": str(tmp_path / "no-images")}, "holds no image"),
-        ({"num_channels": 1}, "takes 3 channels, got num_channels 1: set --num_channels 3"),
         ({"split": "test"}, "--split test is not in"),
     ):
         with pytest.raises(SystemExit) as stopped:

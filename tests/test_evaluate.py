@@ -27,7 +27,7 @@ from hfssl.config import ConfigError
 from hfssl.evaluate import evaluate
 from hfssl.evaluate_config import EvaluateConfig
 from hfssl.evaluation import linear_probe as probe_module
-from hfssl.evaluation.duplicates import difference_hash, same_features, same_pixels
+from hfssl.evaluation.duplicates import difference_hash, same_features, same_samples
 from hfssl.evaluation.features import image_features, open_encoder, untrained_encoder
 from hfssl.evaluation.label_curve import count_for, interval, label_curve, paired_difference, rows_of_size
 from hfssl.evaluation.splits import held_out_rows
@@ -108,7 +108,7 @@ def test_near_duplicates_are_found_by_pixels_and_by_features() -> None:
     grown, flat = resize(images[0], [64, 64]), torch.zeros(3, 32, 32, dtype=torch.uint8)
     sides = ([*images[:3], flat], [grown, images[4], images[1], flat])
     train_hashes, test_hashes = (np.array([difference_hash(image) for image in side]) for side in sides)
-    assert same_pixels(train_hashes, test_hashes).tolist() == [True, False, True, False]
+    assert same_samples(train_hashes, test_hashes).tolist() == [True, False, True, False]
     train = generator.normal(size=(50, 8)).astype(np.float32)
     test = np.concatenate([train[3:4] * 1.00001, generator.normal(size=(1, 8)).astype(np.float32)])
     assert same_features(train, test).tolist() == [True, False]
@@ -198,10 +198,15 @@ def test_what_can_not_be_evaluated_says_why(
         ({"dataset": str(tmp_path / "unlabelled")}, "name one with --label_column"),
         ({"label_sizes": ("50",)}, "label size 50: the class 0 has"),
         ({"label_sizes": ("2.5",)}, "a count a class like 20 or a share like 5%"),
-        ({"model": str(tmp_path / "nowhere")}, "can not be loaded as an image encoder"),
-        ({"model": str(tmp_path / "text")}, "is a bert model, which reads input_ids"),
-        ({"model": str(tmp_path / "audio")}, "is a wav2vec2 model, which reads input_values"),
-        ({"num_channels": 1}, "takes 3 channels, got num_channels 1: set --num_channels 3"),
+        ({"model": str(tmp_path / "nowhere")}, "is no folder: give a run folder, an export or a Hub id"),
+        ({"model": "nobody/nothing"}, "--model nobody/nothing can not be loaded"),
+        (
+            {"model": str(tmp_path / "text"), "image_column": "image"},
+            "--image_column has no effect: text reads input_ids",
+        ),
+        ({"text_column": "text"}, "--text_column has no effect: model reads pixel_values"),
+        ({"perplexity_documents": 5}, "--perplexity_documents has no effect"),
+        ({"model": str(tmp_path / "audio")}, "audio reads input_values: name a checkpoint that reads images or texts"),
         ({"model": str(run)}, "has no export yet: python recipes/export.py"),
     ):
         assert message in refused(good | flags, capsys)

@@ -25,8 +25,8 @@ def difference_hash(image: Tensor) -> np.uint64:
     return np.uint64(bits.view(np.uint64)[0])
 
 
-def same_pixels(train_hashes_N: Array, test_hashes_M: Array) -> Array:
-    """(M,) bool: a training image has the same hash; images without any contrast do not count."""
+def same_samples(train_hashes_N: Array, test_hashes_M: Array) -> Array:
+    """(M,) bool: a training sample has the same hash; 0, as of images without any contrast, does not count."""
     return np.isin(test_hashes_M, train_hashes_N) & (test_hashes_M != 0)
 
 

@@ -34,6 +34,11 @@ class Encoder:
     processor: Any
     pooling: str
 
+    @property
+    def num_channels(self) -> int:
+        """What the model takes; 3 where its config does not say."""
+        return int(self.model.config.to_dict().get("num_channels", 3))
+
 
 class Checkpoint(NamedTuple):
     """location: what from_pretrained takes; name: what tables call it, a Hub id or the last part of a path."""
@@ -50,7 +55,9 @@ def find_checkpoint(model: str) -> Checkpoint:
     """
     path = Path(model).expanduser()
     if not path.is_dir():
-        return Checkpoint(model, public_name(model))
+        name = public_name(model)
+        require(name == model, f"--model {model} is no folder: give a run folder, an export or a Hub id")
+        return Checkpoint(model, name)
     path = path.resolve()
     run_dir = RunDir(path)
     if not run_dir.config_file.is_file():
@@ -60,20 +67,19 @@ def find_checkpoint(model: str) -> Checkpoint:
     return Checkpoint(str(run_dir.export), path.name)
 
 
-def open_checkpoint(model: str, num_channels: int, device: torch.device) -> tuple[Checkpoint, Encoder]:
-    """The encoder of a run folder, an export or a Hub id, for images of `num_channels`.
+def input_of(checkpoint: Checkpoint) -> str:
+    """What the model reads: `pixel_values`, `input_ids`, `input_values`, as transformers names it.
 
     Raises:
-        ConfigError: as `find_checkpoint` and `open_encoder`, or it takes other channels.
+        ConfigError: there is no such checkpoint.
     """
-    checkpoint = find_checkpoint(model)
-    encoder = open_encoder(checkpoint.location, device)
-    takes = encoder.model.config.to_dict().get("num_channels", num_channels)
-    require(
-        takes == num_channels,
-        f"{model} takes {takes} channels, got num_channels {num_channels}: set --num_channels {takes}",
-    )
-    return checkpoint, encoder
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.location)
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(f"--model {checkpoint.name} can not be loaded: {reason}") from error
+    known: Any = MODEL_MAPPING.get(type(config), None)
+    return "pixel_values" if known is None else str(known.main_input_name)
 
 
 def public_name(name: str) -> str:

@@ -12,12 +12,12 @@ NUM_NEIGHBOURS = 20
 TEMPERATURE = 0.07
 
 
-def knn_predictions(train_ND: Array, train_labels_N: Array, test_MD: Array, device: torch.device = CPU) -> Array:
+def knn_predictions(train_ND: Any, train_labels_N: Array, test_MD: Any, device: torch.device = CPU) -> Array:
     """Class of each test row by the votes exp(similarity / temperature) of its nearest training rows; (M,) int64."""
     labels = torch.from_numpy(train_labels_N)
     num_classes = int(labels.max()) + 1
     predictions = []
-    for rows_BK, similarities_BK in nearest_blocks(test_MD, train_ND, min(NUM_NEIGHBOURS, len(train_ND)), device):
+    for rows_BK, similarities_BK in nearest_blocks(test_MD, train_ND, min(NUM_NEIGHBOURS, len(train_labels_N)), device):
         votes = torch.zeros(len(rows_BK), num_classes)
         votes.scatter_add_(1, labels[rows_BK], (similarities_BK / TEMPERATURE).exp())
         predictions.append(votes.argmax(dim=1))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hfssl.config import require
-from hfssl.evaluation.linear_probe import fitted_probe
+from hfssl.evaluation.linear_probe import DENSE, Probe, fitted_probe
 from hfssl.fields import ConfigError
 
 Array = np.ndarray[Any, Any]
@@ -63,6 +63,7 @@ def label_curve(
     sizes: Sequence[str],
     num_seeds: int,
     whole_M: Array,
+    probe: Probe = DENSE,
 ) -> Curve:
     """One probe for each size and seed.
 
@@ -77,8 +78,8 @@ def label_curve(
             if len(rows) == len(train_labels_N):
                 hits.append(whole_M)
                 continue
-            probe = fitted_probe(train_ND[rows], train_labels_N[rows])
-            hits.append(probe.predict(test_MD) == test_labels_M)
+            fitted = fitted_probe(train_ND[rows], train_labels_N[rows], probe)
+            hits.append(fitted.predict(test_MD) == test_labels_M)
         totals.append(len(rows))
         correct.append(np.stack(hits))
     return Curve(totals, correct)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+from scipy.sparse import issparse
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -71,7 +72,7 @@ def _iterations_may_end() -> Iterator[None]:
 
 def _preparation(train_ND: Array, kind: Probe) -> list[Any]:
     scaling = StandardScaler() if kind.is_scaled else "passthrough"
-    if train_ND.shape[1] <= len(train_ND):
+    if issparse(train_ND) or train_ND.shape[1] <= len(train_ND):
         return [scaling]
     rotation = PCA(svd_solver="full")  # onto the rows' span: the same solution in fewer dimensions
     return [scaling, rotation]
@@ -85,9 +86,9 @@ def choose_strength(train_ND: Array, train_labels_N: Array, kind: Probe = DENSE)
     if len(kind.strengths) == 1:
         return kind.strengths[0]
     num_classes = len(np.unique(train_labels_N))
-    if len(train_ND) - LARGEST_SEARCH >= num_classes:  # else there is no stratified part of that size
+    if len(train_labels_N) - LARGEST_SEARCH >= num_classes:  # else there is no stratified part of that size
         rows, _ = train_test_split(
-            np.arange(len(train_ND)), train_size=LARGEST_SEARCH, stratify=train_labels_N, random_state=0
+            np.arange(len(train_labels_N)), train_size=LARGEST_SEARCH, stratify=train_labels_N, random_state=0
         )
         train_ND, train_labels_N = train_ND[rows], train_labels_N[rows]
         smallest_class = int(np.unique(train_labels_N, return_counts=True)[1].min())

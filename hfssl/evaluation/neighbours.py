@@ -3,11 +3,13 @@
 N rows, M queries, K neighbours, D width. Similarities are computed in blocks of queries: N x N never lies in memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
+from sklearn.preprocessing import normalize as normalised_rows
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -52,17 +54,36 @@ def outlier_scores(similarities_NK: Array) -> Array:
 
 
 def _blocks(
-    queries_MD: Array, rows_ND: Array, num: int, *, device: torch.device, selves: Tensor | None
+    queries_MD: Any, rows_ND: Any, num: int, *, device: torch.device, selves: Tensor | None
 ) -> Iterator[Nearest]:
-    rows = normalize(torch.from_numpy(rows_ND).to(device, torch.float32), dim=1)
-    size = max(1, min(_MOST_QUERIES, _MOST_SIMILARITIES // len(rows)))
-    for start in range(0, len(queries_MD), size):
-        queries = torch.from_numpy(queries_MD[start : start + size]).to(device, torch.float32)
-        similarities_BN = normalize(queries, dim=1) @ rows.T
+    num_rows, num_queries = rows_ND.shape[0], queries_MD.shape[0]
+    similarities = _sparse_similarities if issparse(rows_ND) else _similarities
+    similarities_to = similarities(rows_ND, device)
+    size = max(1, min(_MOST_QUERIES, _MOST_SIMILARITIES // num_rows))
+    for start in range(0, num_queries, size):
+        similarities_BN = similarities_to(queries_MD[start : start + size])
         if selves is not None:
             similarities_BN.scatter_(1, selves[start : start + size, None].to(device), -torch.inf)
         similarities_BK, rows_BK = similarities_BN.topk(num, dim=1)
         yield Nearest(rows_BK.cpu(), similarities_BK.cpu())
+
+
+def _similarities(rows_ND: Array, device: torch.device) -> Callable[[Array], Tensor]:
+    rows = normalize(torch.from_numpy(rows_ND).to(device, torch.float32), dim=1)
+
+    def to_rows(queries_BD: Array) -> Tensor:
+        return normalize(torch.from_numpy(queries_BD).to(device, torch.float32), dim=1) @ rows.T
+
+    return to_rows
+
+
+def _sparse_similarities(rows_ND: Any, device: torch.device) -> Callable[[Any], Tensor]:
+    rows = normalised_rows(rows_ND)
+
+    def to_rows(queries_BD: Any) -> Tensor:
+        return torch.from_numpy((normalised_rows(queries_BD) @ rows.T).toarray()).to(device, torch.float32)
+
+    return to_rows
 
 
 def _joined(blocks: Iterator[Nearest]) -> Nearest:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 
 from hfssl.data.source import Source
 from hfssl.evaluation.knn import NUM_NEIGHBOURS, TEMPERATURE, knn_predictions
@@ -93,7 +94,7 @@ def closing_table(
     rows = []
     for name, (train_ND, test_MD) in features.items():
         row: dict[str, Any] = {"features": name, "width": train_ND.shape[1]}
-        if not np.isfinite(train_ND).all():
+        if not np.isfinite(train_ND.data if issparse(train_ND) else train_ND).all():
             rows.append(row | {"warnings": ["features are not finite"]})
             continue
         if test_MD is not None and train.labels is not None and test.labels is not None:

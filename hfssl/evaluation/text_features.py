@@ -16,7 +16,7 @@ from hfssl.config import require
 from hfssl.fields import ConfigError
 
 Array = np.ndarray[Any, Any]
-_BATCH = 64
+BATCH = 64
 _LONGEST = 512  # where the tokenizer names no limit
 
 
@@ -49,14 +49,22 @@ def open_text_encoder(name: str | Path, device: torch.device) -> TextEncoder:
     return TextEncoder(model.to(device).eval(), tokenizer, min(tokenizer.model_max_length, _LONGEST))
 
 
+def untrained_text_encoder(name: str | Path, seed: int, device: torch.device) -> TextEncoder:
+    """A model of the same configuration with fresh weights from `seed`."""
+    opened = open_text_encoder(name, device)
+    torch.manual_seed(seed)
+    model: Any = AutoModel.from_config(opened.model.config)
+    return opened._replace(model=model.to(device).eval())
+
+
 @torch.inference_mode()
-def text_features(encoder: TextEncoder, texts: Sequence[str]) -> Array:
+def text_features(encoder: TextEncoder, texts: Sequence[str], batch_size: int = BATCH) -> Array:
     """(N, D) float32: the mean of the last hidden state over a document's tokens; long documents count by their beginning."""
     device = next(encoder.model.parameters()).device
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # little padding
     features: Array | None = None
-    for start in range(0, len(order), _BATCH):
-        rows = order[start : start + _BATCH]
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
         encoded = encoder.tokenizer(
             [texts[row] for row in rows],
             padding=True,

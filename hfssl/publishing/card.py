@@ -50,6 +50,7 @@ class Evaluation(NamedTuple):
     split: str
     train_rows: int
     test_rows: int
+    notes: list[str]
     table: Table
 
 
@@ -246,6 +247,7 @@ def _evaluation(content: Mapping[str, Any]) -> Evaluation:
         split=str(content["split"]),
         train_rows=content["train_rows"],
         test_rows=content["test_rows"],
+        notes=content["notes"],
         table=evaluation_table(content),
     )
 

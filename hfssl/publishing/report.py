@@ -158,8 +158,9 @@ def _evaluation(name: str, content: Mapping[str, Any], run_dir: RunDir) -> Evalu
     notes = [
         f"{content['train_rows']} training rows, {content['test_rows']} test rows of {content['data']}; {content['split']}",
         f"classes: {class_names(content)}",
-        f"near-duplicates of training rows among the test rows: {doubles['by_pixel_hash']} by pixels, "
+        f"near-duplicates of training rows among the test rows: {doubles['by_hash']} by {doubles['hash_of']}, "
         f"{doubles['by_features']} by features",
+        *content["notes"],
     ]
     return Evaluation(name, evaluation_table(content), notes, "", command)
 

@@ -1,0 +1,154 @@
+"""How well a language model predicts texts: perplexity of a causal one, pseudo-perplexity of a masked one.
+
+Pseudo-perplexity (Salazar et al. 2020, "Masked language model scoring", arXiv 1910.14659, equations 1 and 2) hides one token
+at a time and predicts it from all others. It is no probability of the text and compares masked models alone. Both are a
+number a token: they compare models of one tokenizer; bits a byte compare across tokenizers.
+
+T tokens of a document, B of them hidden in a batch, V vocabulary.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+
+from hfssl.nn.slots import logits_at
+
+Array = np.ndarray[Any, Any]
+RESAMPLES = 2000
+_HIDDEN_AT_ONCE = 64
+_MASKED, _CAUSAL = ("ForMaskedLM", "ForPreTraining"), ("ForCausalLM", "LMHeadModel")
+
+
+class LanguageModel(NamedTuple):
+    """A checkpoint with a trained head, in eval mode; `max_length` tokens of a document are read."""
+
+    model: Any
+    tokenizer: Any
+    is_causal: bool
+    max_length: int
+
+
+class Scored(NamedTuple):
+    """One document: ids (n,) of its scored tokens, their negative log-likelihoods (n,) in nats, and their UTF-8 bytes."""
+
+    ids: Array
+    losses: Array
+    num_bytes: int
+
+
+def open_language_model(location: str, max_length: int, device: torch.device) -> LanguageModel | None:
+    """None where the checkpoint holds no language-model head."""
+    names = AutoConfig.from_pretrained(location).architectures or [""]
+    is_causal = names[0].endswith(_CAUSAL)
+    if not is_causal and not names[0].endswith(_MASKED):
+        return None
+    auto_class: Any = AutoModelForCausalLM if is_causal else AutoModelForMaskedLM
+    model, info = auto_class.from_pretrained(location, output_loading_info=True)
+    tokenizer = AutoTokenizer.from_pretrained(location)
+    if info["missing_keys"] or (not is_causal and tokenizer.mask_token_id is None):
+        return None
+    return LanguageModel(model.to(device).eval(), tokenizer, is_causal, max_length)
+
+
+@torch.inference_mode()
+def scored(language_model: LanguageModel, text: str) -> Scored:
+    """The tokens of one document that the model predicts: all ordinary ones, but a causal model's first without a BOS."""
+    model, tokenizer, is_causal, max_length = language_model
+    device = next(model.parameters()).device
+    encoded = tokenizer(
+        text,
+        truncation=True,
+        max_length=max_length,
+        return_special_tokens_mask=True,
+        return_offsets_mapping=True,
+        return_token_type_ids=False,
+        return_tensors="pt",
+    )
+    ids_1T = encoded["input_ids"].to(device)
+    ordinary = np.flatnonzero(encoded["special_tokens_mask"][0].numpy() == 0)
+    positions = torch.from_numpy(ordinary[ordinary > 0] if is_causal else ordinary).to(device)
+    if not len(positions):
+        return Scored(np.zeros(0, dtype=np.int64), np.zeros(0), 0)
+    losses = _next_token(model, ids_1T, positions) if is_causal else _hidden(model, tokenizer, ids_1T, positions)
+    ends = encoded["offset_mapping"][0][:, 1]
+    first = int(encoded["offset_mapping"][0][positions[0], 0])
+    num_bytes = len(text[first : int(ends.max())].encode())
+    return Scored(ids_1T[0, positions].cpu().numpy(), losses.double().cpu().numpy(), num_bytes)
+
+
+def _next_token(model: Any, ids_1T: Tensor, positions: Tensor) -> Tensor:
+    logits_TV = model(input_ids=ids_1T).logits[0]
+    log_probabilities = logits_TV[positions - 1].float().log_softmax(dim=-1)
+    return -log_probabilities.gather(1, ids_1T[0, positions, None])[:, 0]
+
+
+def _hidden(model: Any, tokenizer: Any, ids_1T: Tensor, positions: Tensor) -> Tensor:
+    losses = []
+    for slots_B in positions.split(_HIDDEN_AT_ONCE):
+        hidden_BT = ids_1T.repeat(len(slots_B), 1)
+        hidden_BT[torch.arange(len(slots_B)), slots_B] = tokenizer.mask_token_id
+        logits_BV = logits_at(model, slots_B[:, None], {"input_ids": hidden_BT})[:, 0]
+        log_probabilities = logits_BV.float().log_softmax(dim=-1)
+        losses.append(-log_probabilities.gather(1, ids_1T[0, slots_B, None])[:, 0])
+    return torch.cat(losses)
+
+
+def perplexity_of(
+    language_model: LanguageModel, texts: Sequence[str], training_texts: Sequence[str]
+) -> dict[str, Any] | None:
+    """Figures of `texts` as eval/*.json holds them, beside what the token frequencies of `training_texts` alone give.
+
+    The 95 % interval is a bootstrap over documents. None where no document has a token to predict.
+    """
+    documents = [document for document in (scored(language_model, text) for text in texts) if len(document.ids)]
+    if not documents:
+        return None
+    sums = np.array([document.losses.sum() for document in documents])
+    counts = np.array([len(document.ids) for document in documents])
+    weights = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), RESAMPLES)
+    low, high = np.quantile((weights @ sums) / (weights @ counts), [0.025, 0.975])
+    loss = sums.sum() / counts.sum()
+    alone = _loss_of_frequencies(language_model, documents, training_texts)
+    return {
+        "kind": "perplexity" if language_model.is_causal else "pseudo-perplexity",
+        "value": _exp(loss),
+        "low": _exp(low),
+        "high": _exp(high),
+        "nats_a_token": float(loss),
+        "bits_a_byte": float(sums.sum() / math.log(2) / sum(document.num_bytes for document in documents)),
+        "of_token_frequencies": _exp(alone),
+        "documents": len(documents),
+        "tokens": int(counts.sum()),
+    }
+
+
+def _exp(loss: float) -> float:
+    return math.exp(min(float(loss), 50.0))
+
+
+def _loss_of_frequencies(
+    language_model: LanguageModel, documents: Sequence[Scored], training_texts: Sequence[str]
+) -> float:
+    """Nats a token by the training texts' token frequencies, each raised by one."""
+    counts = np.ones(len(language_model.tokenizer))
+    encoded = language_model.tokenizer(
+        list(training_texts), add_special_tokens=False, truncation=True, max_length=language_model.max_length
+    )
+    for ids in encoded["input_ids"]:
+        np.add.at(counts, ids, 1)
+    log_shares = np.log(counts / counts.sum())
+    return -float(np.concatenate([log_shares[document.ids] for document in documents]).mean())
+
+
+def sentence(figures: dict[str, Any]) -> str:
+    """The figures for people."""
+    return (
+        f"{figures['kind']} of {figures['documents']} test texts {figures['value']:.1f} (95 % interval {figures['low']:.1f} to "
+        f"{figures['high']:.1f}; {figures['tokens']:,} tokens, {figures['bits_a_byte']:.2f} bits a byte); token frequencies "
+        f"of the training texts alone: {figures['of_token_frequencies']:.1f}"
+    )

@@ -1,0 +1,151 @@
+"""(Pseudo-)perplexity against slow loops over tokens, and the evaluation of a text checkpoint from flags to file."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from hfssl.evaluate import evaluate
+from hfssl.evaluate_config import EvaluateConfig
+from hfssl.evaluation.knn import knn_predictions
+from hfssl.evaluation.perplexity import LanguageModel, open_language_model, perplexity_of, scored
+from hfssl.evaluation.texts import tfidf
+from tests.language_models import VOCABULARY, tiny_causal, tiny_masked
+
+CPU = torch.device("cpu")
+WORDS = [f"w{index}" for index in range(VOCABULARY - 5)]
+TEXT = "w1 w2 w3 w2 w9 w30"
+
+
+def tokenizer(frame: bool) -> PreTrainedTokenizerFast:
+    """Whole words; `frame` puts [CLS] and [SEP] around a text."""
+    special = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
+    words = {word: index for index, word in enumerate(special + WORDS)}
+    backend = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if frame:
+        backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
+    names = {
+        "unk_token": "[UNK]",
+        "pad_token": "[PAD]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+
+
+def saved(model: Any, framed: bool, folder: Path) -> str:
+    model.save_pretrained(folder)
+    tokenizer(framed).save_pretrained(folder)
+    return str(folder)
+
+
+def test_pseudo_losses_hide_one_token_at_a_time() -> None:
+    model, framed = tiny_masked("bert"), tokenizer(frame=True)
+    found = scored(LanguageModel(model, framed, is_causal=False, max_length=64), TEXT)
+    ids = torch.tensor(framed(TEXT)["input_ids"])
+    expected = []
+    for position in range(1, len(ids) - 1):
+        hidden = ids.clone()
+        hidden[position] = framed.mask_token_id
+        logits = model(input_ids=hidden[None]).logits[0, position]
+        expected.append(-float(logits.log_softmax(dim=0)[ids[position]].detach()))
+    assert np.allclose(found.losses, expected, atol=1e-5)
+    assert found.ids.tolist() == ids[1:-1].tolist()
+    assert found.num_bytes == len(TEXT)
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "llama"])
+def test_causal_losses_are_those_of_the_stock_model(model_type: str) -> None:
+    model, plain = tiny_causal(model_type), tokenizer(frame=False)
+    found = scored(LanguageModel(model, plain, is_causal=True, max_length=64), TEXT)
+    ids = torch.tensor([plain(TEXT)["input_ids"]])
+    assert found.losses.mean() == pytest.approx(float(model(input_ids=ids, labels=ids).loss.detach()), abs=1e-5)
+    assert found.num_bytes == len(TEXT) - len("w1 ")  # the first token is not predicted
+
+
+def test_perplexity_counts_tokens_and_lies_in_its_interval() -> None:
+    language_model = LanguageModel(tiny_masked("bert"), tokenizer(frame=True), is_causal=False, max_length=64)
+    generator = np.random.default_rng(0)
+    texts = [" ".join(generator.choice(WORDS, size)) for size in generator.integers(1, 12, 30)]
+    figures = perplexity_of(language_model, texts, ["w1 w1 w2"])
+    assert figures is not None
+    losses = np.concatenate([scored(language_model, text).losses for text in texts])
+    assert figures["tokens"] == len(losses) == sum(len(text.split()) for text in texts)
+    assert figures["value"] == pytest.approx(math.exp(losses.mean()))
+    assert figures["low"] < figures["value"] < figures["high"]
+    assert figures["bits_a_byte"] == pytest.approx(losses.sum() / math.log(2) / sum(map(len, texts)))
+    assert figures["of_token_frequencies"] == pytest.approx(VOCABULARY + 3, rel=0.1)  # nearly all unseen: one each
+    assert perplexity_of(language_model, [""], texts) is None
+
+
+def test_a_checkpoint_without_a_trained_head_has_no_perplexity(tmp_path: Path) -> None:
+    encoder = BertModel(BertConfig(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=1, num_attention_heads=2))
+    assert open_language_model(saved(encoder, True, tmp_path / "encoder"), 64, CPU) is None
+    opened = open_language_model(saved(tiny_masked("roberta"), True, tmp_path / "roberta"), 64, CPU)
+    assert opened is not None
+    assert not opened.is_causal
+
+
+def test_sparse_votes_are_those_of_the_same_dense_features() -> None:
+    generator = np.random.default_rng(0)
+    texts = [" ".join(generator.choice(WORDS, 12)) for _ in range(80)]
+    labels = np.arange(60) % 3
+    train, test = tfidf(texts[:60], texts[60:])
+    assert test is not None
+    dense = knn_predictions(train.toarray(), labels, test.toarray())
+    assert (knn_predictions(train, labels, test) == dense).mean() > 0.9  # but for ties
+
+
+def labelled_texts(folder: Path) -> str:
+    """Two classes that differ in their words; the test split repeats one training text in capitals."""
+    generator = np.random.default_rng(0)
+    sides = {}
+    for split, count in (("train", 60), ("test", 20)):
+        labels = [index % 2 for index in range(count)]
+        texts = [" ".join(generator.choice(WORDS[20 * label : 20 * label + 22], 10)) for label in labels]
+        sides[split] = (texts, labels)
+    sides["test"][0][0] = sides["train"][0][0].replace(" ", "   ")
+    folder.mkdir()
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["low", "high"])}
+    )
+    for split, (texts, labels) in sides.items():
+        rows = datasets.Dataset.from_dict({"text": texts, "label": labels}, features=features)
+        rows.to_parquet(folder / f"{split}.parquet")
+    return str(folder)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "gpt2"])
+def test_a_text_checkpoint_from_flags_to_file(
+    model_type: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    is_causal = model_type == "gpt2"
+    model = tiny_causal(model_type) if is_causal else tiny_masked(model_type)
+    wanted = EvaluateConfig(
+        model=saved(model, not is_causal, tmp_path / "model"),
+        dataset=labelled_texts(tmp_path / "data"),
+        label_sizes=("5", "100%"),
+        num_seeds=2,
+        perplexity_documents=6,
+        output_dir=str(tmp_path / "out"),
+    )
+    result = evaluate(wanted, from_command_line=False)
+    assert [row["features"] for row in result["rows"]] == ["TF-IDF", "untrained", "evaluated"]
+    assert result["rows"][0]["linear"] > 0.8
+    assert result["near_duplicates_in_test"]["by_hash"] == 1
+    assert result["perplexity"]["kind"] == ("perplexity" if is_causal else "pseudo-perplexity")
+    assert result["perplexity"]["documents"] == 6
+    assert json.loads((tmp_path / "out" / "evaluate-data.json").read_text()) == json.loads(json.dumps(result))
+    said = capsys.readouterr().out
+    assert f"{result['perplexity']['kind']} of 6 test texts" in said
+    assert "1 by words" in said
+    assert str(tmp_path) not in json.dumps(result | {"command": ""})

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hfssl.nn.early_slots import earliest_cut
 from hfssl.nn.slots import causal_loss, logits_at, slot_loss
 from tests.language_models import CAUSAL, MASKED, VOCABULARY, tiny, tiny_causal, tiny_masked, token_ids
 
@@ -38,18 +39,41 @@ def test_logits_at_slots_are_the_stock_logits(model_type: str) -> None:
     assert torch.equal(model(**inputs).logits, full)
 
 
+@pytest.mark.parametrize("is_early", [False, True])
 @pytest.mark.parametrize("model_type", MASKED)
-def test_slot_loss_is_the_stock_loss(model_type: str) -> None:
+def test_slot_loss_is_the_stock_loss(model_type: str, is_early: bool) -> None:
     model = tiny_masked(model_type)
+    cut = earliest_cut(model) if is_early else None
     inputs = {"input_ids": token_ids(ROWS, LENGTH)}
     slots = torch.tensor([[4, 0, 19], [7, 8, 3], [1, 2, 18]])
     labels_BS = torch.tensor([[5, 6, 7], [8, -100, -100], [9, 10, 11]])
     labels_BT = torch.full((ROWS, LENGTH), -100).scatter(1, slots, labels_BS)
     stock = model(**inputs, labels=labels_BT).loss
-    loss_sum, num_targets = slot_loss(logits_at(model, slots, inputs), labels_BS)
+    loss_sum, num_targets = slot_loss(logits_at(model, slots, inputs, cut=cut), labels_BS)
     assert int(num_targets) == 7
     assert (loss_sum / num_targets).item() == pytest.approx(stock.item(), abs=1e-6)
     assert_close_gradients(gradients(model, loss_sum / num_targets), gradients(model, stock))
+
+
+def test_the_last_mlp_runs_at_the_slots_alone() -> None:
+    model = tiny_masked("bert")
+    cut = earliest_cut(model)
+    assert cut == "bert.encoder.layer.1.attention.output.LayerNorm"
+    lengths = []
+    model.bert.encoder.layer[1].intermediate.register_forward_hook(lambda *parts: lengths.append(parts[2].shape[1]))
+    logits_at(model, SLOTS, {"input_ids": token_ids(ROWS, LENGTH)}, cut=cut)
+    assert lengths == [SLOTS.shape[1]]
+
+
+def test_a_cut_that_changes_the_logits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_masked("bert")
+    block = model.bert.encoder.layer[1].output
+
+    def looks_at_neighbours(hidden: Tensor, residual: Tensor) -> Tensor:
+        return hidden.new_ones(1) * hidden[..., :16] + residual.mean(dim=1, keepdim=True)
+
+    monkeypatch.setattr(block, "forward", looks_at_neighbours)
+    assert earliest_cut(model) not in (None, "bert.encoder.layer.1.attention.output.LayerNorm")
 
 
 @pytest.mark.parametrize("model_type", CAUSAL)

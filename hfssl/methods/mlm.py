@@ -27,6 +27,7 @@ from hfssl.data.text_spec import TextBatch, TextSpec
 from hfssl.data.tokenizer import open_tokenizer
 from hfssl.methods.language_model import LanguageModel, accuracy
 from hfssl.methods.mlm_config import MLMConfig
+from hfssl.nn.early_slots import earliest_cut
 from hfssl.nn.masking import corrupted, masked_slots
 from hfssl.nn.slots import logits_at, slot_loss
 from hfssl.objective import Batch, StepOutput
@@ -65,8 +66,16 @@ class MLM(LanguageModel):
         draw = MaskedTokens(config.mask_ratio, config.whole_word, tokenizer.mask_token_id, len(tokenizer))
         return TextSpec(data, tokenizer, is_causal=False, draw=draw)
 
+    def __init__(self, model: Any, tokenizer: Any, is_packed: bool) -> None:
+        super().__init__(model, tokenizer, is_packed)
+        self._cut = earliest_cut(model)
+
+    def enable_gradient_checkpointing(self) -> None:
+        super().enable_gradient_checkpointing()
+        self._cut = None
+
     def forward(self, batch: Batch, progress: float) -> StepOutput:
-        logits_BSV = logits_at(self.model, batch["slots"], self.inputs(batch))
+        logits_BSV = logits_at(self.model, batch["slots"], self.inputs(batch), cut=self._cut)
         loss_sum, num_targets = slot_loss(logits_BSV, batch["labels"])
         return StepOutput(loss_sum, num_targets, {"accuracy": accuracy(logits_BSV, batch["labels"])})
 

@@ -8,14 +8,13 @@ The mask is additive, 0 and the dtype's least number: boolean masks leak on eage
 """
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hfssl.fields import ConfigError
+from hfssl.nn.evaluating import evaluating
 
 _BACKENDS = ("sdpa", "eager")  # the others take no dense mask
 _LONGEST_TRIED_WINDOW = 256
@@ -76,7 +75,7 @@ def check_isolation(model: Any, *, causal: bool) -> None:
         ConfigError: one of them leaks into the other, differs from itself alone, or the model takes no such row.
     """
     name = type(model).__name__
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         try:
             leak, difference = _isolation_errors(model, causal)
         except ConfigError:
@@ -165,15 +164,3 @@ def _tried_length(config: Any, causal: bool, first_position: int) -> int:
 
 def _relative(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside, without dropout; afterwards every module is in the mode it was in."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -18,24 +18,28 @@ IGNORED = -100  # the label of a position that is no target, as in transformers
 _MOST_LOGITS = 1 << 26  # of a chunk: 256 MiB in float32
 
 
-def logits_at(model: Any, slots_BS: Tensor, inputs: dict[str, Any]) -> Tensor:
+def logits_at(model: Any, slots_BS: Tensor, inputs: dict[str, Any], *, cut: str | None = None) -> Tensor:
     """The stock logits at the chosen positions alone.
 
     Args:
         model: a transformers model with a language-model head.
         slots_BS: int64 positions within each row.
         inputs: keyword arguments of the model, without labels.
+        cut: name of the module whose output is cut to the slots, see `early_slots`; None, and what is compiled, cuts behind
+            the body. Not for layers that are recomputed: the hook is gone when the backward pass runs them again.
 
     Returns:
         (B, S, V): what gathering from the full logits gives.
     """
 
     def keep_slots(module: Any, arguments: Any, outputs: Any) -> Any:
-        hidden_BTD = outputs[0]
+        hidden_BTD = outputs if isinstance(outputs, Tensor) else outputs[0]
         index_BSD = slots_BS[:, :, None].expand(-1, -1, hidden_BTD.shape[2])
-        return _with_hidden(outputs, hidden_BTD.gather(1, index_BSD))
+        kept_BSD = hidden_BTD.gather(1, index_BSD)
+        return kept_BSD if isinstance(outputs, Tensor) else _with_hidden(outputs, kept_BSD)
 
-    handle = _body(model).register_forward_hook(keep_slots)
+    cut_module = _body(model) if cut is None or torch.compiler.is_compiling() else model.get_submodule(cut)
+    handle = cut_module.register_forward_hook(keep_slots)
     try:
         logits_BSV: Tensor = model(**inputs)[0]
     finally:

@@ -268,6 +268,7 @@ def _check_run(run: Run) -> None:
         source = "init_from" if loop.init_from else "model_config"
         raise ConfigError(f"--{without_effect[0]} has no effect beside --{source}, which decides it: leave it out")
     run.data.check()
+    run.method.check_start(loop.init_from)
     if not (loop.model_config or loop.init_from):
         run.method.check(run.data)
 

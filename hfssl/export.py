@@ -1,6 +1,7 @@
 """Export a checkpoint of a run that goes on, was killed, or is finished."""
 
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_model
 from transformers import AutoConfig
@@ -28,15 +29,20 @@ def export_checkpoint(wanted: ExportConfig, from_command_line: bool = True) -> P
         run_dir = RunDir(Path(wanted.run))
         require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
         step = _choose_step(run_dir, wanted.step)
-        default = run_dir.export if wanted.step is None else run_dir.path / f"export-step_{step:08d}"
+        default = _default_folder(run_dir, wanted, step)
         folder = default if wanted.output_dir is None else Path(wanted.output_dir)
         require(
             folder == default or not folder.exists() or not any(folder.iterdir()),
             f"--output_dir {folder} is not empty: name a new folder",
         )
-        _write(run_dir, step, folder)
+        _write(run_dir, step, folder, merge=wanted.merge)
         print(f"step {step} of {run_dir.path} exported to {folder}")
         return folder
+
+
+def _default_folder(run_dir: RunDir, wanted: ExportConfig, step: int) -> Path:
+    of_step = "" if wanted.step is None else f"-step_{step:08d}"
+    return run_dir.path / f"{run_dir.export.name}{of_step}{'-merged' if wanted.merge else ''}"
 
 
 def _choose_step(run_dir: RunDir, step: int | None) -> int:
@@ -51,11 +57,13 @@ def _choose_step(run_dir: RunDir, step: int | None) -> int:
     return step
 
 
-def _write(run_dir: RunDir, step: int, folder: Path) -> None:
+def _write(run_dir: RunDir, step: int, folder: Path, *, merge: bool) -> None:
     stored = run_dir.read_config()
     config_class, objective_class = method(stored["recipe"])
     data_class = DATA_CONFIGS[objective_class.modality]
     layer = load_layer(run_dir.config_file, config_class, data_class)
+    if merge:
+        layer["method"] |= _merging(run_dir, layer["method"])
     run = Run(
         recipe=stored["recipe"],
         preset=stored["preset"],
@@ -70,3 +78,10 @@ def _write(run_dir: RunDir, step: int, folder: Path) -> None:
     objective = build_objective(objective_class, run, spec, model_config, load=False, verbose=False)
     load_model(objective, weights_file(run_dir, step), strict=True)
     write_export(objective.eval().export(), folder)
+
+
+def _merging(run_dir: RunDir, method: dict[str, Any]) -> dict[str, Any]:
+    """The setting that makes a run's export a whole model, where that changes anything."""
+    require(bool(method.get("lora")), f"--merge has no effect: {run_dir.path} trained no adapter; leave it out")
+    require(not method["merge"], f"--merge has no effect: {run_dir.path} exports the whole model anyway; leave it out")
+    return {"merge": True}

@@ -41,7 +41,9 @@ def describe(annotation: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return " | ".join(describe(argument) for argument in arguments if argument is not type(None))
     if origin is tuple:
-        return "numbers" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
+        if arguments[-1] is Ellipsis:
+            return "names" if arguments[0] is str else "numbers"
+        return f"{len(arguments)} numbers"
     if annotation is bool:
         return "true | false"
     return {int: "a whole number", float: "a number", str: "a text"}[annotation]

@@ -85,7 +85,8 @@ class DataSpec(ABC):
 class Export:
     """What a method hands to strangers.
 
-    model: the encoder (or language model) in a stock class; its config carries `hfssl_pooling`.
+    model: the encoder (or language model) in a stock class; its config carries `hfssl_pooling`. With adapters in it
+        (`nn.lora.adapter_of`), these alone are saved.
     processor: image processor, tokenizer or feature extractor.
     pretraining_model: the full model, where that is a stock class.
     heads: other tensors worth keeping, by name.

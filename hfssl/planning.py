@@ -174,10 +174,17 @@ def _is_from_memory(error: BaseException | None) -> bool:
     return error is not None
 
 
+def _trained_share(objective: Objective) -> str:
+    total = sum(p.numel() for p in objective.parameters())
+    trainable = sum(p.numel() for p in objective.parameters() if p.requires_grad)
+    if trainable == total:
+        return f"{trainable / 1e6:.2f} M trainable parameters"
+    return f"trains {trainable:,} of {total:,} parameters ({trainable / total:.2%}), the others are frozen"
+
+
 def opening_lines(session: Session) -> list[str]:
     """What is going to be trained, on what, for how long."""
     run, state, layout = session.run, session.state, session.layout
-    trainable = sum(p.numel() for p in session.objective.parameters() if p.requires_grad)
     peak = learning_rate(run.optim, modality=session.objective.modality, global_batch_size=layout.global_batch_size)
     epochs = state.max_steps * layout.global_batch_size / state.num_rows
     cut = f"{layout.num_micro_batches} x {layout.per_device_batch_size} on {layout.world_size} process(es)"
@@ -185,7 +192,7 @@ def opening_lines(session: Session) -> list[str]:
     return [
         f"preset      {run.recipe}/{run.preset}",
         f"data        {run.data.dataset}, {state.num_rows} rows of the split {run.data.split}{watched}",
-        f"model       {trainable / 1e6:.2f} M trainable parameters",
+        f"model       {_trained_share(session.objective)}",
         f"steps       {state.max_steps} of {layout.global_batch_size} ({cut}), peak learning rate {peak:.2e}",
         f"samples     {state.max_steps * layout.global_batch_size:,} in all, {epochs:.1f} epochs",
     ]

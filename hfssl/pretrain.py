@@ -139,12 +139,22 @@ def _print_summary(run_dir: RunDir) -> None:
         print(line)
 
 
-def _loaded_by(export: Path) -> str:
+def _is_adapter(export: Path) -> bool:
     from hfssl.publishing.export import describe_export
 
     exported = describe_export(export)
-    options = ", add_pooling_layer=False" if exported and exported.model_type == "vit" else ""
-    return f"AutoModel.from_pretrained({str(export)!r}{options})"
+    return exported is not None and exported.base is not None
+
+
+def _loaded_by(export: Path) -> str:
+    from hfssl.publishing.export import describe_export
+    from hfssl.publishing.usage import auto_class
+
+    exported = describe_export(export)
+    assert exported is not None
+    options = ", add_pooling_layer=False" if exported.model_type == "vit" else ""
+    note = "" if exported.base is None else f" and peft: an adapter of {exported.base}"
+    return f"{auto_class(exported)}.from_pretrained({str(export)!r}{options}){note}"
 
 
 def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
@@ -171,4 +181,8 @@ def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
             f"next        accelerate launch recipes/{recipe}.py --init_from {run_dir.path} --dataset path/to/more/data"
         )
     lines.append(f"            python recipes/export.py --run {run_dir.path} --step N   (an earlier checkpoint)")
+    if _is_adapter(export):
+        lines.append(
+            f"            python recipes/export.py --run {run_dir.path} --merge   (the whole model, which needs no peft)"
+        )
     return lines

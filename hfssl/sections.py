@@ -19,6 +19,7 @@ class MethodConfig:
     recipe: ClassVar[str]
     modality: ClassVar[Literal["text", "image", "audio"]]
     architecture_fields: ClassVar[frozenset[str]] = frozenset()  # what --model_config and --init_from decide instead
+    takes_adapters: ClassVar[bool] = False  # whether --init_from may name an adapter
 
     @classmethod
     def tiny(cls) -> Self:
@@ -27,6 +28,9 @@ class MethodConfig:
 
     def check(self, data: "DataConfig") -> None:
         """Raise ConfigError where method and data do not fit together."""
+
+    def check_start(self, init_from: str | None) -> None:
+        """Raise ConfigError where the method can not start from `init_from`; None where it builds a new model."""
 
     def adopt(self, data: Any, model_config: Any, given: frozenset[str]) -> tuple["MethodConfig", Any]:
         """(method, data) as a loaded transformers config dictates them; `given` are the flags of the command line.

@@ -20,6 +20,7 @@ from hfssl.data.source import Source
 from hfssl.data.text import open_texts
 from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
 from hfssl.fields import ConfigError
+from hfssl.nn.adapter_files import CONFIG_FILE, adapter_at
 from hfssl.objective import BadRowError, Batch, DataSpec, Objective
 from hfssl.randomness import combine, stream_id
 from hfssl.run_dir import RunDir
@@ -81,12 +82,14 @@ def quieten_libraries() -> None:
 
 def adopt_checkpoint(run: Run) -> tuple[Run, Any]:
     """(the run with the sizes that --init_from or --model_config dictates, the loaded transformers config or None)."""
+    run = _with_whole_path(run)
     name = run.loop.init_from or run.loop.model_config
     if name is None:
         return run, None
     name = _inside_run(name) if run.loop.init_from else name
+    adapter = adapter_at(name) if run.loop.init_from and run.method.takes_adapters else None
     try:
-        model_config = AutoConfig.from_pretrained(name)
+        model_config = AutoConfig.from_pretrained(name if adapter is None else adapter.base)
     except (OSError, ValueError) as error:
         flag = "init_from" if run.loop.init_from else "model_config"
         raise ConfigError(f"--{flag} {name} can not be loaded: {' '.join(str(error).split())[:300]}") from error
@@ -94,6 +97,14 @@ def adopt_checkpoint(run: Run) -> tuple[Run, Any]:
     if run.loop.init_from:
         data = data.adopt_processor(_processor_of(name, run.method.modality), run.given)
     return dataclasses.replace(run, method=method, data=data, architecture=model_config.to_dict()), model_config
+
+
+def _with_whole_path(run: Run) -> Run:
+    """An adapter records the folder that it started from, which is found from anywhere by its whole path alone."""
+    if run.loop.init_from is None or not Path(run.loop.init_from).expanduser().exists():
+        return run
+    whole = str(Path(run.loop.init_from).expanduser().absolute())
+    return dataclasses.replace(run, loop=dataclasses.replace(run.loop, init_from=whole))
 
 
 def _processor_of(name: str, modality: str) -> Any:
@@ -109,8 +120,8 @@ def _processor_of(name: str, modality: str) -> Any:
 def _inside_run(name: str) -> str:
     """A run folder stands for its export, the full pretraining model first."""
     export = RunDir(Path(name)).export
-    candidates = [export / "pretraining", export]
-    return next((str(path) for path in candidates if (path / "config.json").is_file()), name)
+    candidates = [export / "pretraining" / "config.json", export / "config.json", export / CONFIG_FILE]
+    return next((str(file.parent) for file in candidates if file.is_file()), name)
 
 
 def choose_folder(run: Run) -> tuple[Start, FolderLock | None]:

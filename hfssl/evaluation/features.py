@@ -17,6 +17,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoMode
 from hfssl.config import require
 from hfssl.evaluation.pixels import pixel_blocks
 from hfssl.fields import ConfigError
+from hfssl.nn.adapter_files import adapter_at
 from hfssl.objective import BadRowError, Examples
 from hfssl.run_dir import RunDir
 
@@ -73,8 +74,9 @@ def input_of(checkpoint: Checkpoint) -> str:
     Raises:
         ConfigError: there is no such checkpoint.
     """
+    adapter = adapter_at(checkpoint.location)
     try:
-        config = AutoConfig.from_pretrained(checkpoint.location)
+        config = AutoConfig.from_pretrained(checkpoint.location if adapter is None else adapter.base)
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"--model {checkpoint.name} can not be loaded: {reason}") from error

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
+from hfssl.nn.adapter_files import adapter_at
+from hfssl.nn.lora import open_adapted
 from hfssl.nn.slots import logits_at
 
 Array = np.ndarray[Any, Any]
@@ -43,16 +45,22 @@ class Scored(NamedTuple):
 
 def open_language_model(location: str, max_length: int, device: torch.device) -> LanguageModel | None:
     """None where the checkpoint holds no language-model head."""
-    names = AutoConfig.from_pretrained(location).architectures or [""]
-    is_causal = names[0].endswith(_CAUSAL)
-    if not is_causal and not names[0].endswith(_MASKED):
+    adapter = adapter_at(location)
+    name = _architecture(location) if adapter is None else str(adapter.architecture)
+    is_causal = name.endswith(_CAUSAL)
+    if not is_causal and not name.endswith(_MASKED):
         return None
-    auto_class: Any = AutoModelForCausalLM if is_causal else AutoModelForMaskedLM
-    model, info = auto_class.from_pretrained(location, output_loading_info=True)
+    model, info = open_adapted(AutoModelForCausalLM if is_causal else AutoModelForMaskedLM, location)
     tokenizer = AutoTokenizer.from_pretrained(location)
     if info["missing_keys"] or (not is_causal and tokenizer.mask_token_id is None):
         return None
     return LanguageModel(model.to(device).eval(), tokenizer, is_causal, max_length)
+
+
+def _architecture(location: str) -> str:
+    """The class that the config names, or an empty text."""
+    names: list[str] = AutoConfig.from_pretrained(location).architectures or [""]
+    return names[0]
 
 
 @torch.inference_mode()

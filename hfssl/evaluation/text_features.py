@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from hfssl.config import require
 from hfssl.fields import ConfigError
+from hfssl.nn.adapter_files import adapter_at
 
 Array = np.ndarray[Any, Any]
 BATCH = 64
@@ -36,7 +37,7 @@ def open_text_encoder(name: str | Path, device: torch.device) -> TextEncoder:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model, info = AutoModel.from_pretrained(name, output_loading_info=True)
+        model, info = _body_of(str(name))
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"{name} can not be loaded as a text encoder: {reason}") from error
@@ -55,6 +56,18 @@ def untrained_text_encoder(name: str | Path, seed: int, device: torch.device) ->
     torch.manual_seed(seed)
     model: Any = AutoModel.from_config(opened.model.config)
     return opened._replace(model=model.to(device).eval())
+
+
+def _body_of(name: str) -> tuple[Any, dict[str, Any]]:
+    """(encoder, loading info). An adapter names the layers of the model with its head, so that is opened for it."""
+    adapter = adapter_at(name)
+    if adapter is None:
+        model, info = AutoModel.from_pretrained(name, output_loading_info=True)
+        return model, info
+    from hfssl.nn.lora import open_adapted  # peft
+
+    model, info = open_adapted(AutoModelForCausalLM if adapter.is_causal else AutoModelForMaskedLM, name)
+    return model.base_model, info
 
 
 @torch.inference_mode()

@@ -10,10 +10,14 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
+from hfssl.config import require
 from hfssl.data.text_spec import TextSpec
 from hfssl.fields import ConfigError
 from hfssl.methods.language_model_settings import LanguageModelConfig
+from hfssl.methods.vocabulary import check_vocabulary, first_rows
+from hfssl.nn.adapter_files import adapter_at
 from hfssl.nn.isolation import check_isolation, packed_inputs
+from hfssl.nn.lora import adapter_of, base_tensors, has_adapter, merged, open_adapted, with_adapter
 from hfssl.objective import Batch, Export, LoadReport, Objective
 
 POOLING = "mean"
@@ -22,17 +26,18 @@ _MORE_POSITIONS = 2  # RoBERTa and its kin count positions from the padding id o
 
 
 class LanguageModel(Objective):
-    """A language-model head of transformers on its base model."""
+    """A language-model head of transformers on its base model; with adapters in it (nn/lora.py) they alone are trained."""
 
     modality: ClassVar[Literal["text", "image", "audio"]] = "text"
     auto_class: ClassVar[Any]
     is_causal: ClassVar[bool]
 
-    def __init__(self, model: Any, tokenizer: Any, is_packed: bool) -> None:
+    def __init__(self, model: Any, tokenizer: Any, is_packed: bool, *, exports_whole: bool = True) -> None:
         super().__init__()
         self.model = model
         self._tokenizer = tokenizer
         self._is_packed = is_packed
+        self._exports_whole = exports_whole
 
     @property
     def batch_coupled(self) -> bool:
@@ -46,21 +51,42 @@ class LanguageModel(Objective):
         except (ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(f"--model_type {fitted.model_type} can not be built: {reason}") from error
+        if config.lora:
+            with_adapter(model, config, task_type="CAUSAL_LM" if cls.is_causal else None)
         if spec.is_packed:
             check_isolation(model, causal=cls.is_causal)
-        return cls(model, spec.processor, spec.is_packed)
+        return cls(model, spec.processor, spec.is_packed, exports_whole=config.merge or not config.lora)
 
     def load_pretrained(self, checkpoint: str) -> LoadReport:
-        stored, info = self.auto_class.from_pretrained(checkpoint, output_loading_info=True)
+        self._check_base(checkpoint)
+        stored, info = open_adapted(self.auto_class, checkpoint)
+        stored = merged(stored) if has_adapter(stored) else stored
+        num_rows = stored.config.get_text_config().vocab_size
+        check_vocabulary(self._tokenizer, checkpoint, num_rows)
         found, missing = stored.state_dict(), set(info["missing_keys"])
-        own = self.model.state_dict()
+        own = base_tensors(self.model)
         loaded = sorted(name for name in own if name in found and name not in missing)
         for name in loaded:
-            if found[name].shape != own[name].shape:
-                shapes = f"{tuple(found[name].shape)} in {checkpoint}, {tuple(own[name].shape)} here"
+            tensor = first_rows(found[name], own[name], num_rows)
+            if tensor.shape != own[name].shape:
+                shapes = f"{tuple(tensor.shape)} in {checkpoint}, {tuple(own[name].shape)} here"
                 raise ConfigError(f"--init_from {checkpoint}: {name} does not fit: {shapes}")
-            own[name].copy_(found[name])
-        return LoadReport(loaded, sorted(own.keys() - set(loaded)), sorted(info["unexpected_keys"]))
+            own[name].copy_(tensor)
+        new = sorted(own.keys() - set(loaded))
+        require(
+            not (new and has_adapter(self.model)),
+            f"--init_from {checkpoint} lacks weights of {type(self.model).__name__} ({', '.join(new[:3])}), which --lora would "
+            "leave random: name a checkpoint with this head, or leave --lora out",
+        )
+        return LoadReport(loaded, new, sorted(info["unexpected_keys"]))
+
+    def _check_base(self, checkpoint: str) -> None:
+        """An adapter names the model that it belongs to, so that one on top of another could not be loaded by a stranger."""
+        require(
+            self._exports_whole or adapter_at(checkpoint) is None,
+            f"--init_from {checkpoint} is an adapter itself: add --merge to export the whole model, or merge it first "
+            "(python recipes/export.py --run RUN --merge) and start from that folder",
+        )
 
     def inputs(self, batch: Batch) -> dict[str, Any]:
         """What the stock model takes, so that no document sees another one."""
@@ -78,7 +104,7 @@ class LanguageModel(Objective):
         return pooled
 
     def export(self) -> Export:
-        model = copy.deepcopy(self.model).eval()
+        model = merged(self.model) if self._exports_whole else adapter_of(self.model)
         model.config.hfssl_pooling = POOLING
         return Export(model, self._tokenizer)
 
@@ -105,7 +131,8 @@ def fitted_config(config: LanguageModelConfig, spec: TextSpec, model_config: Any
                 setattr(fitted, name, config.dropout)
     else:
         fitted = copy.deepcopy(model_config)
-    fitted.vocab_size = len(spec.processor)
+    if not config.lora:  # its base stays as it is, also where the vocabulary is padded to a round number
+        fitted.vocab_size = len(spec.processor)
     for name in _SPECIAL_TOKENS:
         if getattr(spec.processor, f"{name}_token_id", None) is not None:
             _set(fitted, f"{name}_token_id", getattr(spec.processor, f"{name}_token_id"))

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from hfssl.config import MethodConfig, option, require
+from hfssl.nn.lora_settings import LoraSettings
 
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageModelConfig(MethodConfig):
+class LanguageModelConfig(LoraSettings, MethodConfig):
     modality: ClassVar[Literal["text", "image", "audio"]] = "text"
     architecture_fields: ClassVar[frozenset[str]] = frozenset(("model_type", "dropout", *_SIZES))
+    takes_adapters: ClassVar[bool] = True
 
     model_type: str = option("bert", "architecture of transformers to build")
     hidden_size: int = option(768, "width of the model")
@@ -29,6 +31,10 @@ class LanguageModelConfig(MethodConfig):
             f"hidden_size {self.hidden_size} must be a multiple of num_attention_heads {self.num_attention_heads}",
         )
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout:g}")
+        self.check_lora()
+
+    def check_start(self, init_from: str | None) -> None:
+        self.check_base(init_from)
 
     def adopt(self, data: Any, model_config: Any, given: frozenset[str]) -> tuple["LanguageModelConfig", Any]:
         """Sizes and kind of a loaded config; its dropout stays its own, and rows are no longer than its positions reach."""
@@ -44,5 +50,5 @@ class LanguageModelConfig(MethodConfig):
             )
             data = dataclasses.replace(data, max_length=room) if too_long else data
         sizes = {name: getattr(model_config, name, None) for name in _SIZES}
-        known = {name: value for name, value in sizes.items() if isinstance(value, int)}
-        return dataclasses.replace(self, model_type=model_config.model_type, **known), data
+        known: dict[str, Any] = {name: value for name, value in sizes.items() if isinstance(value, int)}
+        return dataclasses.replace(self, model_type=model_config.model_type, **known, **self.written_out()), data

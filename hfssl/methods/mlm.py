@@ -66,8 +66,8 @@ class MLM(LanguageModel):
         draw = MaskedTokens(config.mask_ratio, config.whole_word, tokenizer.mask_token_id, len(tokenizer))
         return TextSpec(data, tokenizer, is_causal=False, draw=draw)
 
-    def __init__(self, model: Any, tokenizer: Any, is_packed: bool) -> None:
-        super().__init__(model, tokenizer, is_packed)
+    def __init__(self, model: Any, tokenizer: Any, is_packed: bool, *, exports_whole: bool = True) -> None:
+        super().__init__(model, tokenizer, is_packed, exports_whole=exports_whole)
         self._cut = earliest_cut(model)
 
     def enable_gradient_checkpointing(self) -> None:

@@ -87,6 +87,7 @@ class Card:
     final_loss: float | None
     base_model: str | None
     is_continuation: bool
+    is_lora: bool
     summary: Mapping[str, Any] | None
     evaluations: list[Evaluation]
     warnings: list[str]
@@ -146,6 +147,7 @@ def card_of(run_dir: RunDir) -> Card:
         final_loss=facts.last("loss"),
         base_model=hub_id(config, "loop", "init_from"),
         is_continuation=config["loop"]["init_from"] is not None,
+        is_lora=bool(config["method"].get("lora")),
         summary=facts.summary,
         evaluations=[_evaluation(content) for content in facts.evaluations.values() if _is_table(content)],
         warnings=warnings(facts),
@@ -190,7 +192,7 @@ def metadata(card: Card) -> ModelCardData:
     """The YAML head, as the Hub reads it."""
     results = _eval_results(card)
     return ModelCardData(
-        library_name="transformers",
+        library_name="transformers" if card.export is None or card.export.base is None else "peft",
         pipeline_tag=card.task,
         license=card.license,
         tags=["self-supervised-learning", "pretraining", "hfssl", card.recipe],

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from hfssl.nn.adapter_files import WEIGHTS_FILE, adapter_at
 from hfssl.objective import Export
 
 
@@ -21,7 +22,7 @@ def write_processor(processor: Any, folder: Path) -> None:
 
 
 def write_export(export: Export, folder: Path) -> None:
-    """Encoder and processor at the root, the full model in `pretraining/`, other heads in `heads.safetensors`.
+    """Encoder (or adapter) and processor at the root, the full model in `pretraining/`, other heads in `heads.safetensors`.
 
     The folder appears whole: it is written beside and renamed; an older one is replaced.
     """
@@ -43,13 +44,18 @@ def write_export(export: Export, folder: Path) -> None:
 
 
 class Exported(NamedTuple):
-    """An export in figures; pooling is None where its config does not record one."""
+    """An export in figures; pooling is None where its config does not record one.
+
+    base: what an adapter belongs to, a folder or a Hub id, None for a whole model; architecture and task are then the base's,
+    num_parameters the adapter's own, and model_type is not recorded.
+    """
 
     architecture: str
-    model_type: str
+    model_type: str | None
     pooling: str | None
     num_channels: int
     num_parameters: int
+    base: str | None = None
 
     @property
     def task(self) -> str:
@@ -59,17 +65,32 @@ class Exported(NamedTuple):
         is_causal = self.architecture.endswith(("ForCausalLM", "LMHeadModel"))
         return "text-generation" if is_causal else "image-feature-extraction"
 
+    @property
+    def size(self) -> str:
+        """Architecture and number of parameters, in words."""
+        size = f"{self.num_parameters / 1e6:.2f} M parameters"
+        return (
+            f"{self.architecture}, {size}"
+            if self.base is None
+            else f"LoRA adapter of {self.architecture}, {size} of its own"
+        )
+
 
 def describe_export(folder: Path) -> Exported | None:
     """What lies in an export, read without loading it; None where there is none yet."""
-    if not (folder / "config.json").is_file():
+    if (folder / "config.json").is_file():
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        num_parameters = sum(_num_parameters(file) for file in folder.glob("model*.safetensors"))
+        channels = config.get("num_channels", 3)
+        return Exported(
+            config["architectures"][0], config["model_type"], config.get("hfssl_pooling"), channels, num_parameters
+        )
+    adapter = adapter_at(folder) if folder.is_dir() else None
+    if adapter is None:
         return None
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    num_parameters = 0
-    for file in folder.glob("model*.safetensors"):
-        with safe_open(file, framework="pt") as tensors:
-            num_parameters += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    pooling = config.get("hfssl_pooling")
-    return Exported(
-        config["architectures"][0], config["model_type"], pooling, config.get("num_channels", 3), num_parameters
-    )
+    return Exported(str(adapter.architecture), None, None, 3, _num_parameters(folder / WEIGHTS_FILE), adapter.base)
+
+
+def _num_parameters(file: Path) -> int:
+    with safe_open(file, framework="pt") as tensors:
+        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118

@@ -105,7 +105,7 @@ def _contents(run_dir: RunDir, facts: Facts) -> dict[str, Any]:
 
 def _model(run_dir: RunDir, facts: Facts) -> str:
     exported, method = describe_export(run_dir.export), facts.config["method"]
-    parts = [] if exported is None else [f"{exported.architecture}, {exported.num_parameters / 1e6:.2f} M parameters"]
+    parts = [] if exported is None else [exported.size]
     wanted = {"hidden_size": "width {}", "num_hidden_layers": "{} layers", "patch_size": "patches of {} px"}
     parts += [words.format(method[name]) for name, words in wanted.items() if method.get(name) is not None]
     side = facts.config["data"].get("image_size")

@@ -36,13 +36,24 @@ def usage(exported: Exported, name: str) -> str:
     return "\n".join(lines)
 
 
+def auto_class(exported: Exported) -> str:
+    """The Auto class that opens the export for its features: that of a whole model, or with its head where it is an adapter,
+    which names the layers from there."""
+    if exported.base is None:
+        return "AutoModel"
+    return "AutoModelForMaskedLM" if exported.task == "fill-mask" else "AutoModelForCausalLM"
+
+
 def _usage_of_text(exported: Exported, name: str) -> str:
+    loader = auto_class(exported)
+    adapter = exported.base is not None
     lines = [
         "import torch",
-        "from transformers import AutoModel, AutoTokenizer, pipeline",
+        f"from transformers import {loader}, AutoTokenizer, pipeline",
         "",
+        *(["# an adapter, put into its base model: needs the package peft"] if adapter else []),
         f'tokenizer = AutoTokenizer.from_pretrained("{name}")',
-        f'model = AutoModel.from_pretrained("{name}").eval()',
+        f'model = {loader}.from_pretrained("{name}"){".base_model" if adapter else ""}.eval()',
         'inputs = tokenizer("your text", return_tensors="pt", return_token_type_ids=False)',
         "with torch.inference_mode():",
         "    hidden = model(**inputs).last_hidden_state",

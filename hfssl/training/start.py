@@ -28,6 +28,7 @@ _PACKAGES = (
     "transformers",
     "datasets",
     "accelerate",
+    "peft",
     "numpy",
     "safetensors",
     "huggingface-hub",

@@ -82,7 +82,7 @@ def run_once(arguments: argparse.Namespace, joined: Path, seed: int, scratch: Pa
     for name in arguments.labelled:
         recipe(
             "evaluate",
-            ["--model", str(folder), "--dataset", name, "--label_sizes", *SIZES, "--num_seeds", "5", *threads],
+            ["--model", str(folder), "--dataset", name, "--label_sizes", *SIZES, "--num_seeds", "3", *threads],
         )
         found = json.loads((folder / "eval" / f"evaluate-{Path(name).name}.json").read_text(encoding="utf-8"))
         del found["command"], found["versions"], found["protocol"]

@@ -177,9 +177,8 @@ def _is_from_memory(error: BaseException | None) -> bool:
 def _trained_share(objective: Objective) -> str:
     total = sum(p.numel() for p in objective.parameters())
     trainable = sum(p.numel() for p in objective.parameters() if p.requires_grad)
-    if trainable == total:
-        return f"{trainable / 1e6:.2f} M trainable parameters"
-    return f"trains {trainable:,} of {total:,} parameters ({trainable / total:.2%}), the others are frozen"
+    share = "" if trainable == total else f", {trainable / total:.2%} of all {total / 1e6:.2f} M"
+    return f"{trainable / 1e6:.2f} M trainable parameters{share}"
 
 
 def opening_lines(session: Session) -> list[str]:

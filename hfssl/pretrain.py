@@ -151,7 +151,8 @@ def _loaded_by(export: Path) -> str:
     from hfssl.publishing.usage import auto_class
 
     exported = describe_export(export)
-    assert exported is not None
+    if exported is None:
+        return f"AutoModel.from_pretrained({str(export)!r})"
     options = ", add_pooling_layer=False" if exported.model_type == "vit" else ""
     note = "" if exported.base is None else f" and peft: an adapter of {exported.base}"
     return f"{auto_class(exported)}.from_pretrained({str(export)!r}{options}){note}"

@@ -89,7 +89,7 @@ def adapter_of(model: Any) -> Any:
 
 
 def merged(model: Any) -> Any:
-    """A stock copy of an adapted model, in eval mode, with alpha / rank * B A added to the weights."""
+    """A stock copy of `model`, in eval mode, with alpha / rank * B A of its adapters, where it has any, added to the weights."""
     whole = copy.deepcopy(model).eval()
     adapted = [(name, module) for name, module in whole.named_modules() if isinstance(module, LoraLayer)]
     for name, module in adapted:

@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def main() -> None:
     parser.add_argument("--texts", nargs="+", required=True)
     parser.add_argument("--labelled", nargs="+", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--max_steps", type=int, default=2500)
+    parser.add_argument("--max_steps", type=int, default=1500)
     parser.add_argument("--cpu_threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -46,6 +45,7 @@ def main() -> None:
     for run in runs[1:]:
         run.pop("environment")
     own = ["--seeds", *map(str, arguments.seeds), "--max_steps", str(arguments.max_steps)]
+    own += ["--cpu_threads", str(arguments.cpu_threads)]
     result = {
         "command": f"python benchmarks/text_quality.py --texts TEXTS --labelled LABELLED {shlex.join(own)}",
         "texts": [Path(name).name for name in arguments.texts],
@@ -73,12 +73,12 @@ def run_once(arguments: argparse.Namespace, joined: Path, seed: int, scratch: Pa
     """One pretraining run and its evaluation on each labelled set."""
     folder = scratch / f"seed-{seed}"
     threads = ["--cpu_threads", str(arguments.cpu_threads)]
-    start = time.perf_counter()
     train = ["--dataset", str(joined), "--seed", str(seed), "--max_steps", str(arguments.max_steps), *FLAGS, *threads]
     recipe("mlm", [*train, "--output_dir", str(folder)])
-    run = {"seed": seed, "seconds": time.perf_counter() - start}
     summary = json.loads((folder / "eval" / "summary.json").read_text(encoding="utf-8"))
-    run |= {"language": summary["language"], "evaluations": {}}
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    training_seconds = sum(row["time/seconds"] for row in metrics if "loss" in row)
+    run = {"seed": seed, "training_seconds": training_seconds, "language": summary["language"], "evaluations": {}}
     for name in arguments.labelled:
         recipe(
             "evaluate",

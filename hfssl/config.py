@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from hfssl import run_dir
 from hfssl.fields import ConfigError, annotations_of, convert, option, to_plain
-from hfssl.sections import DataConfig, LoopConfig, MethodConfig, OptimConfig, require
+from hfssl.sections import WITHOUT_EFFECT, DataConfig, LoopConfig, MethodConfig, OptimConfig, require
 from hfssl.settings_file import (
     PRESETS,
     SECTION_NAMES,
@@ -173,6 +173,7 @@ def make_run(method: MethodConfig, data: DataConfig, optim: OptimConfig, loop: L
         given=frozenset(changed) - method.architecture_fields,
     )
     require(not {"budget_hours", "max_steps"} <= changed, _TWO_LENGTHS)
+    _check_optimizer(optim, run.given)
     _check_run(run)
     return run
 
@@ -243,6 +244,7 @@ def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping
     run = Run(recipe=method.recipe, preset=Path(chosen).stem, **configs, given=frozenset(flags))
     given = run.given | written
     require(not {"budget_hours", "max_steps"} <= given, _TWO_LENGTHS)
+    _check_optimizer(run.optim, given)
     _check_run(run)
     return dataclasses.replace(run, given=given)
 
@@ -268,9 +270,16 @@ def _check_run(run: Run) -> None:
         source = "init_from" if loop.init_from else "model_config"
         raise ConfigError(f"--{without_effect[0]} has no effect beside --{source}, which decides it: leave it out")
     run.data.check()
+    run.method.check_batch(loop.global_batch_size)
     run.method.check_start(loop.init_from)
     if not (loop.model_config or loop.init_from):
         run.method.check(run.data)
+
+
+def _check_optimizer(optim: OptimConfig, given: frozenset[str]) -> None:
+    without_effect = sorted(WITHOUT_EFFECT[optim.optimizer] & given)
+    if without_effect:
+        raise ConfigError(f"--{without_effect[0]} has no effect with --optimizer {optim.optimizer}: leave it out")
 
 
 def _check_launch(run: Run) -> None:

@@ -39,6 +39,14 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     return summed
 
 
+def all_reduce_max(tensor: Tensor) -> Tensor:
+    """The maximum over ranks, without gradient; a new tensor."""
+    largest = tensor.detach().clone()
+    if is_distributed():
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return largest
+
+
 def all_gather_objects(value: Any) -> list[Any]:
     """`value` of each rank, in the order of ranks."""
     if not is_distributed():

@@ -16,6 +16,11 @@ class ConfigError(ValueError):
     """A setting that can not work: says what was given, what is allowed and what to do, in one line."""
 
 
+def one_line(error: BaseException) -> str:
+    """What a library said, for the end of an error of ours."""
+    return " ".join(str(error).split())[:300]
+
+
 def option(default: Any, help: str, resume: ResumeRule = "fixed") -> Any:
     """A dataclass field with its help text.
 

@@ -20,7 +20,8 @@ class StepOutput(NamedTuple):
 
     loss_sum: 0-d, the loss summed over this micro-batch's targets; the only tensor with a gradient.
     num_targets: 0-d; 0 is allowed, loss_sum is then a 0 that is connected to the graph.
-    metrics: detached 0-d tensors, averaged over micro-batches, ranks and the steps of a logging interval.
+    metrics: detached 0-d tensors, averaged over micro-batches, ranks and the steps of a logging interval. The monitor
+        knows `trivial_loss`, the loss a target of one who has learned nothing, and what `nn.signals` names.
     """
 
     loss_sum: Tensor
@@ -98,6 +99,13 @@ class Export:
     heads: dict[str, Tensor] = field(default_factory=dict)
 
 
+class Cause(NamedTuple):
+    """Why a sign of collapse is probably there, and which flag to change."""
+
+    reason: str
+    remedy: str
+
+
 class LoadReport(NamedTuple):
     """Names of tensors after `--init_from`: taken from the checkpoint, kept as initialised, found but not used."""
 
@@ -112,6 +120,11 @@ class Picture(NamedTuple):
     name: str
     titles: list[str]
     cells: Tensor
+
+
+def is_matrix(parameter: Tensor) -> bool:
+    """A weight that may decay: two dimensions larger than 1, unlike norms, biases and tokens."""
+    return parameter.squeeze().ndim >= 2
 
 
 class Objective(nn.Module, ABC):
@@ -163,12 +176,21 @@ class Objective(nn.Module, ABC):
         """Pictures that show people what the model learned, from a batch of `eval_transform`."""
         return []
 
+    def state_figures(self) -> dict[str, Tensor]:
+        """Detached 0-d figures of weights and buffers alone, by the names of `nn.signals`; asked once a logged row."""
+        return {}
+
+    def causes(self) -> dict[str, Cause]:
+        """What a sign of collapse, by its name in `training.signs`, means in this method with these settings."""
+        return {}
+
     def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Optimizer groups; by default no decay on norms, biases and other tensors of fewer than two dimensions."""
+        """Optimizer groups, each group's decay in proportion to `weight_decay`, which may change on the way; by default
+        none on norms, biases and other tensors of fewer than two dimensions."""
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         groups = [
-            {"params": [p for p in trainable if p.squeeze().ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in trainable if p.squeeze().ndim < 2], "weight_decay": 0.0},
+            {"params": [p for p in trainable if is_matrix(p)], "weight_decay": weight_decay},
+            {"params": [p for p in trainable if not is_matrix(p)], "weight_decay": 0.0},
         ]
         return [group for group in groups if group["params"]]
 

@@ -22,7 +22,7 @@ from hfssl.training.accelerator import start
 from hfssl.training.energy import estimate_lines, power_of
 from hfssl.training.loop import Session
 from hfssl.training.measure import Measured, measure
-from hfssl.training.optimizer import learning_rate
+from hfssl.training.optimizer import NUM_MOMENTS, learning_rate
 from hfssl.training.rehearsal import Rehearsal, estimated_bytes
 from hfssl.training.report import duration, size
 from hfssl.training.start import Start
@@ -201,7 +201,7 @@ def print_opening(session: Session, rehearsal: Rehearsal, started: Start) -> Non
     """The first lines of a run, with an estimate from its one trial micro-batch."""
     run, state, layout = session.run, session.state, session.layout
     seconds = rehearsal.seconds * layout.num_micro_batches * (state.max_steps - state.step)
-    memory = estimated_bytes(session.objective, rehearsal.saved_bytes)
+    memory = estimated_bytes(session.objective, rehearsal.saved_bytes, NUM_MOMENTS[run.optim.optimizer])
     power = power_of(session.accelerator.device, layout.world_size)
     lines = opening_lines(session)
     lines.append(

@@ -9,6 +9,7 @@ run needs its step alone.
 """
 
 import hashlib
+import math
 
 import torch
 from torch import Tensor
@@ -72,6 +73,17 @@ def random_bits(keys_B: Tensor, stream: str, num: int) -> Tensor:
 def uniform(keys_B: Tensor, stream: str, num: int) -> Tensor:
     """Uniform numbers in [0, 1) from the top 24 bits, exact in float32; (B, N)."""
     return _shift_right(random_bits(keys_B, stream, num), 40).to(torch.float32) * 2.0**-24
+
+
+def normal(keys_B: Tensor, stream: str, num: int) -> Tensor:
+    """Standard normal numbers by the transform of Box & Muller (1958), two from each 64 bits; (B, N) float32.
+
+    Equal on every device but for the last bits of its logarithm, sine and cosine.
+    """
+    bits = random_bits(keys_B, stream, (num + 1) // 2)
+    radii = ((bits >> 40) & 0xFFFFFF).add_(1).to(torch.float32).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
+    angles = (bits & 0xFFFFFF).to(torch.float32).mul_(2.0 * math.pi * 2.0**-24)
+    return torch.cat([radii * angles.cos(), radii * angles.sin()], dim=1)[:, :num]
 
 
 def random_ranks(keys_B: Tensor, stream: str, num: int) -> Tensor:

@@ -29,6 +29,9 @@ class MethodConfig:
     def check(self, data: "DataConfig") -> None:
         """Raise ConfigError where method and data do not fit together."""
 
+    def check_batch(self, global_batch_size: int) -> None:
+        """Raise ConfigError where the method can not work with such batches."""
+
     def check_start(self, init_from: str | None) -> None:
         """Raise ConfigError where the method can not start from `init_from`; None where it builds a new model."""
 
@@ -76,19 +79,25 @@ class DataConfig:
         return self
 
 
+WITHOUT_EFFECT = {"adamw": frozenset[str](), "lars": frozenset({"adam_beta1", "adam_beta2"})}
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """The optimizer and its schedule: AdamW (fused), linear warm-up, then half a cosine to zero."""
+    """The optimizer and its schedule: linear warm-up, then half a cosine to zero."""
 
+    optimizer: Literal["adamw", "lars"] = option("adamw", "adamw, or lars for convolutional networks and large batches")
     base_learning_rate: float = option(1.5e-4, "vision: scaled by global batch / 256; text, audio, tasks: as it is")
     weight_decay: float = option(0.05, "decoupled weight decay on matrices")
-    adam_beta1: float = option(0.9, "decay of the first moment")
-    adam_beta2: float = option(0.95, "decay of the second moment")
+    final_weight_decay: float | None = option(None, "reach this decay along half a cosine (default: constant)")
+    adam_beta1: float = option(0.9, "decay of AdamW's first moment")
+    adam_beta2: float = option(0.95, "decay of AdamW's second moment")
     warmup_fraction: float = option(0.05, "share of the steps in which the learning rate rises")
     max_grad_norm: float | None = option(None, "clip the gradient to this norm (default: no clipping)")
 
     def __post_init__(self) -> None:
-        for name in ("base_learning_rate", "weight_decay"):
+        final = [] if self.final_weight_decay is None else ["final_weight_decay"]
+        for name in ("base_learning_rate", "weight_decay", *final):
             require(getattr(self, name) >= 0, f"{name} must be at least 0, got {getattr(self, name)}")
         for name in ("adam_beta1", "adam_beta2", "warmup_fraction"):
             require(0 <= getattr(self, name) < 1, f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -114,11 +123,16 @@ class LoopConfig:
     resume: Literal["auto", "never", "must"] = option("auto", "go on with an interrupted run", "may_change")
     rescale_schedule: bool = option(False, "allow a resumed run another length", "may_change")
     init_from: str | None = option(None, "checkpoint (Hub id, folder or run) to start the weights from", "own_rule")
-    model_config: str | None = option(None, "transformers config (Hub id or path) of the model to build", "own_rule")
+    model_config: str | None = option(
+        None,
+        "config of the model to build: Hub id, path, or resnet18, resnet50, convnext_32px",
+        "own_rule",
+    )
     save_every: int = option(500, "steps between checkpoints", "may_change")
     keep_checkpoints: int = option(2, "checkpoints that stay on disk (at least 2)", "may_change")
     log_every: int = option(20, "steps between rows of metrics.jsonl", "may_change")
     evaluate_every: int = option(500, "steps between looks at rows that are not trained on", "may_change")
+    stop_on_collapse: bool = option(False, "end the run, saved, when a sign of collapse has held", "may_change")
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = option(
         "none", "tracker that gets what metrics.jsonl gets", "may_change"
     )

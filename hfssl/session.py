@@ -24,6 +24,7 @@ from hfssl.nn.adapter_files import CONFIG_FILE, adapter_at
 from hfssl.objective import BadRowError, Batch, DataSpec, Objective
 from hfssl.randomness import combine, stream_id
 from hfssl.run_dir import RunDir
+from hfssl.settings_file import model_config_file
 from hfssl.training.checkpoint import TrainingError, TrainState
 from hfssl.training.loop import Session
 from hfssl.training.monitor import Monitor
@@ -86,7 +87,7 @@ def adopt_checkpoint(run: Run) -> tuple[Run, Any]:
     name = run.loop.init_from or run.loop.model_config
     if name is None:
         return run, None
-    name = _inside_run(name) if run.loop.init_from else name
+    name = _inside_run(name) if run.loop.init_from else model_config_file(name)
     adapter = adapter_at(name) if run.loop.init_from and run.method.takes_adapters else None
     try:
         model_config = AutoConfig.from_pretrained(name if adapter is None else adapter.base)
@@ -184,6 +185,12 @@ def open_session(
     if run.loop.gradient_checkpointing:
         objective.enable_gradient_checkpointing()
     objective.to(accelerator.device).train()
+    joined = layout.per_device_batch_size * layout.world_size
+    require(
+        joined > 1 or not objective.batch_coupled,
+        f"{run.recipe} compares the samples of a batch: one alone has nothing to be compared with; raise "
+        "--per_device_batch_size or --global_batch_size",
+    )
     rehearsal = _on_all_ranks(lambda: _rehearse(accelerator, objective, spec, batch))
     if is_new:
         state.loss_scale = loss_scale_for(rehearsal.num_targets * layout.num_micro_batches * layout.world_size)
@@ -220,6 +227,12 @@ def _rehearse(accelerator: Accelerator, objective: Objective, spec: DataSpec, ba
     on_device = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
     try:
         return rehearse(accelerator, objective, spec.augment, on_device)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            "a BatchNorm sees a single value a channel: raise --per_device_batch_size, or lower --batch_norm_splits"
+        ) from error
     except torch.OutOfMemoryError as error:
         raise ConfigError(
             "one micro-batch does not fit into the device's memory: lower --per_device_batch_size, or set "

@@ -37,6 +37,12 @@ def preset_names(recipe: str) -> list[str]:
     return sorted(path.stem for path in (PRESETS / recipe).glob("*.yaml"))
 
 
+def model_config_file(name: str) -> str:
+    """Where the transformers config lies that hfssl ships under this name, else the name itself: a Hub id or a path."""
+    shipped = PRESETS / "models" / f"{name}.json"
+    return str(shipped) if shipped.is_file() and not Path(name).exists() else name
+
+
 def is_stored_run(path: Path) -> bool:
     """A run's own config.yaml lists every setting, chosen by somebody or not."""
     return any(line.startswith("digest:") for line in path.read_text(encoding="utf-8").splitlines())

@@ -128,13 +128,14 @@ def test_a_run_without_labels_is_watched_without_knn_and_one_without_rows_not_at
 def test_a_collapsed_encoder_is_said_to_be_one(tmp_path: Path) -> None:
     opened = watched(open_small("mae", tmp_path))
     healthy = opened.monitor.look(opened.accelerator, opened.objective, opened.layout, 0.0)
-    assert "held_out/warnings" not in healthy
+    assert opened.lookout.after_look(healthy) == {}
     with torch.no_grad():
         opened.objective.model.vit.layernorm.weight.zero_()
         opened.objective.model.vit.layernorm.bias.fill_(1.0)
     collapsed = opened.monitor.look(opened.accelerator, opened.objective, opened.layout, 0.0)
     assert collapsed["held_out/std"] < 1e-6
-    assert "collapse" in collapsed["held_out/warnings"][0]
+    (warning,) = opened.lookout.after_look(collapsed)["warnings"]
+    assert warning.startswith("collapse: features of different rows are nearly equal")
 
 
 def test_a_held_out_split_of_other_sizes_has_a_data_path_of_its_own(tmp_path: Path) -> None:
@@ -162,8 +163,9 @@ def test_features_that_are_not_finite_are_said_and_do_not_end_the_run(tmp_path: 
         opened.objective.model.vit.layernorm.bias.fill_(torch.nan)
     figures = opened.monitor.look(opened.accelerator, opened.objective, opened.layout, 0.0)
     assert figures["held_out/std"] is figures["held_out/rank_me"] is None
-    assert figures["held_out/warnings"] == ["features of held-out rows are not finite"]
-    assert "not finite" in held_out_line(1, 2, figures)
+    (warning,) = opened.lookout.after_look(figures)["warnings"]
+    assert "features of held-out rows are not finite" in warning
+    assert "held out: loss" in held_out_line(1, 2, figures)
 
 
 def test_a_row_that_can_no_longer_be_read_costs_a_look_and_not_the_run(tmp_path: Path) -> None:

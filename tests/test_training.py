@@ -434,7 +434,7 @@ def test_bad_rows_are_counted_once_and_too_many_end_the_run(
         return decode(images, index)
 
     monkeypatch.setattr(DecodedImages, "__getitem__", broken)
-    monkeypatch.setattr("hfssl.data.image.cached", lambda *arguments, **options: None)
+    monkeypatch.setattr("hfssl.data.pixel_spec.cached", lambda *arguments, **options: None)
     bad |= {3, 7}
     train_without_patch(tmp_path / "few")
     assert RunDir(tmp_path / "few").read_metrics()[-1]["bad_rows"] == 2

@@ -10,21 +10,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoModel
 
 from hfssl.config import require
 from hfssl.evaluation.pixels import pixel_blocks
-from hfssl.fields import ConfigError
+from hfssl.fields import ConfigError, one_line
 from hfssl.nn.adapter_files import adapter_at
+from hfssl.nn.pooling import pool, pooling_of
+from hfssl.nn.stock_encoder import UNREADABLE, encoder_class, without_pooler
 from hfssl.objective import BadRowError, Examples
 from hfssl.run_dir import RunDir
 
 Array = np.ndarray[Any, Any]
 BATCH = 256
 _BATCHES_A_BLOCK = 16
-_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,8 @@ def input_of(checkpoint: Checkpoint) -> str:
     adapter = adapter_at(checkpoint.location)
     try:
         config = AutoConfig.from_pretrained(checkpoint.location if adapter is None else adapter.base)
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError(f"--model {checkpoint.name} can not be loaded: {reason}") from error
+    except UNREADABLE as error:
+        raise ConfigError(f"--model {checkpoint.name} can not be loaded: {one_line(error)}") from error
     known: Any = MODEL_MAPPING.get(type(config), None)
     return "pixel_values" if known is None else str(known.main_input_name)
 
@@ -103,14 +102,13 @@ def open_encoder(name: str | Path, device: torch.device) -> Encoder:
         model, info = AutoModel.from_pretrained(name, config=config, output_loading_info=True, **options)
     except ConfigError:
         raise
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError(f"{name} can not be loaded as an image encoder: {reason}") from error
+    except UNREADABLE as error:
+        raise ConfigError(f"{name} can not be loaded as an image encoder: {one_line(error)}") from error
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     require(
         not missing, f"{name} lacks weights of the encoder ({', '.join(missing[:3])}): its features would be random"
     )
-    return Encoder(model.to(device).eval(), processor, _pooling(config))
+    return Encoder(model.to(device).eval(), processor, pooling_of(config))
 
 
 def untrained_encoder(name: str | Path, seed: int, device: torch.device) -> Encoder:
@@ -118,47 +116,16 @@ def untrained_encoder(name: str | Path, seed: int, device: torch.device) -> Enco
     config, options = _config_for_features(name)
     torch.manual_seed(seed)
     model = AutoModel.from_config(config, **options)
-    return Encoder(model.to(device).eval(), AutoImageProcessor.from_pretrained(name), _pooling(config))
+    return Encoder(model.to(device).eval(), AutoImageProcessor.from_pretrained(name), pooling_of(config))
 
 
 def _config_for_features(name: str | Path) -> tuple[Any, dict[str, Any]]:
     """(config, further arguments of the model): no pooler that was never trained, and nothing hidden from the encoder."""
     config = AutoConfig.from_pretrained(name)
-    known: Any = MODEL_MAPPING.get(type(config), None)
-    reads = "pixel_values" if known is None else known.main_input_name
-    require(
-        reads == "pixel_values",
-        f"{name} is a {config.model_type} model, which reads {reads}: name a checkpoint of an image encoder",
-    )
+    encoder_class(config, str(name))
     if config.model_type == "vit_mae":
         config.mask_ratio = 0.0
-    return config, {"add_pooling_layer": False} if config.model_type in ("vit", "deit", "beit") else {}
-
-
-def _pooling(config: Any) -> str:
-    """What the checkpoint records, else the class token of a plain transformer, else the mean."""
-    recorded = config.to_dict().get("hfssl_pooling")
-    if recorded is not None:
-        return str(recorded)
-    return (
-        "cls" if config.model_type in ("vit", "deit", "beit", "dinov2", "dinov2_with_registers", "vit_mae") else "mean"
-    )
-
-
-def pool(hidden: Tensor, pooling: str) -> Tensor:
-    """(N, D) out of `last_hidden_state`, (N, T, D) tokens or (N, D, H, W) maps.
-
-    `cls` is the first token, `mean` all tokens or positions, `mean_patches` all tokens but the first.
-    """
-    if hidden.ndim == 4:
-        return hidden.mean(dim=(2, 3))
-    if pooling == "cls":
-        return hidden[:, 0]
-    if pooling == "mean":
-        return hidden.mean(dim=1)
-    if pooling == "mean_patches":
-        return hidden[:, 1:].mean(dim=1)
-    raise ValueError(f"pooling must be cls, mean or mean_patches, got {pooling}")
+    return config, without_pooler(config)
 
 
 class FeatureBlock(NamedTuple):

@@ -4,6 +4,7 @@ B rows, T tokens, D width.
 """
 
 import copy
+import math
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -94,6 +95,10 @@ class LanguageModel(Objective):
         if self._is_packed:
             return {"input_ids": batch["input_ids"]} | packed_inputs(self.model, segments_BT, causal=self.is_causal)
         return {"input_ids": batch["input_ids"], "attention_mask": (segments_BT > 0).long()}
+
+    def uniform_guess(self, loss_sum: Tensor) -> Tensor:
+        """The loss a target of one who holds all tokens for equally likely; 0-d, on the device of `loss_sum`."""
+        return torch.full_like(loss_sum.detach(), math.log(self.model.config.get_text_config().vocab_size))
 
     def features(self, batch: Batch) -> Tensor:
         """Mean of the last hidden state over a document's tokens; (B, D)."""

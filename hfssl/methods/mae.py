@@ -28,6 +28,7 @@ from hfssl.data.source import Source
 from hfssl.fields import ConfigError
 from hfssl.methods.mae_config import MAEConfig
 from hfssl.nn.positions import resize_positions, sincos_2d
+from hfssl.nn.xavier import initialise_linear, initialise_patches
 from hfssl.objective import Batch, Export, LoadReport, Objective, Picture, StepOutput
 from hfssl.randomness import random_ranks
 
@@ -88,7 +89,17 @@ class MAE(Objective):
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         output = self.model(batch["pixel_values"], noise=batch["noise"])
         num_hidden = output.mask.sum()
-        return StepOutput(output.loss * num_hidden, num_hidden, {})
+        return StepOutput(
+            output.loss * num_hidden, num_hidden, {"trivial_loss": self._trivial_loss(batch["pixel_values"])}
+        )
+
+    @torch.no_grad()
+    def _trivial_loss(self, pixels: Tensor) -> Tensor:
+        """The loss of one who answers the mean: the variance of the targets; 0-d."""
+        if not self.model.config.norm_pix_loss:
+            return pixels.var(correction=0)
+        size = self.model.decoder.decoder_pred.out_features
+        return pixels.new_full((), (size - 1) / size)  # an unbiased variance of 1 in each patch
 
     def features(self, batch: Batch) -> Tensor:
         """Mean of the last hidden state over all patches, none of them hidden; (B, D)."""
@@ -173,19 +184,9 @@ def _vit_mae_config(config: MAEConfig, data: ImageDataConfig, model_config: Any)
 @torch.no_grad()
 def initialise(model: ViTMAEForPreTraining) -> None:
     """The paper's initialisation (appendix A.1 and its published code) in place of the stock one."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.LayerNorm):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
+    initialise_linear(model)
     embeddings = model.vit.embeddings
-    projection = embeddings.patch_embeddings.projection
-    nn.init.xavier_uniform_(projection.weight.view(projection.weight.shape[0], -1))
-    assert projection.bias is not None
-    nn.init.zeros_(projection.bias)
+    initialise_patches(embeddings.patch_embeddings.projection)
     nn.init.normal_(embeddings.cls_token, std=0.02)
     nn.init.normal_(model.decoder.mask_token, std=0.02)
     for positions in (embeddings.position_embeddings, model.decoder.decoder_pos_embed):

@@ -77,7 +77,8 @@ class MLM(LanguageModel):
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         logits_BSV = logits_at(self.model, batch["slots"], self.inputs(batch), cut=self._cut)
         loss_sum, num_targets = slot_loss(logits_BSV, batch["labels"])
-        return StepOutput(loss_sum, num_targets, {"accuracy": accuracy(logits_BSV, batch["labels"])})
+        hits = accuracy(logits_BSV, batch["labels"])
+        return StepOutput(loss_sum, num_targets, {"accuracy": hits, "trivial_loss": self.uniform_guess(loss_sum)})
 
     @torch.no_grad()
     def guesses(self, batch: Batch, num: int) -> Tensor:

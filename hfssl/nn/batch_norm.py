@@ -1,9 +1,14 @@
-"""Batch normalisation over all ranks, on CPU and GPU. B samples, C channels."""
+"""Batch normalisation over all ranks, or over splits of their batch, on CPU and GPU. B samples, C channels, S splits."""
+
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import batch_norm
 
-from hfssl.distributed import all_reduce_sum_with_gradient, is_distributed
+from hfssl.distributed import all_reduce_sum, all_reduce_sum_with_gradient, is_distributed, world_size
+from hfssl.fields import ConfigError
 
 
 class CrossRankBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -46,15 +51,96 @@ class CrossRankBatchNorm(nn.modules.batchnorm._BatchNorm):
         self.running_var.lerp_((variance_C * total / (total - 1).clamp(min=1.0)).to(self.running_var), factor)
 
 
-def across_ranks(module: nn.Module) -> nn.Module:
-    """`module` with each stock BatchNorm replaced by a CrossRankBatchNorm that keeps its parameters and buffers."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm) and not isinstance(child, CrossRankBatchNorm):
-            replacement = CrossRankBatchNorm(
-                child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
+class SplitBatchNorm(CrossRankBatchNorm):
+    """BatchNorm whose training moments are those of a split of the joined batch, as if each split lay on a device of its own
+    (He et al. 2020, "Momentum contrast", section 3.3: 8 devices of 32).
+
+    A rank holds its even share of the splits, consecutive samples each. Running moments are the mean over all splits.
+    """
+
+    num_splits: int = 1
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        self._check_input_dim(input)
+        num_own = self.num_splits // world_size()
+        if self.num_splits % world_size() or len(input) % num_own:
+            raise ConfigError(
+                f"{self.num_splits} splits of a BatchNorm do not fit {len(input)} samples on each of {world_size()} "
+                "process(es): the splits must be a multiple of the processes, and divide their samples evenly"
             )
-            replacement.load_state_dict(child.state_dict())
-            setattr(module, name, replacement)
+        dtype = torch.float64 if input.dtype == torch.float64 else torch.float32
+        means_SC = torch.zeros(num_own, self.num_features, dtype=dtype, device=input.device)
+        variances_SC = torch.zeros_like(means_SC)
+        splits = zip(input.chunk(num_own), means_SC, variances_SC, strict=True)
+        normalised = [
+            batch_norm(split, mean_C, variance_C, self.weight, self.bias, True, 1.0, self.eps)
+            for split, mean_C, variance_C in splits
+        ]
+        self._track_splits(torch.stack([means_SC.mean(dim=0), variances_SC.mean(dim=0)]))
+        return torch.cat(normalised)
+
+    @torch.no_grad()
+    def _track_splits(self, moments_2C: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        mean_C, variance_C = all_reduce_sum(moments_2C) / world_size()
+        self.num_batches_tracked.add_(1)
+        factor = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean_C.to(self.running_mean), factor)
+        self.running_var.lerp_(variance_C.to(self.running_var), factor)
+
+
+def across_ranks(module: nn.Module) -> nn.Module:
+    """`module` with each stock BatchNorm inside replaced by a CrossRankBatchNorm that keeps its parameters and buffers."""
+
+    def wanted(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module | None:
+        return None if isinstance(norm, CrossRankBatchNorm) else _like(norm, CrossRankBatchNorm)
+
+    return _replace(module, wanted)
+
+
+def split_statistics(module: nn.Module, num_splits: int) -> nn.Module:
+    """`module` with each BatchNorm inside replaced by a SplitBatchNorm that keeps its parameters and buffers.
+
+    Args:
+        num_splits: of the joined batch of all ranks.
+
+    Raises:
+        ConfigError: the splits can not be shared out evenly, here or in the forward pass.
+    """
+    if num_splits < 1 or num_splits % world_size():
+        raise ConfigError(
+            f"splits of a BatchNorm must be a multiple of the {world_size()} process(es), got {num_splits}"
+        )
+
+    def wanted(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module:
+        replacement = _like(norm, SplitBatchNorm)
+        replacement.num_splits = num_splits
+        return replacement
+
+    return _replace(module, wanted)
+
+
+_Norm = TypeVar("_Norm", bound=nn.modules.batchnorm._BatchNorm)
+
+
+def _like(norm: nn.modules.batchnorm._BatchNorm, kind: type[_Norm]) -> _Norm:
+    replacement = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    replacement.load_state_dict(norm.state_dict())
+    for name, parameter in norm.named_parameters():
+        replacement.get_parameter(name).requires_grad_(parameter.requires_grad)
+    return replacement.train(norm.training)
+
+
+def _replace(module: nn.Module, wanted: Callable[[nn.modules.batchnorm._BatchNorm], nn.Module | None]) -> nn.Module:
+    """`module` with each BatchNorm inside exchanged for what `wanted` makes of it; None leaves it."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            replacement = wanted(child)
+            if replacement is not None:
+                setattr(module, name, replacement)
         else:
-            across_ranks(child)
+            _replace(child, wanted)
     return module

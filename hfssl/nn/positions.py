@@ -1,5 +1,7 @@
 """Sine-cosine position embeddings of a patch grid, and their interpolation to another grid."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -28,9 +30,11 @@ def sincos_2d(width: int, grid: int) -> Tensor:
 
 
 def resize_positions(positions: Tensor, grid: int) -> Tensor:
-    """(1, 1 + g * g, D) position embeddings brought to `grid` x `grid` patches by bicubic interpolation."""
-    token, patches = positions[:, :1], positions[:, 1:]
-    old_grid = round(patches.shape[1] ** 0.5)
+    """(1, P + g * g, D) position embeddings brought to `grid` x `grid` patches by bicubic interpolation; those of the P
+    tokens in front, at most 2 g of them, stay."""
+    old_grid = math.isqrt(positions.shape[1])
+    num_tokens = positions.shape[1] - old_grid**2
+    tokens, patches = positions[:, :num_tokens], positions[:, num_tokens:]
     square = patches.reshape(1, old_grid, old_grid, -1).permute(0, 3, 1, 2)
     resized = interpolate(square, size=(grid, grid), mode="bicubic", align_corners=False)
-    return torch.cat([token, resized.permute(0, 2, 3, 1).reshape(1, grid * grid, -1)], dim=1)
+    return torch.cat([tokens, resized.permute(0, 2, 3, 1).reshape(1, grid * grid, -1)], dim=1)

@@ -12,7 +12,7 @@ class FeatureQueue(nn.Module):
     features_QD: Tensor
     position: Tensor
 
-    def __init__(self, size: int, width: int, generator: torch.Generator) -> None:
+    def __init__(self, size: int, width: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         start_QD = torch.nn.functional.normalize(torch.randn(size, width, generator=generator), dim=1)
         self.register_buffer("features_QD", start_QD)

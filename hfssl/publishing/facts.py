@@ -98,6 +98,12 @@ class Facts:
         planned = "" if self.max_steps is None else f" of {self.max_steps}"
         return f"not finished, at step {self.step}{planned}"
 
+    @property
+    def alarms(self) -> list[str]:
+        """Signs of collapse that the last row of metrics.jsonl still shows, in sentences."""
+        last = max((rows[-1] for rows in (self.held_out, self.training) if rows), key=_step_of, default={})
+        return list(last.get("warnings", []))
+
     def last(self, key: str) -> Any:
         """`key` of the last training row; None where nothing was logged."""
         return self.training[-1].get(key) if self.training else None
@@ -118,6 +124,10 @@ def facts_of(run_dir: RunDir) -> Facts:
     )
 
 
+def _step_of(row: Row) -> int:
+    return int(row["step"])
+
+
 def before_and_after(table: Row) -> tuple[Row | None, Row | None]:
     """The rows of a closing table for the encoder as the run found it and as the run left it."""
     rows = {row["features"]: row for row in table["rows"]}
@@ -133,13 +143,14 @@ def warnings(facts: Facts) -> list[str]:
         found.append(f"{bad} rows could not be used and were replaced by others")
     if (facts.waiting or 0) > _LONG_WAIT:
         found.append(f"{facts.waiting:.0%} of the time went into waiting for data: more --num_workers may help")
-    found += facts.held_out[-1].get("held_out/warnings", []) if facts.held_out and facts.summary is None else []
+    alarms = facts.alarms
+    found += alarms
     if facts.summary is None:
         return found
     before, after = before_and_after(facts.summary)
     if after is None:
         return found
-    found += after.get("warnings", [])
+    found += [] if alarms else after.get("warnings", [])
     if before is not None:
         worse = [name for name in SCORES if name in after and name in before and after[name] < before[name]]
         named = ", ".join(f"{SCORES[name]} {after[name]:.3f} < {before[name]:.3f}" for name in worse)

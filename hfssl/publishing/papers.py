@@ -51,4 +51,61 @@ PAPERS = {
             "Sizes, length and augmentation are those under Hyperparameters, not the paper's.",
         ),
     ),
+    "simclr": Paper(
+        method="SimCLR",
+        title="A Simple Framework for Contrastive Learning of Visual Representations",
+        authors="Ting Chen and Simon Kornblith and Mohammad Norouzi and Geoffrey Hinton",
+        year=2020,
+        arxiv="2002.05709",
+        differences=(
+            "Views are a function of seed, epoch and sample; both go through the network in one batch.",
+            "Architecture, sizes, length and augmentation are those under Hyperparameters, not the paper's.",
+        ),
+    ),
+    "moco": Paper(
+        method="Momentum contrast (MoCo v2)",
+        title="Momentum Contrast for Unsupervised Visual Representation Learning",
+        authors="Kaiming He and Haoqi Fan and Yuxin Wu and Saining Xie and Ross Girshick",
+        year=2020,
+        arxiv="1911.05722",
+        differences=(
+            "Keys enter the queue, and the key encoder follows, at the end of an applied step.",
+            "BatchNorms, where the backbone has any, work on keyed shuffles and splits of the batch, also on one device.",
+            "Architecture, sizes, length and augmentation are those under Hyperparameters, not the paper's.",
+        ),
+    ),
+    "byol": Paper(
+        method="Bootstrap your own latent (BYOL)",
+        title="Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning",
+        authors="Jean-Bastien Grill and Florian Strub and Florent Altché and others",
+        year=2020,
+        arxiv="2006.07733",
+        differences=(
+            "Both views go through a network in one batch, also past its BatchNorms.",
+            "Architecture, sizes, length and augmentation are those under Hyperparameters, not the paper's.",
+        ),
+    ),
+    "swav": Paper(
+        method="Swapped assignments between views (SwAV)",
+        title="Unsupervised Learning of Visual Features by Contrasting Cluster Assignments",
+        authors="Mathilde Caron and Ishan Misra and Julien Mairal and Priya Goyal and Piotr Bojanowski and Armand Joulin",
+        year=2020,
+        arxiv="2006.09882",
+        differences=(
+            "Prototypes are normalised inside the forward pass; codes are computed over all processes, crop by crop.",
+            "Architecture, sizes, length, crops and augmentation are those under Hyperparameters, not the paper's.",
+        ),
+    ),
+    "dino": Paper(
+        method="Self-distillation with no labels (DINO)",
+        title="Emerging Properties in Self-Supervised Vision Transformers",
+        authors="Mathilde Caron and Hugo Touvron and Ishan Misra and Hervé Jégou and Julien Mairal and Piotr Bojanowski and "
+        "Armand Joulin",
+        year=2021,
+        arxiv="2104.14294",
+        differences=(
+            "The centre moves once a step, over all processes and micro-batches, where the step was applied.",
+            "Architecture, sizes, length, crops and augmentation are those under Hyperparameters, not the paper's.",
+        ),
+    ),
 }

@@ -39,6 +39,7 @@ class TrainState:
     loss_scale: see `training.step.Parts`.
     bad_rows: ids of rows that could not be used.
     interval: sums of the metrics since the last logged row.
+    first_figures, held_signs: what the alarms remember, see `training.alarms.Memory`.
     mixed_precision, data_path: what may not change on the way; see Accelerator and `DataSpec.data_path`.
     """
 
@@ -50,6 +51,8 @@ class TrainState:
     skipped_in_a_row: int = 0
     bad_rows: list[int] = field(default_factory=list)
     interval: dict[str, float] = field(default_factory=dict)
+    first_figures: dict[str, float] = field(default_factory=dict)
+    held_signs: dict[str, list[float]] = field(default_factory=dict)
     samples_seen: int = 0
     mixed_precision: str = "no"
     data_path: str = ""

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -22,8 +22,9 @@ from hfssl.objective import BadRowError, Batch, Objective
 from hfssl.run_dir import RunDir
 from hfssl.training.checkpoint import TrainingError, TrainState, load, newest_whole, save
 from hfssl.training.interruption import StopRequest
+from hfssl.training.lookout import Lookout
 from hfssl.training.monitor import Monitor
-from hfssl.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from hfssl.training.optimizer import build_optimizer, learning_rate, set_learning_rate, set_weight_decay
 from hfssl.training.progress import say, step_bar
 from hfssl.training.report import Interval, Stopwatch, duration, held_out_line
 from hfssl.training.step import Parts, StepResult, train_step
@@ -46,6 +47,10 @@ class Session:
     num_workers: int
     state: TrainState
     monitor: Monitor | None = None
+    lookout: Lookout = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lookout = Lookout(self.objective, self.state)
 
     @property
     def max_steps(self) -> int:
@@ -80,7 +85,7 @@ def train(session: Session) -> int | None:
         None when the run is complete, else the number of the signal that stopped it (its state is saved).
 
     Raises:
-        TrainingError: too many bad rows or non-finite steps in a row, or a checkpoint that can not be written.
+        TrainingError: too many bad rows or non-finite steps in a row, an unwritable checkpoint, or --stop_on_collapse.
     """
     parts = prepare(session)
     run, state = session.run, session.state
@@ -89,6 +94,7 @@ def train(session: Session) -> int | None:
     verdict = _LateVerdict(session)
     session.objective.train()
     if state.step == 0:
+        session.lookout.begin()
         _look(session, watch)
     bar = step_bar(state.step, session.max_steps, is_main_process())
     with StopRequest() as request, _stacks_of_hanging_ranks(), bar, ExitStack() as resources:
@@ -96,6 +102,7 @@ def train(session: Session) -> int | None:
         for step in range(state.step, session.max_steps):
             progress = step / session.max_steps
             rate = set_learning_rate(parts.optimizer, peak, run.optim.warmup_fraction, progress)
+            set_weight_decay(parts.optimizer, run.optim, progress)
             asked = request.asked()
             result = train_step(parts, next(batches), step=step, progress=progress, stop=asked)
             interval.add(result)
@@ -113,11 +120,14 @@ def train(session: Session) -> int | None:
                 _log(session, interval, watch, rate)
             if finished or state.step % run.loop.evaluate_every == 0:
                 _look(session, watch)
-            if stop or finished or state.step % run.loop.save_every == 0:
+            collapsed = run.loop.stop_on_collapse and bool(session.lookout.alarms)
+            if stop or finished or collapsed or state.step % run.loop.save_every == 0:
                 stop = verdict.read() or stop
                 state.interval = interval.sums()
                 state.bad_rows = _joined_bad_rows(session)
                 save(session.accelerator, session.run_dir, state, keep=run.loop.keep_checkpoints)
+            if collapsed:
+                raise TrainingError(session.lookout.why_stopped())
             if stop and not finished:
                 return next(number for number in all_gather_objects(request.signal) if number is not None)
     return None
@@ -193,6 +203,7 @@ def _log(session: Session, interval: Interval, watch: Stopwatch, rate: float) ->
     row: dict[str, Any] = {"step": state.step, "epoch": state.samples_seen / state.num_rows, "learning_rate": rate}
     row |= interval.means_and_reset()
     row |= {"skipped_steps": state.skipped_steps, "bad_rows": len(state.bad_rows)}
+    row |= session.lookout.after_interval(row)
     steps = watch.steps
     row |= watch.figures_and_reset(session.run.loop.global_batch_size) | {"time/steps": steps}
     if is_distributed():
@@ -215,6 +226,7 @@ def _look(session: Session, watch: Stopwatch) -> None:
             say("held-out rows can no longer be read: this look at them is left out")
         return
     row = {"step": session.state.step} | figures
+    row |= session.lookout.after_look(row)
     track(session.accelerator, row)
     if is_main_process():
         session.run_dir.append_metrics(row)

@@ -10,7 +10,7 @@ import torch
 
 from hfssl.distributed import all_gather_objects
 from hfssl.training.loop import Session, prepare, steps_of_batches
-from hfssl.training.optimizer import learning_rate, set_learning_rate
+from hfssl.training.optimizer import learning_rate, set_learning_rate, set_weight_decay
 from hfssl.training.report import Stopwatch
 from hfssl.training.step import train_step
 
@@ -62,6 +62,7 @@ def measure(session: Session, num_steps: int = NUM_STEPS) -> Measured:
                 settled, watch.waited = _now(device), 0.0
             progress = step / session.max_steps
             set_learning_rate(parts.optimizer, peak, optim.warmup_fraction, progress)
+            set_weight_decay(parts.optimizer, optim, progress)
             train_step(parts, next(batches), step=step, progress=progress, stop=False)
     finished = _now(device)
     a_step = (finished - settled) / (num_steps - settling)

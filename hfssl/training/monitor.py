@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hfssl.data.loader import KeyedRows, Layout
 from hfssl.distributed import all_gather_objects, all_gather_with_gradient, all_reduce_sum, world_size
-from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
+from hfssl.nn.collapse import feature_std, rank_me
 from hfssl.objective import BadRowError, Batch, DataSpec, Examples, Objective
 
 Array = np.ndarray[Any, Any]
@@ -112,12 +112,11 @@ class Monitor:
 
     def _figures(self, features_ND: Tensor, voting_MD: Tensor | None) -> dict[str, Any]:
         if not bool(features_ND.isfinite().all()):
-            return {"std": None, "rank_me": None, "warnings": ["features of held-out rows are not finite"]}
+            return {"std": None, "rank_me": None}
         figures: dict[str, Any] = {"std": feature_std(features_ND), "rank_me": rank_me(features_ND)}
         if voting_MD is not None and bool(voting_MD.isfinite().all()):
             figures["knn"] = self._accuracy(voting_MD, features_ND)
-        warnings = collapse_warnings(features_ND)
-        return figures | ({"warnings": warnings} if warnings else {})
+        return figures
 
     def _accuracy(self, voting_MD: Tensor, features_ND: Tensor) -> float:
         assert self.voters is not None

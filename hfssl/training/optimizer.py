@@ -1,12 +1,14 @@
-"""AdamW over an objective's parameter groups, and the learning rate as a function of progress."""
+"""AdamW or LARS over an objective's parameter groups; learning rate and weight decay as functions of progress."""
 
 import torch
 
 from hfssl.config import OptimConfig
 from hfssl.objective import Objective
-from hfssl.schedules import warmup_cosine
+from hfssl.schedules import cosine, warmup_cosine
+from hfssl.training.lars import LARS
 
 VISION_REFERENCE_BATCH = 256
+NUM_MOMENTS = {"adamw": 2, "lars": 1}
 
 
 def learning_rate(optim: OptimConfig, *, modality: str, global_batch_size: int) -> float:
@@ -15,15 +17,23 @@ def learning_rate(optim: OptimConfig, *, modality: str, global_batch_size: int) 
     return optim.base_learning_rate * scale
 
 
-def build_optimizer(objective: Objective, optim: OptimConfig) -> torch.optim.AdamW:
-    """Fused AdamW: the only one that skips a non-finite step on the device, told by its `found_inf`.
+def build_optimizer(objective: Objective, optim: OptimConfig) -> torch.optim.Optimizer:
+    """Fused AdamW or LARS: those that skip a non-finite step on the device, told by their `found_inf`.
 
-    A group may carry `lr_scale`, a factor on the learning rate (1 by default).
+    A group may carry `lr_scale`, a factor on the learning rate (1 by default). It gets `decay_scale`, its weight decay where
+    the run's is 1.
     """
-    groups = objective.param_groups(optim.weight_decay)
+    groups = objective.param_groups(1.0)
     for group in groups:
         group.setdefault("lr_scale", 1.0)
-    return torch.optim.AdamW(groups, lr=0.0, betas=(optim.adam_beta1, optim.adam_beta2), fused=True)
+        group["decay_scale"] = group["weight_decay"]
+    optimizer: torch.optim.Optimizer
+    if optim.optimizer == "lars":
+        optimizer = LARS(groups, lr=0.0)
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(optim.adam_beta1, optim.adam_beta2), fused=True)
+    set_weight_decay(optimizer, optim, progress=0.0)
+    return optimizer
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, warmup_fraction: float, progress: float) -> float:
@@ -32,3 +42,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, warmup_frac
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
     return rate
+
+
+def set_weight_decay(optimizer: torch.optim.Optimizer, optim: OptimConfig, progress: float) -> float:
+    """Give each group its weight decay at `progress`: constant, or along half a cosine to the final one (Caron et al. 2021,
+    section 3.3); returns that of a group with scale 1."""
+    final = optim.final_weight_decay
+    decay = optim.weight_decay if final is None else cosine(progress, optim.weight_decay, final)
+    for group in optimizer.param_groups:
+        group["weight_decay"] = decay * group["decay_scale"]
+    return decay

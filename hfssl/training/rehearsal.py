@@ -75,11 +75,11 @@ def loss_scale_for(num_targets: float) -> float:
     return 2.0 ** -round(math.log2(max(1.0, num_targets)))
 
 
-def estimated_bytes(objective: Objective, saved_bytes: int) -> int:
-    """Weights, gradients and two AdamW moments in float32, and the activations that the backward pass needs."""
+def estimated_bytes(objective: Objective, saved_bytes: int, num_moments: int) -> int:
+    """Weights, gradients and the optimizer's moments in float32, and the activations that the backward pass needs."""
     all_parameters = sum(p.numel() for p in objective.parameters())
     trainable = sum(p.numel() for p in objective.parameters() if p.requires_grad)
-    return 4 * all_parameters + 12 * trainable + saved_bytes
+    return 4 * all_parameters + 4 * (1 + num_moments) * trainable + saved_bytes
 
 
 def _unchanged(tensor: Any) -> Any:

@@ -107,7 +107,7 @@ class Stopwatch:
 
 
 def held_out_line(step: int, max_steps: int, figures: Mapping[str, Any]) -> str:
-    """What the monitor saw, in a line for people; its warnings in lines of their own."""
+    """What the monitor saw, in a line for people."""
     loss, knn = figures["held_out/loss"], figures.get("held_out/knn")
     shown = [
         f"step {step:>{len(str(max_steps))}}/{max_steps}  held out: loss {'-' if loss is None else f'{loss:.4f}'}",
@@ -116,7 +116,7 @@ def held_out_line(step: int, max_steps: int, figures: Mapping[str, Any]) -> str:
         shown += [f"feature std {figures['held_out/std']:.3f}", f"RankMe {figures['held_out/rank_me']:.1f}"]
     if knn is not None:
         shown.append(f"kNN {knn:.3f}")
-    return "\n".join(["  ".join(shown), *(f"warning: {text}" for text in figures.get("held_out/warnings", []))])
+    return "  ".join(shown)
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,196 @@
+"""What ten CPU minutes of each image method are worth on CIFAR-10: 20,000 training images, a ViT of 4 layers and width 96.
+
+    python benchmarks/cifar.py --data path/to/cifar10 --minutes 10
+
+`path/to/cifar10` holds train.parquet and test.parquet with columns `image` and `label`. Each method trains for as many steps as
+fit into the minutes on one thread (`--budget_hours`), without labels; a supervised run of the same network takes the same
+minutes. `recipes/evaluate.py` then scores all on the 10,000 test images: kNN and probe with 20,000 labels, probes with
+5,000 and 100 of them. Settings are those of FLAGS, chosen beforehand and tuned for nothing. Runs that stand in
+benchmarks/results/cifar.json already are kept; the figure is benchmarks/results/cifar.png.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import load_dataset
+from matplotlib import pyplot
+from torch.nn.functional import cross_entropy
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+from hfssl.data.crops import crop_boxes, resized_crop
+from hfssl.data.source import fixed_rows
+from hfssl.randomness import sample_keys, uniform
+from hfssl.schedules import warmup_cosine
+from hfssl.training.start import cpu_name, versions
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).resolve().parent / "results"
+NUM_TRAINING, BATCH = 20_000, 256
+VIT = {"patch_size": 4, "hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4}
+SHARED = ["--config", "cifar10", *(part for name, value in VIT.items() for part in (f"--{name}", str(value)))]
+SHARED += [
+    "--global_batch_size",
+    str(BATCH),
+    "--base_learning_rate",
+    "2e-3",
+    "--evaluate_every",
+    "1000000",
+    "--seed",
+    "0",
+]
+HEAD = ["--projection_hidden_size", "256", "--projection_size", "64"]
+FLAGS = {
+    "simclr": HEAD,
+    "byol": [*HEAD, "--prediction_hidden_size", "256"],
+    "moco": [*HEAD, "--queue_size", "4096"],
+    "swav": [*HEAD, "--num_prototypes", "100"],
+    "dino": [*HEAD, "--num_prototypes", "512"],
+    "mae": ["--decoder_hidden_size", "64", "--decoder_num_attention_heads", "4"],
+}
+POINTS = {"knn": "kNN", "linear": "20,000 labels", "5000": "5,000 labels", "100": "100 labels"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--methods", nargs="+", default=[*FLAGS, "supervised"])
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    target = RESULTS / "cifar.json"
+    found: dict[str, Any] = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {"runs": {}}
+    with tempfile.TemporaryDirectory() as scratch:
+        data = part_of(arguments.data, Path(scratch))
+        for method in arguments.methods:
+            if method in found["runs"]:
+                continue
+            folder = Path(scratch) / method
+            start = time.perf_counter()
+            run = (
+                supervised(data, folder, arguments.minutes)
+                if method == "supervised"
+                else pretrain(method, data, folder, arguments)
+            )
+            run |= {
+                "minutes_in_all": (time.perf_counter() - start) / 60,
+                "load_after": Path("/proc/loadavg").read_text().split()[0],
+            }
+            run["rows"] = evaluated(data, folder)
+            found["runs"][method] = run
+            found |= {"command": f"python benchmarks/cifar.py --data path/to/cifar10 --minutes {arguments.minutes:g}"}
+            found |= {"versions": versions(), "cpu": cpu_name(), "threads": 1}
+            target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            print(method, {name: round(value, 3) for name, value in figures_of(run["rows"][-1]).items()}, flush=True)
+    draw(found["runs"])
+
+
+def part_of(data: str, scratch: Path) -> Path:
+    """A folder with NUM_TRAINING fixed training images and all test images."""
+    folder = scratch / "cifar10"
+    folder.mkdir()
+    for split in ("train", "test"):
+        rows = load_dataset("parquet", data_files=str(Path(data) / f"{split}.parquet"), split="train")
+        chosen = rows.select(fixed_rows(len(rows), NUM_TRAINING)) if split == "train" else rows
+        chosen.to_parquet(folder / f"{split}.parquet")
+    return folder
+
+
+def pretrain(method: str, data: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    flags = [*SHARED, *FLAGS[method], "--budget_hours", str(arguments.minutes / 60), "--cpu_threads", "1"]
+    recipe(method, ["--dataset", str(data), *flags, "--output_dir", str(folder)])
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in metrics if "loss" in row]
+    minutes = sum(row["time/seconds"] for row in rows) / 60
+    return {"flags": flags, "steps": rows[-1]["step"], "training_minutes": minutes, "final_loss": rows[-1]["loss"]}
+
+
+def recipe(name: str, flags: list[str]) -> None:
+    subprocess.run(
+        [sys.executable, str(ROOT / "recipes" / f"{name}.py"), *flags], check=True, stdout=subprocess.DEVNULL
+    )
+
+
+def evaluated(data: Path, folder: Path) -> list[dict[str, Any]]:
+    sizes = ["--label_sizes", "10", "500", "100%", "--num_seeds", "3"]
+    recipe(
+        "evaluate",
+        [
+            "--model",
+            str(folder),
+            "--dataset",
+            str(data),
+            *sizes,
+            "--cpu_threads",
+            "1",
+            "--output_dir",
+            str(folder / "scores"),
+        ],
+    )
+    rows: list[dict[str, Any]] = json.loads((folder / "scores" / "evaluate-cifar10.json").read_text(encoding="utf-8"))[
+        "rows"
+    ]
+    return rows
+
+
+def supervised(data: Path, folder: Path, minutes: float) -> dict[str, Any]:
+    """The same network with a linear head and all labels, crops and flips; its encoder is saved as a run's export would be."""
+    rows = load_dataset("parquet", data_files=str(data / "train.parquet"), split="train").with_format("torch")
+    images, labels = torch.stack(list(rows["image"][:])), rows["label"][:]
+    torch.manual_seed(0)
+    config = ViTConfig(
+        **VIT, intermediate_size=4 * VIT["hidden_size"], image_size=32, num_labels=10, hfssl_pooling="cls"
+    )
+    model = ViTForImageClassification(config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05, fused=True)
+    num_steps, step, began = None, 0, time.perf_counter()
+    while num_steps is None or step < num_steps:
+        if step == 30:  # from here on the length is fixed
+            num_steps = int(minutes * 60 / ((time.perf_counter() - began) / 30))
+        epoch, place = divmod(step * BATCH, len(images) // BATCH * BATCH)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(epoch))
+        ids = order[place : place + BATCH]
+        keys = sample_keys(0, torch.full_like(ids, epoch), ids)
+        boxes = crop_boxes(keys, "crop", torch.full_like(ids, 32), torch.full_like(ids, 32), (0.4, 1.0))
+        pixels = resized_crop(images[ids], boxes, 32, uniform(keys, "flip", 1)[:, 0] < 0.5).clamp(0, 255) / 127.5 - 1
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * warmup_cosine(step / (num_steps or 10_000), 0.05)
+        cross_entropy(model(pixel_values=pixels).logits, labels[ids]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        step += 1
+    model.eval().vit.save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return {"steps": step, "training_minutes": (time.perf_counter() - began) / 60}
+
+
+def figures_of(row: dict[str, Any]) -> dict[str, float]:
+    points = {str(point["labels"]): point["accuracy"] for point in row["curve"]}
+    return {"knn": row["knn"], "linear": row["linear"], "5000": points["5000"], "100": points["100"]}
+
+
+def draw(runs: dict[str, Any]) -> None:
+    """A group of bars for each figure."""
+    first = next(iter(runs.values()))["rows"]
+    bars = {row["features"]: figures_of(row) for row in first[:-1]} | {
+        name: figures_of(run["rows"][-1]) for name, run in runs.items()
+    }
+    figure, axes = pyplot.subplots(1, len(POINTS), figsize=(13, 3.4), sharey=True, layout="constrained")
+    for axis, (key, title) in zip(axes, POINTS.items(), strict=True):
+        colours = ["#999999"] * (len(first) - 1) + ["#1f4e79" if name != "supervised" else "#c2571a" for name in runs]
+        axis.barh(list(bars), [values[key] for values in bars.values()], color=colours)
+        axis.invert_yaxis()
+        axis.set_title(title)
+        axis.grid(alpha=0.3, axis="x")
+    figure.suptitle("CIFAR-10, 20,000 images, ten minutes on one CPU thread: test accuracy")
+    figure.savefig(RESULTS / "cifar.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()

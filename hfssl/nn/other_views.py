@@ -1,0 +1,71 @@
+"""Cross-entropy between the views of an image, never of a view with itself: the losses of DINO and SwAV.
+
+B images, G global crops, V crops in all (the global ones first), K prototypes.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax, softmax
+
+from hfssl.nn.precision import no_autocast, wide
+
+
+def cross_entropy_of_other_views(targets_BGK: Tensor, logits_BVK: Tensor) -> Tensor:
+    """The cross-entropy of each target with the prediction of each other view.
+
+    Args:
+        targets_BGK: probabilities of the G global crops, taken without gradient.
+        logits_BVK: of all V crops, the first G being those of the targets.
+
+    Returns:
+        0-d, float32 or float64: the sum over `num_view_pairs(B, G, V)` targets.
+    """
+    with no_autocast(logits_BVK):
+        log_probabilities_BVK = log_softmax(wide(logits_BVK), dim=2)
+        pairs_GV = -torch.einsum("bgk,bvk->gv", wide(targets_BGK.detach()), log_probabilities_BVK)
+        same_view_GV = torch.eye(*pairs_GV.shape, dtype=torch.bool, device=pairs_GV.device)
+        return pairs_GV.masked_fill(same_view_GV, 0.0).sum()
+
+
+def num_view_pairs(num_images: int, num_targets: int, num_views: int) -> int:
+    """Targets of `cross_entropy_of_other_views`: each global crop of an image is predicted by all other crops of it."""
+    return num_images * num_targets * (num_views - 1)
+
+
+def swapped_prediction(codes_BGK: Tensor, scores_BVK: Tensor, temperature: float) -> Tensor:
+    """The loss of SwAV (Caron et al. 2020, "Unsupervised learning by contrasting cluster assignments", equations 1, 2
+    and 6): every other crop, the local ones included, predicts a global crop's code.
+
+    Args:
+        codes_BGK: of `sinkhorn`, crop by crop.
+        scores_BVK: cosines with the prototypes; temperature: theirs, 0.1 in the paper.
+
+    Returns:
+        0-d, float32 or float64: the sum over `num_view_pairs(B, G, V)` targets.
+    """
+    return cross_entropy_of_other_views(codes_BGK, wide(scores_BVK) / temperature)
+
+
+def self_distillation(
+    teacher_BGK: Tensor,
+    student_BVK: Tensor,
+    centre_K: Tensor,
+    *,
+    teacher_temperature: float,
+    student_temperature: float,
+) -> Tensor:
+    """The loss of DINO (Caron et al. 2021, "Emerging properties in self-supervised vision transformers", equations 1
+    to 3 and algorithm 1): the student follows the centred and sharpened teacher on other crops of the image.
+
+    Args:
+        teacher_BGK: the teacher's logits of the global crops, taken without gradient.
+        student_BVK: the student's logits of all crops, the global ones first.
+        centre_K: what is subtracted from the teacher's logits, as `Centre` holds it.
+        teacher_temperature, student_temperature: 0.04 to 0.07 and 0.1 in the paper.
+
+    Returns:
+        0-d, float32 or float64: the sum over `num_view_pairs(B, G, V)` targets; ln K a target where all logits are equal.
+    """
+    centred_BGK = wide(teacher_BGK.detach()) - wide(centre_K)
+    targets_BGK = softmax(centred_BGK / teacher_temperature, dim=2)
+    return cross_entropy_of_other_views(targets_BGK, wide(student_BVK) / student_temperature)

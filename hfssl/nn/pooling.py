@@ -1,0 +1,35 @@
+"""One vector an image out of `last_hidden_state`: the contract between training, export and evaluation.
+
+N samples, T tokens, D width.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+_WITH_CLASS_TOKEN = ("vit", "deit", "beit", "dinov2", "dinov2_with_registers", "vit_mae")
+
+
+def pooling_of(config: Any) -> str:
+    """What the config records as `hfssl_pooling`, else the class token of a plain transformer, else the mean."""
+    recorded = config.to_dict().get("hfssl_pooling")
+    if recorded is not None:
+        return str(recorded)
+    return "cls" if config.model_type in _WITH_CLASS_TOKEN else "mean"
+
+
+def pool(hidden: Tensor, pooling: str) -> Tensor:
+    """(N, D) out of `last_hidden_state`, (N, T, D) tokens or (N, D, H, W) maps.
+
+    `cls` is the first token, `mean` all tokens, `mean_patches` all tokens but the first; of maps it is always the mean over
+    positions, `mean_positions`.
+    """
+    if hidden.ndim == 4:
+        return hidden.mean(dim=(2, 3))
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "mean":
+        return hidden.mean(dim=1)
+    if pooling == "mean_patches":
+        return hidden[:, 1:].mean(dim=1)
+    raise ValueError(f"pooling must be cls, mean or mean_patches, got {pooling}")

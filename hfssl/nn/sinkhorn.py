@@ -1,0 +1,40 @@
+"""Codes that use all prototypes equally, by the Sinkhorn-Knopp algorithm over all ranks.
+
+B samples a rank, N samples over all ranks, Q rows of a queue, K prototypes.
+"""
+
+import torch
+from torch import Tensor
+
+from hfssl.distributed import all_reduce_max, all_reduce_sum, rank, world_size
+from hfssl.nn.precision import no_autocast, wide
+
+
+@torch.no_grad()
+def sinkhorn(scores_BK: Tensor, *, epsilon: float, iterations: int, queued_QK: Tensor | None = None) -> Tensor:
+    """Soft codes near the scores under equal use of the prototypes (Caron et al. 2020, section 3.1, equations 3 to 5,
+    and the appendix on the implementation; Cuturi 2013).
+
+    Call it crop by crop. Ranks may hold different numbers of samples.
+
+    Args:
+        scores_BK: cosines of samples and prototypes.
+        epsilon: smoothness of the codes, 0.05 in the paper; iterations: 3 in the paper.
+        queued_QK: scores of a queue that all ranks share; each rank counts its own part of it, so that every row counts
+            once. The codes of queued rows are not returned.
+
+    Returns:
+        (B, K) float32 or float64: each row sums to 1; over all rows of all ranks each prototype gets about N / K.
+    """
+    num_samples = len(scores_BK)
+    if queued_QK is not None:
+        scores_BK = torch.cat([wide(scores_BK), wide(queued_QK[rank() :: world_size()])])
+    with no_autocast(scores_BK):
+        scaled_BK = wide(scores_BK) / epsilon
+        codes_BK = torch.exp(
+            scaled_BK - all_reduce_max(scaled_BK.amax(dim=0))
+        )  # a factor a prototype, divided out below
+        for _ in range(iterations):
+            codes_BK = codes_BK / all_reduce_sum(codes_BK.sum(dim=0))
+            codes_BK = codes_BK / codes_BK.sum(dim=1, keepdim=True)
+    return codes_BK[:num_samples]

@@ -1,0 +1,90 @@
+"""The sheet of views: what a run would see, offline and without arguments, and refusals that help."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hfssl import preview as module
+from hfssl.config import ConfigError
+from hfssl.data.augmentation import view_keys
+from hfssl.data.views import ViewsSpec
+from hfssl.preview import preview
+from hfssl.preview_config import PreviewConfig
+from hfssl.publishing.sheet import Cell
+from hfssl.randomness import sample_keys
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "preview.py"
+
+
+def test_without_arguments_digits_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished = subprocess.run([sys.executable, str(RECIPE)], capture_output=True, text=True, check=True)
+    lines = finished.stdout.splitlines()
+    assert lines[0] == "digits at 32 pixels"
+    assert lines[-1] == "written to preview.png"
+    assert not any("flip" in line for line in lines)
+    assert Image.open(tmp_path / "preview.png").size[1] > 300
+
+
+def test_the_cells_are_the_views_of_a_run_as_people_see_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sheets: list[list[tuple[str, list[Cell]]]] = []
+    monkeypatch.setattr(module, "image_sheet", lambda path, lines: sheets.append(lines))
+    wanted = PreviewConfig(
+        num_images=3, num_local_crops=2, local_crop_size=12, epoch=2, seed=5, output=str(tmp_path / "sheet.png")
+    )
+    preview(wanted, from_command_line=False)
+    assert [title for title, _ in sheets[0]] == ["row 0", "row 648", "row 1296"]
+    cells = sheets[0][1][1]
+    assert [cell.caption for cell in cells] == ["original", "view 1", "view 2", "local 1", "local 2"]
+    local = cells[3].image
+    assert local.shape == (3, 32, 32)
+    assert bool((local[:, :10] == 255).all() & (local[:, 22:] == 255).all() & (local[:, :, :10] == 255).all())
+    data = wanted.image_data()
+    spec = ViewsSpec(data, wanted.views())
+    key = sample_keys(5, torch.tensor([2]), torch.tensor([648]))
+    batch = spec.collate([spec.transform(cells[0].image, key[0])], key)
+    expected = spec.augment(batch | {"keys": key}, 0.0)["global_crops"][0]
+    assert view_keys(key, "global_crops", 2).shape == (1, 2)
+    for view in range(2):
+        shown = cells[1 + view].image
+        assert float((shown / 255 - (expected[view] * 0.5 + 0.5)).abs().max()) <= 0.51 / 255
+
+
+def test_a_preset_of_ones_own_images_and_of_one_channel(tmp_path: Path) -> None:
+    for index in range(3):
+        pixels = np.random.default_rng(index).integers(0, 256, (40, 30 + index), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    wanted = PreviewConfig(
+        dataset=str(tmp_path),
+        augmentation="grey",
+        num_channels=1,
+        image_size=24,
+        num_images=3,
+        output=str(tmp_path / "out" / "a.png"),
+    )
+    assert preview(wanted, from_command_line=False).is_file()
+    assert PreviewConfig(dataset=str(tmp_path)).preset == "natural"
+    assert PreviewConfig(dataset=str(tmp_path)).image_data().image_size == 224
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"num_images": 0}, "num_images must be at least 1"),
+        ({"num_images": 2000}, "--num_images 2000 is more than the 1297 rows"),
+        ({"output": "sheet.jpg"}, "--output must end in .png"),
+        ({"augmentation": "natural", "image_size": 16}, "blur has no effect on a view of 16 pixels"),
+        ({"augmentation": "small", "num_channels": 1}, "saturation 0.4 has no effect on 1 channel"),
+        ({"num_local_crops": 2}, "local_crop_size 96 must be at most"),
+        ({"shear": 5.0, "affine_probability": 0.0}, "shear has no effect where affine_probability is 0"),
+    ],
+)
+def test_what_can_not_be_shown_is_one_line(flags: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        preview(PreviewConfig(**flags), from_command_line=False)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)

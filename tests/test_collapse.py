@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from hfssl.publishing.facts import facts_of, warnings
+from hfssl.publishing.markdown import LONGEST
 from hfssl.run_dir import RunDir
+from hfssl.training.alarms import Alarm
 from hfssl.training.checkpoint import TrainingError, read_state
 from hfssl.training.loop import Session, train
+from hfssl.training.signs import CAUSES, EFFECTS
 from hfssl.training.start import Start
 from tests.joint_embeddings import NAMES, WITH_TEACHER, objective_of, views
 from tests.laboratory import METHODS, open_small, watched
@@ -109,11 +112,26 @@ def test_causes_speak_of_the_settings_at_hand() -> None:
         in objective_of("byol", prediction_hidden_size=0).causes()["constant_embeddings"].remedy
     )
     assert "--prediction_hidden_size" not in objective_of("byol").causes()["constant_embeddings"].remedy
-    assert "--centre_momentum 0.9 (now 1)" in objective_of("dino", centre_momentum=1.0).causes()["one_output"].remedy
-    assert "--teacher_temperature" in objective_of("dino").causes()["one_output"].remedy
+    assert "--centre_momentum 0.9 (now 1)" in objective_of("dino", centre_momentum=1.0).causes()["few_outputs"].remedy
+    assert "--teacher_temperature" in objective_of("dino").causes()["few_outputs"].remedy
     hot = objective_of("dino", teacher_temperature=1.0)
     assert "lower --teacher_temperature (now 1)" in hot.causes()["uniform_output"].remedy
     assert "--sinkhorn_epsilon" in objective_of("swav").causes()["uniform_output"].remedy
+
+
+def test_every_sentence_fits_a_line_of_the_card() -> None:
+    """A card cuts longer ones, and with them the flag."""
+    objectives = [*map(objective_of, NAMES), objective_of("byol", prediction_hidden_size=0)]
+    objectives += [objective_of(name, **STANDS_STILL) for name in WITH_TEACHER]
+    too_long: list[str] = []
+    for sign in CAUSES + EFFECTS:
+        for causes in [{}, *(objective.causes() for objective in objectives)]:
+            cause = causes.get(sign.name, sign.cause)
+            says = sign.says.format(figure=0.0123456)
+            alarm = Alarm(sign.name, 0.0, sign.threshold, 1_000_000, says, cause.reason, cause.remedy)
+            too_long += [alarm.sentence] if len(alarm.sentence) >= LONGEST else []
+            assert "--" in cause.remedy or "Teacher.follow" in cause.reason
+    assert too_long == []
 
 
 def warnings_of(run_dir: RunDir) -> list[tuple[int, list[str]]]:

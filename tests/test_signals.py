@@ -35,6 +35,10 @@ def test_the_two_collapses_of_a_teacher_are_told_apart() -> None:
     assert [float(value) for value in healthy.values()] == pytest.approx([0.0, 1.0])
 
 
+def test_as_many_outputs_as_rows_are_all_that_can_be_in_use() -> None:
+    assert float(target_signals(torch.eye(1024)[:16])["marginal_entropy"]) == pytest.approx(1.0)
+
+
 def test_few_rows_say_nothing_of_all_samples() -> None:
     assert target_signals(torch.eye(10)[:1]).keys() == {"teacher_entropy"}
 

@@ -59,9 +59,8 @@ class BYOL(WithTeacher):
     def causes(self) -> dict[str, Cause]:
         momentum = self.config.teacher_momentum
         if not self.config.prediction_hidden_size:
-            reason = "there is no prediction head, without which equal outputs are the easiest answer"
-            cause = Cause(reason, "set --prediction_hidden_size above 0")
+            cause = Cause("there is no prediction head", "set --prediction_hidden_size above 0")
         else:
-            remedy = f"lower --base_learning_rate, or raise --teacher_momentum (now {momentum:g})"
-            cause = Cause("the prediction head learns too slowly for a teacher that moves so fast", remedy)
+            remedy = f"lower --base_learning_rate or raise --teacher_momentum (now {momentum:g})"
+            cause = Cause("the prediction head lags", remedy)
         return super().causes() | {"constant_embeddings": cause, "constant_features": cause, "few_dimensions": cause}

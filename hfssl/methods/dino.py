@@ -102,11 +102,11 @@ class DINO(WithTeacher):
         if config.centre_momentum <= _USUAL_CENTRE_MOMENTUM:
             held = f"raise --teacher_temperature (now {config.teacher_temperature:g})"
         uniform = Cause(
-            "the teacher is not sharp enough against its centring",
-            f"lower --teacher_temperature (now {hottest:g}), then --base_learning_rate",
+            "the teacher is not sharp enough",
+            f"lower --teacher_temperature (now {hottest:g}) or --base_learning_rate",
         )
         return super().causes() | {
-            "one_output": Cause("the centring does not keep one output from taking all", held),
+            "few_outputs": Cause("the centring does not hold them back", held),
             "uniform_output": uniform,
             "trivial_loss": uniform,
         }

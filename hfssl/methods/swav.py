@@ -91,11 +91,11 @@ class SwAV(JointEmbedding):
     def causes(self) -> dict[str, Cause]:
         config = self.config
         uniform = Cause(
-            "the codes are too smooth to tell images apart",
-            f"lower --sinkhorn_epsilon (now {config.sinkhorn_epsilon:g}), then --base_learning_rate",
+            "the codes are too smooth",
+            f"lower --sinkhorn_epsilon (now {config.sinkhorn_epsilon:g}) or --base_learning_rate",
         )
         single = Cause(
-            "the codes are not balanced over the prototypes",
-            f"raise --sinkhorn_iterations (now {config.sinkhorn_iterations}) and --queue_size (now {config.queue_size})",
+            "the codes are unbalanced",
+            f"raise --sinkhorn_iterations (now {config.sinkhorn_iterations})",
         )
-        return {"uniform_output": uniform, "trivial_loss": uniform, "one_output": single}
+        return {"uniform_output": uniform, "trivial_loss": uniform, "few_outputs": single}

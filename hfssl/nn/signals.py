@@ -35,16 +35,20 @@ def target_signals(targets_NK: Tensor) -> dict[str, Tensor]:
 
     Returns:
         teacher_entropy: mean entropy of a target over ln K; 1: every target is uniform.
-        marginal_entropy: entropy of the mean target over ln K; 0: one output is the target of all samples. Left out where
-            there are fewer than 8 rows, which may well share one.
+        marginal_entropy: entropy of the mean target over ln min(K, N), above 1 where soft targets spread wider than N rows
+            could; 0: one output is the target of all samples. Left out for fewer than 8 rows, which may well share one.
     """
     rows_NK = wide(targets_NK.detach())
-    largest = math.log(max(2, rows_NK.shape[1]))
+    num_rows, num_outputs = rows_NK.shape
+    largest = math.log(max(2, num_outputs))
     of_rows = torch.special.entr(rows_NK).sum(dim=1).mean()
-    if len(rows_NK) < _FEWEST_ROWS:
+    if num_rows < _FEWEST_ROWS:
         return {"teacher_entropy": of_rows / largest}
     of_mean = torch.special.entr(rows_NK.mean(dim=0)).sum()
-    return {"teacher_entropy": of_rows / largest, "marginal_entropy": of_mean / largest}
+    return {
+        "teacher_entropy": of_rows / largest,
+        "marginal_entropy": of_mean / math.log(max(2, min(num_outputs, num_rows))),
+    }
 
 
 @torch.no_grad()

@@ -59,11 +59,11 @@ class Memory:
             figure = sign.figure(finite, self.first) if sign.kind == kind else None
             if figure is None:
                 continue
-            if sign.below <= figure <= sign.above:
-                self.held.pop(sign.name, None)
-            else:
-                since, rows = self.held.get(sign.name, [step, 0])[:2]
+            since, rows = self.held.get(sign.name, [step, 0])[:2]
+            if figure < sign.below or figure > sign.above:
                 self.held[sign.name] = [since, rows + 1, step, figure]
+            elif not (sign.lasts and rows >= sign.rows):
+                self.held.pop(sign.name, None)
 
     def alarms(self, max_steps: int, causes: Mapping[str, Cause]) -> list[Alarm]:
         """What is to be said: every cause that is seen, or else the first effect."""

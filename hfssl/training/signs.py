@@ -26,6 +26,7 @@ class Sign(NamedTuple):
     below, above: the sign is there where the figure is less than the one or more than the other.
     kind: the rows of metrics.jsonl on which it is looked for.
     rows: rows in a row that must show it; patience: the share of the run over which they must reach.
+    lasts: what it did stays done, so that a later row without it ends nothing.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Sign(NamedTuple):
     kind: Kind = "training"
     rows: int = 2
     patience: float = 0.0
+    lasts: bool = False
 
     @property
     def threshold(self) -> float:
@@ -112,7 +114,7 @@ def _spread_where_views_agree(figures: Figures, first: Figures) -> float | None:
     return figures["embedding_std"] if loss < _AGREEMENT * trivial else 1.0
 
 
-_HARDLY_GROWN = 1.5
+_HARDLY_GROWN = 1.15
 _AGREEMENT = 0.15  # of the trivial loss; healthy BYOL stays above it, or keeps its projections apart
 _RATE = Cause("the learning rate is too high", "lower --base_learning_rate")
 
@@ -122,8 +124,8 @@ CAUSES = (
         _distance_of_own_tensors,
         "the teacher equals the student (relative distance {figure:.1e})",
         Cause(
-            "they share their tensors, or the teacher keeps nothing of its own",
-            "make the teacher a copy (nn.teacher.Teacher), and raise --teacher_momentum where it is near 0",
+            "it is no copy of its own",
+            "build it as a copy, or raise --teacher_momentum if that is near 0",
         ),
         below=1e-9,
     ),
@@ -144,8 +146,8 @@ CAUSES = (
     Sign(
         "equal_images",
         _spread_from_the_start,
-        "features of different rows were nearly equal before training already (std {figure:.1e})",
-        Cause("the rows of the data are all alike, or empty", "look at --dataset and its column; or at --init_from"),
+        "features were nearly equal before training already (std {figure:.1e})",
+        Cause("the rows of the data are all alike, or empty", "look at --dataset, or at --init_from"),
         below=LEAST_STD,
         kind="held_out",
         rows=1,
@@ -167,9 +169,10 @@ CAUSES = (
     Sign(
         "grown_weights",
         _move_a_step,
-        "the weights grow as if each step moved them by {figure:.0%} of their size",
+        "the weights grew as if each step moved them by {figure:.0%} of their size",
         _RATE,
         above=0.08,
+        lasts=True,
     ),
 )
 
@@ -184,11 +187,11 @@ EFFECTS = (
         rows=1,
     ),
     Sign(
-        "one_output",
+        "few_outputs",
         _plain("marginal_entropy"),
-        "all samples are given the same output (entropy of the mean target {figure:.3f} of ln K)",
+        "few outputs are the targets of all samples (marginal entropy {figure:.2f})",
         Cause("outputs are not kept balanced", "lower --base_learning_rate"),
-        below=0.05,
+        below=0.4,
         rows=3,
         patience=0.25,
     ),
@@ -196,7 +199,7 @@ EFFECTS = (
         "uniform_output",
         _plain("teacher_entropy"),
         "every target is uniform (entropy {figure:.4f} of ln K)",
-        Cause("targets are not sharp enough", "lower the temperature of the targets"),
+        Cause("targets are not sharp enough", "lower --base_learning_rate"),
         above=0.999,
         rows=3,
         patience=0.1,
@@ -204,7 +207,7 @@ EFFECTS = (
     Sign(
         "constant_embeddings",
         _spread_where_views_agree,
-        "the loss is near 0 while projections of different images are nearly equal (std {figure:.3f})",
+        "the loss is near 0 and projections are nearly equal (std {figure:.3f})",
         Cause("nothing keeps the outputs of different images apart", "lower --base_learning_rate"),
         below=0.25,
         rows=3,
@@ -231,10 +234,10 @@ EFFECTS = (
     Sign(
         "trivial_loss",
         _over_trivial,
-        "the loss stays at that of one who has learned nothing (relative distance {figure:.4f})",
+        "the loss is that of one who has learned nothing (off by {figure:.2%})",
         Cause("the learning rate is too high or too low", "change --base_learning_rate"),
         below=0.002,
         rows=3,
-        patience=0.2,
+        patience=0.5,
     ),
 )

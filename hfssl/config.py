@@ -48,6 +48,7 @@ __all__ = [
 
 Config = TypeVar("Config", bound="DataclassInstance")
 _LENGTH = ("max_steps", "num_epochs", "budget_hours")
+_ADOPTED = {"image_size", "num_channels"}  # of a stored run these hold against what its model's config says
 _TWO_LENGTHS = "budget_hours and max_steps exclude each other: set one of them"
 
 
@@ -233,7 +234,9 @@ def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping
     layer = load_layer(path if is_preset else Path(chosen), method, data)
     for name in _LENGTH if any(name in flags for name in _LENGTH) else ():
         layer["loop"].pop(name, None)  # a length on the command line stands for the file's, however that was said
-    written = set() if is_preset or is_stored_run(Path(chosen)) else {name for part in layer.values() for name in part}
+    written = set() if is_preset else {name for part in layer.values() for name in part}
+    if not is_preset and is_stored_run(Path(chosen)):
+        written &= _ADOPTED
     configs = {}
     for section, config in section_types(method, data).items():
         annotations = annotations_of(config)
@@ -269,6 +272,8 @@ def _check_run(run: Run) -> None:
     if without_effect and (loop.model_config or loop.init_from):
         source = "init_from" if loop.init_from else "model_config"
         raise ConfigError(f"--{without_effect[0]} has no effect beside --{source}, which decides it: leave it out")
+    for name, reason in run.method.without_effect().items():
+        require(name not in run.given, f"--{name} has no effect {reason}: set that, or leave it out")
     run.data.check()
     run.method.check_batch(loop.global_batch_size)
     run.method.check_start(loop.init_from)

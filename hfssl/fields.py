@@ -16,6 +16,10 @@ class ConfigError(ValueError):
     """A setting that can not work: says what was given, what is allowed and what to do, in one line."""
 
 
+class BatchSizeError(ConfigError):
+    """A micro-batch that this model can not train on, while another size may do."""
+
+
 def one_line(error: BaseException) -> str:
     """What a library said, for the end of an error of ours."""
     return " ".join(str(error).split())[:300]

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from hfssl.config import Run, require
 from hfssl.distributed import broadcast_object, is_main_process
-from hfssl.fields import ConfigError
+from hfssl.fields import BatchSizeError, ConfigError
 from hfssl.objective import Objective
 from hfssl.run_dir import RunDir
 from hfssl.session import SharedError, open_session, quieten_libraries
@@ -158,7 +158,7 @@ def fits(
     except torch.OutOfMemoryError:
         return False
     except ConfigError as error:
-        if _is_from_memory(error):
+        if _is_from_size(error):
             return False
         raise
     finally:
@@ -168,8 +168,8 @@ def fits(
     return True
 
 
-def _is_from_memory(error: BaseException | None) -> bool:
-    while error is not None and not isinstance(error, torch.OutOfMemoryError):
+def _is_from_size(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, (torch.OutOfMemoryError, BatchSizeError)):
         error = error.__cause__
     return error is not None
 

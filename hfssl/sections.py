@@ -29,6 +29,10 @@ class MethodConfig:
     def check(self, data: "DataConfig") -> None:
         """Raise ConfigError where method and data do not fit together."""
 
+    def without_effect(self) -> dict[str, str]:
+        """Flags that change nothing beside the other settings, and why; an error where somebody gave them."""
+        return {}
+
     def check_batch(self, global_batch_size: int) -> None:
         """Raise ConfigError where the method can not work with such batches."""
 

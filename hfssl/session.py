@@ -19,7 +19,7 @@ from hfssl.data.loader import KeyedRows, Layout
 from hfssl.data.source import Source
 from hfssl.data.text import open_texts
 from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
-from hfssl.fields import ConfigError
+from hfssl.fields import BatchSizeError, ConfigError
 from hfssl.nn.adapter_files import CONFIG_FILE, adapter_at
 from hfssl.objective import BadRowError, Batch, DataSpec, Objective
 from hfssl.randomness import combine, stream_id
@@ -186,11 +186,11 @@ def open_session(
         objective.enable_gradient_checkpointing()
     objective.to(accelerator.device).train()
     joined = layout.per_device_batch_size * layout.world_size
-    require(
-        joined > 1 or not objective.batch_coupled,
-        f"{run.recipe} compares the samples of a batch: one alone has nothing to be compared with; raise "
-        "--per_device_batch_size or --global_batch_size",
-    )
+    if joined == 1 and objective.batch_coupled:
+        raise BatchSizeError(
+            f"{run.recipe} compares the samples of a batch: one alone has nothing to be compared with; raise "
+            "--per_device_batch_size or --global_batch_size"
+        )
     rehearsal = _on_all_ranks(lambda: _rehearse(accelerator, objective, spec, batch))
     if is_new:
         state.loss_scale = loss_scale_for(rehearsal.num_targets * layout.num_micro_batches * layout.world_size)
@@ -230,7 +230,7 @@ def _rehearse(accelerator: Accelerator, objective: Objective, spec: DataSpec, ba
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
-        raise ConfigError(
+        raise BatchSizeError(
             "a BatchNorm sees a single value a channel: raise --per_device_batch_size, or lower --batch_norm_splits"
         ) from error
     except torch.OutOfMemoryError as error:

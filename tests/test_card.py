@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from hfssl.catalog import method, method_names
+from hfssl.catalog import config_of, method, method_names
 from hfssl.config import Run, parse
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.methods.mae_config import MAEConfig
@@ -24,6 +24,7 @@ from hfssl.publishing.command import public_command
 from hfssl.publishing.markdown import code_block
 from hfssl.publishing.papers import PAPERS
 from hfssl.run_dir import RunDir
+from hfssl.session import adopt_checkpoint
 from tests.run_folder import begun, environment, evaluation, export, finished
 
 HOSTILE = (
@@ -234,3 +235,13 @@ def test_figures_are_linked_where_they_lie(tmp_path: Path) -> None:
 def test_every_method_has_the_paper_that_its_objective_names(recipe: str) -> None:
     assert PAPERS[recipe].arxiv == method(recipe)[1].paper
     assert PAPERS[recipe].differences
+
+
+@pytest.mark.parametrize("model", ["resnet18", "convnext_32px"])
+def test_the_command_of_a_run_with_a_model_config_can_be_given_back(model: str) -> None:
+    config = config_of("simclr")
+    argv = ["--dataset", "someone/something", "--model_config", model, "--image_size", "64"]
+    run, _ = adopt_checkpoint(parse(config, ImageDataConfig, argv))
+    command = public_command(run.stored(), {})
+    again, _ = adopt_checkpoint(parse(config, ImageDataConfig, shlex.split(command)[3:]))
+    assert (again.method, again.data, again.architecture) == (run.method, run.data, run.architecture)

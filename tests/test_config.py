@@ -11,6 +11,7 @@ from hfssl.catalog import DATA_CONFIGS, config_of, method_names
 from hfssl.config import ConfigError, LoopConfig, OptimConfig, make_run, parse
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.methods.mae_config import MAEConfig
+from hfssl.session import adopt_checkpoint
 from hfssl.settings_file import preset_names
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -159,13 +160,15 @@ def test_help_and_mistakes_are_answered_without_torch(recipe: str) -> None:
     assert done.stderr == "error: unknown flag --no_such_flag\n"
 
 
-def test_what_a_user_wrote_counts_as_given_a_preset_or_a_stored_run_does_not(tmp_path: Path) -> None:
+def test_what_a_user_wrote_counts_as_given_of_a_stored_run_the_size_of_its_images_and_of_a_preset_nothing(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("data: {dataset: demo:digits, image_size: 32}\nloop: {max_steps: 3}\n")
     assert mae("--config", str(file), "--seed", "1").given == {"dataset", "image_size", "max_steps", "seed"}
     assert mae("--seed", "1").given == {"seed"}
     file.write_text("digest: x\n" + file.read_text())
-    assert mae("--config", str(file)).given == frozenset()
+    assert mae("--config", str(file)).given == {"image_size"}  # against what the config of its model says
     run = make_run(
         MAEConfig.tiny(), ImageDataConfig(dataset="demo:digits", image_size=16), OptimConfig(), LoopConfig(max_steps=1)
     )
@@ -185,3 +188,20 @@ def test_a_checkpoints_sizes_are_taken_unless_given(tmp_path: Path) -> None:
         MAEConfig.tiny().adopt(ImageDataConfig.tiny(), stored, frozenset())
     with pytest.raises(ConfigError, match="got one of type bert"):
         MAEConfig.tiny().adopt(ImageDataConfig.tiny(), BertConfig(), frozenset())
+
+
+@pytest.mark.parametrize("recipe", [name for name in method_names() if config_of(name).modality == "image"])
+def test_what_a_preset_says_of_images_survives_the_model_config_that_it_names(recipe: str) -> None:
+    for preset in preset_names(recipe):
+        argv = [] if preset == "demo" else ["--dataset", "someone/something"]
+        run = parse(config_of(recipe), ImageDataConfig, ["--config", preset, *argv])
+        if run.loop.model_config is not None:
+            adopted, _ = adopt_checkpoint(run)
+            assert adopted.data.image_size == run.data.image_size, preset
+
+
+def test_no_local_crops_in_the_place_of_a_presets_is_a_choice_and_their_size_without_them_an_error() -> None:
+    swav = config_of("swav")
+    assert parse(swav, ImageDataConfig, ["--config", "small", "--dataset", "a/b", "--num_local_crops", "0"])
+    with pytest.raises(ConfigError, match="--local_crop_size has no effect without --num_local_crops"):
+        parse(swav, ImageDataConfig, ["--config", "cifar10", "--dataset", "a/b", "--local_crop_size", "16"])

@@ -99,6 +99,6 @@ def test_a_step_on_prototypes_turns_them_as_normalising_in_place_does() -> None:
 def test_prototypes_stay_float32_in_half_precision() -> None:
     ours = Prototypes(4, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert ours(torch.ones(2, 4)).dtype == torch.bfloat16
+        assert ours(torch.ones(2, 4, dtype=torch.bfloat16)).dtype == torch.float32
     assert ours.weight.dtype == torch.float32
     assert torch.allclose(ours.weight.norm(dim=1), torch.ones(5))

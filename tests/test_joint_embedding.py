@@ -8,15 +8,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModel
+from transformers import AutoModel, ViTConfig
 
 from hfssl.config import ConfigError, parse
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.methods.byol_config import BYOLConfig
 from hfssl.methods.moco_config import MoCoConfig
 from hfssl.methods.swav_config import SwAVConfig
+from hfssl.nn.backbone import Backbone
 from hfssl.nn.teacher import Teacher
 from hfssl.publishing.export import write_export
+from tests.backbones import SETTINGS
 from tests.joint_embeddings import APPLIED, NAMES, WITH_TEACHER, objective_of, views
 from tests.laboratory import open_small
 from tests.processes import in_processes
@@ -78,6 +80,13 @@ def test_a_teacher_drops_nothing_and_normalises_by_the_batch() -> None:
     assert not Teacher(student).eval().network[1].training
 
 
+def test_a_teacher_drops_nothing_inside_attention_either() -> None:
+    config = ViTConfig(**SETTINGS["vit"], attention_probs_dropout_prob=0.5, hidden_dropout_prob=0.5)
+    teacher = Teacher(Backbone.build(config, image_size=32, num_channels=3)).train()
+    pixels = views(3)["global_crops"][:, 0]
+    assert torch.equal(teacher(pixels), teacher(pixels))
+
+
 @pytest.mark.parametrize("name", WITH_TEACHER)
 def test_no_gradient_reaches_the_teacher(name: str) -> None:
     objective = objective_of(name)
@@ -91,13 +100,13 @@ def test_no_gradient_reaches_the_teacher(name: str) -> None:
 def test_a_checkpoint_starts_student_and_teacher(name: str, tmp_path: Path) -> None:
     other = objective_of(name)
     with torch.no_grad():
-        for parameter in other.backbone.parameters():
+        for parameter in other.exported().parameters():
             parameter.mul_(1.5)
     write_export(other.eval().export(), tmp_path / "export")
     objective = objective_of(name)
     report = objective.load_pretrained(str(tmp_path / "export"))
     assert report.new == []
-    for key, tensor in other.backbone.state_dict().items():
+    for key, tensor in other.exported().state_dict().items():
         assert torch.equal(objective.backbone.state_dict()[key], tensor)
         assert torch.equal(objective.teacher.network[0].state_dict()[key], tensor)
 

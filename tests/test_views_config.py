@@ -112,5 +112,5 @@ def test_local_crops_have_their_own_size_and_scale() -> None:
     assert single.views(64)["local_crops"][0].augmentation.blur_probability == 0.2
     with pytest.raises(ConfigError, match="local_crop_size 96 must be at most"):
         MultiCropConfig(num_local_crops=2).check(ImageDataConfig(dataset="demo:digits", image_size=64))
-    with pytest.raises(ConfigError, match="local_crop_size 32 has no effect without --num_local_crops"):
-        MultiCropConfig(local_crop_size=32)
+    assert "local_crop_size" in MultiCropConfig(local_crop_size=32).without_effect()
+    assert not MultiCropConfig(local_crop_size=32, num_local_crops=2).without_effect()

@@ -131,12 +131,11 @@ class LocalCropFlags:
         require(self.local_crop_size > 0, f"local_crop_size must be above 0, got {self.local_crop_size}")
         low, high = self.local_crop_scale
         require(0 < low <= high <= 1, f"local_crop_scale must be two rising numbers in (0, 1], got {low:g} {high:g}")
-        for item in dataclasses.fields(LocalCropFlags)[1:]:
-            value = getattr(self, item.name)
-            require(
-                self.num_local_crops > 0 or value == type(self).__dataclass_fields__[item.name].default,
-                f"{item.name} {value} has no effect without --num_local_crops: set that, or leave it out",
-            )
+
+    def without_effect(self) -> dict[str, str]:
+        """Flags that change nothing, and why."""
+        unused = [] if self.num_local_crops else ["local_crop_size", "local_crop_scale"]
+        return dict.fromkeys(unused, "without --num_local_crops")
 
     def check_local_size(self, image_size: int) -> None:
         """Raise ConfigError for small crops that are larger than the global ones."""

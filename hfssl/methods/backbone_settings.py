@@ -54,18 +54,14 @@ class BackboneSettings(MethodConfig):
             "num_channels" in stored,
             f"{self.recipe} builds on the config of an image encoder, got one of type {kind}, which has no num_channels",
         )
-        channels = stored["num_channels"]
-        require(
-            "num_channels" not in given or data.num_channels == channels,
-            f"num_channels {data.num_channels} does not fit the checkpoint's {channels}",
-        )
+        channels = data.num_channels if "num_channels" in given else stored["num_channels"]
         adopted = dataclasses.replace(
             self, **{name: _number(stored.get(name)) for name in (*SIZES, "intermediate_size")}
         )
         size = stored.get("image_size")
         if size is not None and "image_size" not in given:
             side = _number(size)
-            require(side is not None, f"image_size of the checkpoint is {size}: only squares are supported")
+            require(side is not None, f"image_size of the model is {size}: only squares are supported")
             assert side is not None
             data = dataclasses.replace(data, image_size=side)
         data = dataclasses.replace(data, num_channels=channels)

@@ -10,6 +10,7 @@ Where we differ from the published code:
 - the centre moves once a step, towards the mean over all ranks and micro-batches, and only where the step was applied.
 - weight decay rises by `--final_weight_decay` and is left off norms, biases and tokens.
 - the last layer's gain is fixed at 1; its direction is normalised inside the forward pass.
+- `--max_grad_norm` clips the norm of the whole gradient, not that of each tensor; there is no drop-path.
 
     accelerate launch recipes/dino.py --dataset path/to/images
 """
@@ -51,6 +52,12 @@ class DINO(WithTeacher):
         )
         self.teacher = Teacher(self.student())
         self.centre = Centre(config.num_prototypes, config.centre_momentum)
+
+    def exported(self) -> Backbone:
+        """The teacher's: better than the student's all the way (Caron et al. 2021, section 5.2 and figure 6)."""
+        backbone = self.teacher.network.get_submodule("0")
+        assert isinstance(backbone, Backbone)
+        return backbone
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         student = self.student()

@@ -48,11 +48,15 @@ class JointEmbedding(Objective):
 
     def features(self, batch: Batch) -> Tensor:
         """The backbone's pooled features, without any head; (B, D)."""
-        features: Tensor = self.backbone(batch["pixel_values"])
+        features: Tensor = self.exported()(batch["pixel_values"])
         return features
 
     def export(self) -> Export:
-        return Export(self.backbone.export(), self._processor, heads=self._heads())
+        return Export(self.exported().export(), self._processor, heads=self._heads())
+
+    def exported(self) -> Backbone:
+        """The backbone that is handed to strangers."""
+        return self.backbone
 
     def _heads(self) -> dict[str, Tensor]:
         """Everything but the student's backbone and the teacher, which `heads.safetensors` keeps."""

@@ -122,7 +122,9 @@ class MAE(Objective):
         encoder_config.hfssl_pooling = POOLING
         encoder = ViTModel(encoder_config, add_pooling_layer=False)
         encoder.load_state_dict(self.model.vit.state_dict())  # strict: the names are those of ViTMAEModel
-        return Export(encoder.eval(), self._processor, pretraining_model=copy.deepcopy(self.model).eval())
+        whole = copy.deepcopy(self.model).eval()
+        whole.config.hfssl_pooling = POOLING
+        return Export(encoder.eval(), self._processor, pretraining_model=whole)
 
     def enable_gradient_checkpointing(self) -> None:
         self.model.gradient_checkpointing_enable()

@@ -65,6 +65,7 @@ class Backbone(nn.Module):
         for name in dead:
             model.get_parameter(name).requires_grad_(False)
         correct_initialisation(model)
+        _check_class_token(model, wanted if hidden.ndim == 3 else "mean")
         config.hfssl_pooling = _pooling_for(hidden, wanted, config.model_type)
         across_ranks(model)
         return cls(model, config.hfssl_pooling, pool(hidden, wanted).shape[1])
@@ -104,6 +105,10 @@ class Backbone(nn.Module):
             raise ConfigError(
                 f"--gradient_checkpointing: a {self.model.config.model_type} does not support it: leave it out"
             )
+        if self.has_batch_norm:
+            raise ConfigError(
+                "--gradient_checkpointing would count each batch twice in the BatchNorms of this backbone: leave it out"
+            )
         self.model.gradient_checkpointing_enable()
 
     @torch.no_grad()
@@ -129,8 +134,14 @@ def _encoder_config(model_config: Any) -> Any:
     """A copy; of a ViTMAE's config the encoder's part, since ViTMAEModel hides patches even in eval mode."""
     if model_config.model_type != "vit_mae":
         return copy.deepcopy(model_config)
-    names = ViTConfig().to_dict().keys() - {"model_type", "architectures"}
+    names = (ViTConfig().to_dict().keys() | {"hfssl_pooling"}) - {"model_type", "architectures"}
     return ViTConfig(**{name: value for name, value in model_config.to_dict().items() if name in names})
+
+
+def _check_class_token(model: Any, pooling: str) -> None:
+    has_token = any(name.endswith("cls_token") for name, _ in model.named_parameters())
+    if pooling in ("cls", "mean_patches") and not has_token:
+        raise ConfigError(f"a {model.config.model_type} has no class token: pooling must be mean, got {pooling}")
 
 
 def _pooling_for(hidden: Tensor, pooling: str, model_type: str) -> str:

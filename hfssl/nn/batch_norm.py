@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
 from hfssl.distributed import all_reduce_sum, all_reduce_sum_with_gradient, is_distributed, world_size
-from hfssl.fields import ConfigError
+from hfssl.fields import BatchSizeError, ConfigError
 
 
 class CrossRankBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -66,7 +66,7 @@ class SplitBatchNorm(CrossRankBatchNorm):
         self._check_input_dim(input)
         num_own = self.num_splits // world_size()
         if self.num_splits % world_size() or len(input) % num_own:
-            raise ConfigError(
+            raise BatchSizeError(
                 f"{self.num_splits} splits of a BatchNorm do not fit {len(input)} samples on each of {world_size()} "
                 "process(es): the splits must be a multiple of the processes, and divide their samples evenly"
             )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from hfssl.nn.batch_norm import CrossRankBatchNorm
-from hfssl.nn.precision import unit_rows
+from hfssl.nn.precision import no_autocast, unit_rows, wide
 
 
 def simclr_projection_head(width: int, hidden_width: int, output_width: int = 128) -> nn.Sequential:
@@ -82,7 +82,8 @@ class Prototypes(nn.Module):
             self.weight.copy_(normalize(self.weight, dim=1))
 
     def forward(self, rows_BD: Tensor) -> Tensor:
-        return linear(rows_BD, unit_rows(self.weight))
+        with no_autocast(rows_BD):  # a temperature of 0.04 would make much of half precision's last digit
+            return linear(wide(rows_BD), unit_rows(self.weight))
 
 
 def _hidden(width: int, hidden_width: int) -> list[nn.Module]:

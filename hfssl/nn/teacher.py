@@ -18,10 +18,10 @@ class Teacher(nn.Module):
         self.network = copy.deepcopy(student).requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
-        super().train(mode)
+        super().train(False)  # dropout may hide inside an attention layer, not in a module of its own
         for module in self.network.modules():
-            if not _normalises_by_batch(module) and not any(True for _ in module.children()):
-                module.train(False)  # a leaf that is no BatchNorm: dropout, drop-path
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(mode)
         return self
 
     @torch.no_grad()
@@ -35,7 +35,3 @@ class Teacher(nn.Module):
     def restart(self, student: nn.Module) -> None:
         """Equal to the student anew, buffers too."""
         self.network.load_state_dict(student.state_dict())
-
-
-def _normalises_by_batch(module: nn.Module) -> bool:
-    return isinstance(module, nn.modules.batchnorm._BatchNorm)

@@ -42,6 +42,16 @@ def public_settings(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+_SIZES = (
+    "patch_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+)  # a model config's
+_OF_IMAGES = ("image_size", "num_channels")  # a model config's, unless the run says another
+
+
 def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     """A command whose run has this run's settings: what its preset and the defaults do not already say."""
     recipe, preset = config["recipe"], config["preset"]
@@ -56,9 +66,12 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     said = _said_already(recipe, base, _data_config(config))
     architecture = config.get("model_config") or {}
     for section, name, value in _flat(public_settings(config)):
-        from_checkpoint = value is not None and architecture.get(name) in (value, [value, value])
+        of_model = section == "method" and name in _SIZES and bool(architecture)
+        from_checkpoint = of_model or (value is not None and architecture.get(name) in (value, [value, value]))
+        overrules = name in _OF_IMAGES and architecture.get(name, value) != value
         unsaid = value is None and name in _LENGTH
-        if value == said.get((section, name)) or from_checkpoint or unsaid or name == "budget_hours":
+        is_said = value == said.get((section, name)) and not overrules
+        if is_said or from_checkpoint or unsaid or name == "budget_hours":
             continue  # a budget was turned into steps, which say the same on any machine
         command += [f"--{name}", *([_text(part) for part in value] if isinstance(value, list) else [_text(value)])]
     return shlex.join(command)

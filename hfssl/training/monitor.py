@@ -21,6 +21,7 @@ from hfssl.objective import BadRowError, Batch, DataSpec, Examples, Objective
 Array = np.ndarray[Any, Any]
 Accuracy = Callable[[Array, Array, Array, Array], float]
 PREFIX = "held_out/"
+_FEWEST_ROWS = 8  # whose spread says anything
 _FIXED_EPOCH = -1  # draws that no training step ever takes
 
 
@@ -113,7 +114,9 @@ class Monitor:
     def _figures(self, features_ND: Tensor, voting_MD: Tensor | None) -> dict[str, Any]:
         if not bool(features_ND.isfinite().all()):
             return {"std": None, "rank_me": None}
-        figures: dict[str, Any] = {"std": feature_std(features_ND), "rank_me": rank_me(features_ND)}
+        figures: dict[str, Any] = {}
+        if len(features_ND) >= _FEWEST_ROWS:
+            figures = {"std": feature_std(features_ND), "rank_me": rank_me(features_ND)}
         if voting_MD is not None and bool(voting_MD.isfinite().all()):
             figures["knn"] = self._accuracy(voting_MD, features_ND)
         return figures

@@ -17,6 +17,8 @@ from hfssl.evaluate_config import EvaluateConfig
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.perplexity import LanguageModel, open_language_model, perplexity_of, scored
 from hfssl.evaluation.texts import tfidf
+from hfssl.publishing.export import write_export
+from tests.adapters import fill_adapters, open_adapted_run, write_base
 from tests.language_models import VOCABULARY, tiny_causal, tiny_masked
 
 CPU = torch.device("cpu")
@@ -149,3 +151,17 @@ def test_a_text_checkpoint_from_flags_to_file(
     assert f"{result['perplexity']['kind']} of 6 test texts" in said
     assert "1 by words" in said
     assert str(tmp_path) not in json.dumps(result | {"command": ""})
+
+
+def test_an_adapter_is_evaluated_in_its_base(tmp_path: Path) -> None:
+    opened = open_adapted_run(write_base("bert", tmp_path / "bert"), tmp_path / "run")
+    fill_adapters(opened)
+    write_export(opened.objective.eval().export(), tmp_path / "adapter")
+    flags: dict[str, Any] = {"dataset": labelled_texts(tmp_path / "data"), "label_sizes": ("100%",), "num_seeds": 2}
+    found = {
+        name: evaluate(EvaluateConfig(model=str(tmp_path / name), output_dir=str(tmp_path / "out"), **flags), False)
+        for name in ("adapter", "bert/base")
+    }
+    adapted, base = (found[name]["perplexity"]["nats_a_token"] for name in found)
+    assert adapted != pytest.approx(base, abs=1e-3)
+    assert found["adapter"]["pooling"] == "mean"

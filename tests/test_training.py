@@ -187,6 +187,8 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     wait_for_step(tmp_path / "moved", 9)
     for process, _ in started:
         process.kill()
+    for process, _ in started:
+        process.join()  # the dying process still holds the folder's lock
     in_processes(train, "mae", tmp_path / "moved", LOOP)
     losses = [[row["loss"] for row in RunDir(tmp_path / name).read_metrics()] for name in ("alone", "moved")]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)

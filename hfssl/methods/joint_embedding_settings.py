@@ -84,3 +84,12 @@ def check_positive(name: str, value: float) -> None:
 def check_momentum(name: str, value: float) -> None:
     """Raise ConfigError unless `value` keeps some of the old and is no copy of the new."""
     require(0 < value <= 1, f"{name} must be in (0, 1], got {value:g}")
+
+
+def check_queue(queue_size: int, global_batch_size: int) -> None:
+    """Raise ConfigError unless whole batches fill the queue."""
+    nearest = max(1, round(queue_size / global_batch_size)) * global_batch_size
+    require(
+        queue_size % global_batch_size == 0,
+        f"queue_size {queue_size} must be a multiple of global_batch_size {global_batch_size}; the nearest is {nearest}",
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from hfssl.config import option, require
-from hfssl.methods.joint_embedding_settings import JointEmbeddingConfig, check_momentum, check_positive
+from hfssl.methods.joint_embedding_settings import JointEmbeddingConfig, check_momentum, check_positive, check_queue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,7 @@ class MoCoConfig(JointEmbeddingConfig):
         require(splits is None or splits > 0, f"batch_norm_splits must be above 0, got {splits}")
 
     def check_batch(self, global_batch_size: int) -> None:
-        size = max(1, round(self.queue_size / global_batch_size)) * global_batch_size
-        require(
-            self.queue_size % global_batch_size == 0,
-            f"queue_size {self.queue_size} must be a multiple of global_batch_size {global_batch_size}; the nearest is {size}",
-        )
+        check_queue(self.queue_size, global_batch_size)
 
     @classmethod
     def tiny(cls) -> Self:

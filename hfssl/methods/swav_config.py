@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from hfssl.config import option, require
-from hfssl.methods.joint_embedding_settings import MultiCropEmbeddingConfig, check_positive, check_share
+from hfssl.methods.joint_embedding_settings import MultiCropEmbeddingConfig, check_positive, check_queue, check_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,7 @@ class SwAVConfig(MultiCropEmbeddingConfig):
         require(self.queue_size >= 0, f"queue_size must be at least 0, got {self.queue_size}")
 
     def check_batch(self, global_batch_size: int) -> None:
-        size = max(1, round(self.queue_size / global_batch_size)) * global_batch_size
-        require(
-            self.queue_size % global_batch_size == 0,
-            f"queue_size {self.queue_size} must be a multiple of global_batch_size {global_batch_size}; the nearest is {size}",
-        )
+        check_queue(self.queue_size, global_batch_size)
 
     @classmethod
     def tiny(cls) -> Self:

@@ -4,8 +4,8 @@
 
 `path/to/cifar10` holds train.parquet and test.parquet with columns `image` and `label`. Each method trains for as many steps as
 fit into the minutes on one thread (`--budget_hours`), without labels; a supervised run of the same network takes the same
-minutes. `recipes/evaluate.py` then scores all on the 10,000 test images: kNN and probe with 20,000 labels, probes with
-5,000 and 100 of them. Settings are those of FLAGS, chosen beforehand and tuned for nothing. Runs that stand in
+minutes. All are scored on the 10,000 test images: kNN and probe with 20,000 labels, probes with 5,000 and 100 of them (means
+of NUM_DRAWS draws). Settings are those of FLAGS, chosen beforehand and tuned for nothing. Runs that stand in
 benchmarks/results/cifar.json already are kept; the figure is benchmarks/results/cifar.png.
 """
 
@@ -25,14 +25,21 @@ from torch.nn.functional import cross_entropy
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from hfssl.data.crops import crop_boxes, resized_crop
+from hfssl.data.image import open_images
+from hfssl.data.image_config import ImageDataConfig
 from hfssl.data.source import fixed_rows
+from hfssl.evaluation.features import Encoder, find_checkpoint, image_features, open_encoder, untrained_encoder
+from hfssl.evaluation.images import Images, floors
+from hfssl.evaluation.knn import knn_predictions
+from hfssl.evaluation.label_curve import label_curve
+from hfssl.evaluation.linear_probe import fitted_probe
 from hfssl.randomness import sample_keys, uniform
 from hfssl.schedules import warmup_cosine
 from hfssl.training.start import cpu_name, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
-NUM_TRAINING, BATCH = 20_000, 256
+NUM_TRAINING, BATCH, NUM_DRAWS = 20_000, 256, 5
 VIT = {"patch_size": 4, "hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4}
 SHARED = ["--config", "cifar10", *(part for name, value in VIT.items() for part in (f"--{name}", str(value)))]
 SHARED += [
@@ -66,29 +73,28 @@ def main() -> None:
     torch.set_num_threads(1)
     target = RESULTS / "cifar.json"
     found: dict[str, Any] = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {"runs": {}}
+    found |= {"command": f"python benchmarks/cifar.py --data path/to/cifar10 --minutes {arguments.minutes:g}"}
+    found |= {"versions": versions(), "cpu": cpu_name(), "threads": 1}
     with tempfile.TemporaryDirectory() as scratch:
         data = part_of(arguments.data, Path(scratch))
-        for method in arguments.methods:
-            if method in found["runs"]:
-                continue
+        judge = Judge(data)
+        for method in (name for name in arguments.methods if name not in found["runs"]):
             folder = Path(scratch) / method
             start = time.perf_counter()
-            run = (
-                supervised(data, folder, arguments.minutes)
-                if method == "supervised"
-                else pretrain(method, data, folder, arguments)
-            )
-            run |= {
-                "minutes_in_all": (time.perf_counter() - start) / 60,
-                "load_after": Path("/proc/loadavg").read_text().split()[0],
-            }
-            run["rows"] = evaluated(data, folder)
+            if method == "supervised":
+                run = supervised(data, folder, arguments.minutes)
+            else:
+                run = pretrain(method, data, folder, arguments)
+            run |= {"minutes_in_all": (time.perf_counter() - start) / 60}
+            run |= {"load_after": Path("/proc/loadavg").read_text().split()[0]}
+            export = find_checkpoint(str(folder)).location
+            run["scores"] = judge.of(open_encoder(export, torch.device("cpu")))
+            if "floors" not in found:
+                found["floors"] = judge.floors(Path(export))
             found["runs"][method] = run
-            found |= {"command": f"python benchmarks/cifar.py --data path/to/cifar10 --minutes {arguments.minutes:g}"}
-            found |= {"versions": versions(), "cpu": cpu_name(), "threads": 1}
             target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            print(method, {name: round(value, 3) for name, value in figures_of(run["rows"][-1]).items()}, flush=True)
-    draw(found["runs"])
+            print(method, {name: round(value, 3) for name, value in run["scores"].items()}, flush=True)
+    draw(found)
 
 
 def part_of(data: str, scratch: Path) -> Path:
@@ -117,26 +123,32 @@ def recipe(name: str, flags: list[str]) -> None:
     )
 
 
-def evaluated(data: Path, folder: Path) -> list[dict[str, Any]]:
-    sizes = ["--label_sizes", "10", "500", "100%", "--num_seeds", "3"]
-    recipe(
-        "evaluate",
-        [
-            "--model",
-            str(folder),
-            "--dataset",
-            str(data),
-            *sizes,
-            "--cpu_threads",
-            "1",
-            "--output_dir",
-            str(folder / "scores"),
-        ],
-    )
-    rows: list[dict[str, Any]] = json.loads((folder / "scores" / "evaluate-cifar10.json").read_text(encoding="utf-8"))[
-        "rows"
-    ]
-    return rows
+class Judge:
+    """Scores encoders on the same images with the same probes as `recipes/evaluate.py`, without its floors each time."""
+
+    def __init__(self, data: Path) -> None:
+        config = ImageDataConfig(dataset=str(data), held_out_share=0.0)
+        source = open_images(config)
+        assert source.held_out is not None
+        self.sides = Images(source, 3), Images(source.held_out, 3)
+
+    def floors(self, folder: Path) -> dict[str, dict[str, float]]:
+        """Of raw pixels, their PCA, and an encoder of the configuration in `folder` with fresh weights."""
+        found = {name: self.scores(*features) for name, features in floors(*self.sides).items()}
+        return found | {"untrained": self.of(untrained_encoder(folder, 0, torch.device("cpu")))}
+
+    def of(self, encoder: Encoder) -> dict[str, float]:
+        return self.scores(*(image_features(encoder, side) for side in self.sides))
+
+    def scores(self, train_ND: Any, test_MD: Any) -> dict[str, float]:
+        labels, test_labels = (side.labels for side in self.sides)
+        knn = knn_predictions(train_ND, labels, test_MD)
+        whole = fitted_probe(train_ND, labels).predict(test_MD) == test_labels
+        curve = label_curve(
+            train_ND, labels, test_MD, test_labels, sizes=["10", "500"], num_seeds=NUM_DRAWS, whole_M=whole
+        )
+        few = {str(size): float(hits.mean()) for size, hits in zip(curve.sizes, curve.correct, strict=True)}
+        return {"knn": float((knn == test_labels).mean()), "linear": float(whole.mean())} | few
 
 
 def supervised(data: Path, folder: Path, minutes: float) -> dict[str, Any]:
@@ -170,21 +182,13 @@ def supervised(data: Path, folder: Path, minutes: float) -> dict[str, Any]:
     return {"steps": step, "training_minutes": (time.perf_counter() - began) / 60}
 
 
-def figures_of(row: dict[str, Any]) -> dict[str, float]:
-    points = {str(point["labels"]): point["accuracy"] for point in row["curve"]}
-    return {"knn": row["knn"], "linear": row["linear"], "5000": points["5000"], "100": points["100"]}
-
-
-def draw(runs: dict[str, Any]) -> None:
+def draw(found: dict[str, Any]) -> None:
     """A group of bars for each figure."""
-    first = next(iter(runs.values()))["rows"]
-    bars = {row["features"]: figures_of(row) for row in first[:-1]} | {
-        name: figures_of(run["rows"][-1]) for name, run in runs.items()
-    }
+    bars = found["floors"] | {name: run["scores"] for name, run in found["runs"].items()}
+    colours = ["#999999" if name in found["floors"] else "#1f4e79" for name in bars if name != "supervised"]
     figure, axes = pyplot.subplots(1, len(POINTS), figsize=(13, 3.4), sharey=True, layout="constrained")
     for axis, (key, title) in zip(axes, POINTS.items(), strict=True):
-        colours = ["#999999"] * (len(first) - 1) + ["#1f4e79" if name != "supervised" else "#c2571a" for name in runs]
-        axis.barh(list(bars), [values[key] for values in bars.values()], color=colours)
+        axis.barh(list(bars), [values[key] for values in bars.values()], color=[*colours, "#c2571a"][: len(bars)])
         axis.invert_yaxis()
         axis.set_title(title)
         axis.grid(alpha=0.3, axis="x")

@@ -22,6 +22,7 @@ HEADS = {  # the head, its linear layers, its BatchNorms
     "byol": (lambda: byol_head(6, 16, 5), 2, 1),
     "swav": (lambda: swav_projection_head(6, 16, 5), 2, 1),
     "dino": (lambda: dino_head(6, 5, hidden_width=16, bottleneck_width=4), 3, 0),
+    "dino with norms": (lambda: dino_head(6, 5, hidden_width=16, bottleneck_width=4, has_batch_norm=True), 3, 2),
 }
 
 

@@ -49,6 +49,7 @@ class DINO(WithTeacher):
             config.num_prototypes,
             hidden_width=config.projection_hidden_size,
             bottleneck_width=config.projection_size,
+            has_batch_norm=config.head_batch_norm,
         )
         self.teacher = Teacher(self.student())
         self.centre = Centre(config.num_prototypes, config.centre_momentum)

@@ -20,6 +20,9 @@ class DINOConfig(MultiCropEmbeddingConfig):
 
     projection_size: int = option(256, "width of the head's bottleneck")
     num_prototypes: int = option(65536, "outputs of the head")
+    head_batch_norm: bool = option(
+        False, "BatchNorm in the head: keeps short runs on few images from settling at uniform targets"
+    )
     student_temperature: float = option(0.1, "sharpens the student's output")
     initial_teacher_temperature: float = option(0.04, "sharpens the teacher's output, at the start")
     teacher_temperature: float = option(0.04, "sharpens the teacher's output, after the warm-up; up to 0.07 on ViTs")

@@ -40,21 +40,32 @@ def swav_projection_head(width: int, hidden_width: int = 2048, output_width: int
 
 
 def dino_head(
-    width: int, num_prototypes: int, *, hidden_width: int = 2048, bottleneck_width: int = 256
+    width: int,
+    num_prototypes: int,
+    *,
+    hidden_width: int = 2048,
+    bottleneck_width: int = 256,
+    has_batch_norm: bool = False,
 ) -> nn.Sequential:
     """(B, D) -> (B, K) logits: three layers with GELU down to a bottleneck, l2 normalisation, and a weight-normed layer of
     gain 1 (Caron et al. 2021, section 3.2 and appendix C). Linear layers start at a truncated normal of variance 1 / fan-in,
     biases at 0: the published N(0, 0.02) at the published width of 2048, and no smaller a signal in narrower heads.
+    The paper's heads of ViTs have no BatchNorm; `has_batch_norm` puts one behind both hidden layers.
 
     The last module is a `Prototypes`, whose gradient the paper drops in the first epoch.
     """
-    layers = [nn.Linear(width, hidden_width), nn.Linear(hidden_width, hidden_width)]
-    bottleneck = nn.Linear(hidden_width, bottleneck_width)
-    for layer in (*layers, bottleneck):
-        nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5)
-        nn.init.zeros_(layer.bias)
-    hidden = [module for layer in layers for module in (layer, nn.GELU())]
-    return nn.Sequential(*hidden, bottleneck, UnitRows(), Prototypes(bottleneck_width, num_prototypes))
+    modules: list[nn.Module] = []
+    for size_in, size_out in ((width, hidden_width), (hidden_width, hidden_width)):
+        modules.append(nn.Linear(size_in, size_out, bias=not has_batch_norm))
+        modules += [CrossRankBatchNorm(size_out)] if has_batch_norm else []
+        modules.append(nn.GELU())
+    modules.append(nn.Linear(hidden_width, bottleneck_width))
+    for layer in modules:
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return nn.Sequential(*modules, UnitRows(), Prototypes(bottleneck_width, num_prototypes))
 
 
 class UnitRows(nn.Module):

@@ -115,11 +115,23 @@ class LoadReport(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A grid of images for people: `cells` is (rows, columns, C, H, W) in [0, 1]; `titles` name the rows."""
+    """A grid of images for people: `cells` is (rows, columns, C, H, W) in [0, 1]; `titles` name the rows, `captions` the
+    cells of each row."""
 
     name: str
     titles: list[str]
     cells: Tensor
+    captions: Sequence[Sequence[str]] = ()
+
+
+class Pretext(NamedTuple):
+    """How well the task that is trained on was solved.
+
+    correct: part of the task -> (B,) float, the share of right answers on each sample; chance: that of one who guesses.
+    """
+
+    correct: dict[str, Tensor]
+    chance: float
 
 
 def is_matrix(parameter: Tensor) -> bool:
@@ -175,6 +187,10 @@ class Objective(nn.Module, ABC):
     def illustrate(self, batch: Batch) -> list[Picture]:
         """Pictures that show people what the model learned, from a batch of `eval_transform`."""
         return []
+
+    def pretext(self, batch: Batch) -> Pretext | None:
+        """The task on a batch of `eval_transform`, where its answers can be right or wrong."""
+        return None
 
     def state_figures(self) -> dict[str, Tensor]:
         """Detached 0-d figures of weights and buffers alone, by the names of `nn.signals`; asked once a logged row."""

@@ -160,10 +160,11 @@ def _loaded_by(export: Path) -> str:
 
 def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
     from hfssl.publishing.facts import facts_of, remark
+    from hfssl.publishing.scores import pretext_lines
 
     lines = [f"warning: {text}" for text in facts_of(run_dir).alarms]
     lines += [f"{summary['train_rows']} training rows, {summary['test_rows']} test rows of {summary['data']}"]
-    lines += summary.get("notes", [])
+    lines += summary.get("notes", []) + pretext_lines(summary)
     if summary.get("test_rows_were_watched"):
         lines.append(f"the scored rows ({summary['test_split']}) are those that were watched while training")
     lines += [hint] if (hint := remark(summary)) else []

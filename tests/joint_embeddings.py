@@ -8,7 +8,7 @@ from transformers import AutoConfig
 
 from hfssl import catalog
 from hfssl.data.image_config import ImageDataConfig
-from hfssl.methods.joint_embedding import JointEmbedding
+from hfssl.methods.vision_objective import VisionObjective
 from hfssl.objective import Batch
 from hfssl.randomness import sample_keys
 from tests.backbones import SETTINGS
@@ -32,7 +32,7 @@ def objective_of(name: str, kind: str | None = None, **settings: Any) -> Any:
     torch.manual_seed(0)
     spec = objective_class.data_spec(config, data, None)
     built = objective_class.build(config, spec, model_config)
-    assert isinstance(built, JointEmbedding)
+    assert isinstance(built, VisionObjective)
     return built.train()
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from hfssl.config import require
 
-AugmentationName = Literal["natural", "small", "grey", "medical", "digits"]
+AugmentationName = Literal["natural", "small", "grey", "medical", "digits", "plain"]
 _PROBABILITIES = (
     *("horizontal_flip_probability", "vertical_flip_probability", "affine_probability", "jitter_probability"),
     *("grey_probability", "blur_probability", "solarise_probability", "noise_probability"),
@@ -156,6 +156,7 @@ PRESETS: dict[AugmentationName, Augmentation] = {
         noise_probability=0.5,
         noise_sigma=(0.0, 0.1),
     ),
+    "plain": Augmentation(crop_scale=(0.5, 1.0), horizontal_flip_probability=0.5),
 }
 
 ASYMMETRIC: dict[AugmentationName, dict[str, tuple[float, float]]] = {  # two views (arXiv 2006.07733, table 6)
@@ -164,4 +165,5 @@ ASYMMETRIC: dict[AugmentationName, dict[str, tuple[float, float]]] = {  # two vi
     "grey": {"blur_probability": (1.0, 0.1), "solarise_probability": (0.0, 0.2)},
     "medical": {},
     "digits": {},
+    "plain": {},
 }

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from hfssl.methods.byol_config import BYOLConfig
-from hfssl.methods.joint_embedding import WithTeacher, by_image
+from hfssl.methods.joint_embedding import WithTeacher
+from hfssl.methods.vision_objective import by_image
 from hfssl.nn.backbone import Backbone
 from hfssl.nn.cosine_regression import cosine_regression
 from hfssl.nn.heads import byol_head

@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.nn.functional import softmax
 
 from hfssl.methods.dino_config import DINOConfig
-from hfssl.methods.joint_embedding import WithTeacher, by_image, crops_of
+from hfssl.methods.joint_embedding import WithTeacher, crops_of
+from hfssl.methods.vision_objective import by_image
 from hfssl.nn.backbone import Backbone
 from hfssl.nn.centre import Centre
 from hfssl.nn.heads import Prototypes, dino_head

@@ -1,56 +1,30 @@
-"""What methods that compare views of an image can be told: the backbone, the views, and the projection head's sizes."""
+"""What methods that compare views of an image can be told: more views, and the projection head's sizes."""
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Self
 
 from hfssl.config import DataConfig, option, require
 from hfssl.data.image_config import ImageDataConfig
-from hfssl.data.views_config import MultiCropConfig, ViewsConfig
-from hfssl.methods.backbone_settings import BackboneSettings
-
-Pooling = Literal["cls", "mean", "mean_patches"]
+from hfssl.data.views_config import MultiCropConfig
+from hfssl.methods.vision_settings import VisionConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointEmbeddingConfig(ViewsConfig, BackboneSettings):
+class JointEmbeddingConfig(VisionConfig):
     """Base of the methods with two global crops of one size."""
 
-    pooling: Pooling | None = option(  # noqa: RUF009
-        None, "features of an image: cls, mean or mean_patches (default: what the architecture has)"
-    )
     projection_hidden_size: int = option(2048, "width of the projection head's hidden layers")
     projection_size: int = option(128, "width of the projections")
 
     def __post_init__(self) -> None:
-        ViewsConfig.__post_init__(self)
-        BackboneSettings.__post_init__(self)
+        super().__post_init__()
         for name in ("projection_hidden_size", "projection_size"):
             require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
 
-    def check(self, data: DataConfig) -> None:
-        self.check_views(data)
-        BackboneSettings.check(self, data)
-
-    def check_views(self, data: DataConfig) -> None:
-        """Raise ConfigError where images of `data` can not become these views."""
-        ViewsConfig.check(self, data)
-
-    def adopt(self, data: ImageDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, ImageDataConfig]:
-        adopted, fitted = BackboneSettings.adopt(self, data, model_config, given)
-        adopted.check_views(fitted)
-        return adopted, fitted
-
     @classmethod
     def tiny(cls) -> Self:
-        return cls(
-            patch_size=2,
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            augmentation="digits",
-            projection_hidden_size=24,
-            projection_size=8,
-        )
+        return dataclasses.replace(super().tiny(), projection_hidden_size=24, projection_size=8)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,9 @@ from typing import Any, ClassVar
 import torch
 
 from hfssl.distributed import world_size
-from hfssl.methods.joint_embedding import JointEmbedding, by_image
+from hfssl.methods.joint_embedding import JointEmbedding
 from hfssl.methods.simclr_config import SimCLRConfig
+from hfssl.methods.vision_objective import by_image
 from hfssl.nn.backbone import Backbone
 from hfssl.nn.heads import simclr_projection_head
 from hfssl.nn.nt_xent import nt_xent

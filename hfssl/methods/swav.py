@@ -20,8 +20,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hfssl.methods.joint_embedding import JointEmbedding, by_image, crops_of
+from hfssl.methods.joint_embedding import JointEmbedding, crops_of
 from hfssl.methods.swav_config import SwAVConfig
+from hfssl.methods.vision_objective import by_image
 from hfssl.nn.backbone import Backbone
 from hfssl.nn.heads import Prototypes, swav_projection_head
 from hfssl.nn.other_views import num_view_pairs, swapped_prediction

@@ -30,7 +30,7 @@ from hfssl.publishing.facts import (
 )
 from hfssl.publishing.markdown import code_block, inline, one_line, table
 from hfssl.publishing.papers import PAPERS, Paper
-from hfssl.publishing.scores import Table, class_names, closing_table, evaluation_table
+from hfssl.publishing.scores import Table, class_names, closing_table, evaluation_table, pretext_lines
 from hfssl.publishing.usage import usage
 from hfssl.run_dir import RunDir, write_text
 
@@ -176,6 +176,7 @@ def render(card: Card) -> str:
         "not_measured": NOT_MEASURED,
         "scores": None if card.summary is None else _markdown_table(closing_table(card.summary)),
         "language": {} if card.summary is None else _language(card.summary),
+        "pretext": [] if card.summary is None else pretext_lines(card.summary),
         "remark": None if card.summary is None else remark(card.summary),
         "spread": None if card.summary is None else _spread(card.summary),
         "evaluations": [(evaluation, _markdown_table(evaluation.table)) for evaluation in card.evaluations],

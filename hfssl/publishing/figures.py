@@ -76,6 +76,8 @@ def picture(run_dir: RunDir, content: Picture) -> None:
     for row in range(num_rows):
         for column in range(num_columns):
             show_image(axes[row][column], content.cells[row, column])
+            if content.captions:
+                axes[row][column].set_xlabel(content.captions[row][column], fontsize=7, parse_math=False)
         axes[row][0].set_ylabel(content.titles[row], fontsize=9)
     _save(figure, run_dir, content.name)
 

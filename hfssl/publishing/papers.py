@@ -109,4 +109,27 @@ PAPERS = {
             "Architecture, sizes, length, crops and augmentation are those under Hyperparameters, not the paper's.",
         ),
     ),
+    "rotation": Paper(
+        method="Rotation prediction",
+        title="Unsupervised Representation Learning by Predicting Image Rotations",
+        authors="Spyros Gidaris and Praveer Singh and Nikos Komodakis",
+        year=2018,
+        arxiv="1803.07728",
+        differences=(
+            "The classifier of the four rotations is one linear layer on the pooled features that are exported.",
+            "Architecture, sizes, length and augmentation are those under Hyperparameters, not the paper's.",
+        ),
+    ),
+    "jigsaw": Paper(
+        method="Jigsaw puzzles",
+        title="Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles",
+        authors="Mehdi Noroozi and Paolo Favaro",
+        year=2016,
+        arxiv="1603.09246",
+        differences=(
+            "Permutations are a subset of a group whose elements differ in 6 to 9 of 9 places, not a greedy random choice.",
+            "The exported encoder sees whole images, which it was trained on in tiles alone.",
+            "Architecture, sizes, length and augmentation are those under Hyperparameters, not the paper's.",
+        ),
+    ),
 }

@@ -26,7 +26,7 @@ from hfssl.publishing.facts import (
     remark,
     warnings,
 )
-from hfssl.publishing.scores import Table, class_names, closing_table, evaluation_table
+from hfssl.publishing.scores import Table, class_names, closing_table, evaluation_table, pretext_lines
 from hfssl.run_dir import RunDir, write_text
 from hfssl.settings_file import SECTION_NAMES
 
@@ -88,6 +88,7 @@ def _contents(run_dir: RunDir, facts: Facts) -> dict[str, Any]:
         "warnings": warnings(facts),
         "tiles": _tiles(facts),
         "table": None if facts.summary is None else closing_table(facts.summary),
+        "pretext": [] if facts.summary is None else pretext_lines(facts.summary),
         "remark": None if facts.summary is None else remark(facts.summary),
         "protocol": {} if facts.summary is None else facts.summary["protocol"],
         "curves": [picture for picture in shown if picture.is_chart],

@@ -51,6 +51,25 @@ def evaluation_table(result: Row) -> Table:
     return Table(["features", "width", "kNN", "linear", *sizes, "std", "RankMe"], lines)
 
 
+def pretext_lines(summary: Row) -> list[str]:
+    """How well the task that was trained on is solved, in sentences; none where its answers are neither right nor wrong.
+    An image counts once in an interval, however often it was asked about."""
+    if "pretext" not in summary:
+        return []
+    found = summary["pretext"]
+    which = "held-out" if found["held_out"] else "training"
+    lines = []
+    for part, accuracy in [("", found["accuracy"]), *found["parts"].items()]:
+        low, high = interval_of(accuracy, found["rows"])
+        figures = f"{accuracy:.3f} (95 % interval {low:.3f} to {high:.3f})"
+        if not part:
+            asked = f"the task itself on {found['rows']} {which} images"
+            lines.append(f"{asked}: {figures} right, {found['chance']:.3f} by chance")
+        elif len(found["parts"]) > 1:
+            lines.append(f"{part}: {figures}")
+    return lines
+
+
 def class_names(result: Row) -> str:
     """The first classes of an evaluation by name, and how many more there are."""
     names = [str(name) for name in result["classes"]]

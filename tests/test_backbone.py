@@ -7,9 +7,18 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, BertConfig, CLIPConfig, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
+from transformers import (
+    AutoModel,
+    BertConfig,
+    CLIPConfig,
+    ViTImageProcessor,
+    ViTMAEConfig,
+    ViTMAEForPreTraining,
+    ViTModel,
+)
 
 from hfssl.config import ConfigError, LoopConfig, OptimConfig
+from hfssl.evaluation.features import image_features, open_encoder
 from hfssl.nn.backbone import Backbone
 from hfssl.nn.batch_norm import CrossRankBatchNorm
 from hfssl.nn.pooling import pool, pooling_of
@@ -93,6 +102,25 @@ def test_batch_norms_of_a_resnet_see_the_joined_batch() -> None:
     first, second = in_processes(gradients_of, "resnet", world_size=2)
     assert differing(first, second) == []
     assert relative_error(gradients_of("resnet"), first) <= 1e-10
+
+
+@pytest.mark.parametrize("kind", ["dinov2_with_registers", "dinov3_vit"])
+def test_the_mean_of_patches_leaves_out_class_token_and_registers(kind: str, tmp_path: Path) -> None:
+    backbone = Backbone.build(config_of(kind), image_size=32, num_channels=3, pooling="mean_patches").eval()
+    images = views(2, 0)["first"]
+    with torch.no_grad():
+        hidden = backbone.model(pixel_values=images).last_hidden_state
+        features = backbone(images)
+    num_patches = 16
+    assert hidden.shape[1] > num_patches + 1
+    assert torch.allclose(features, hidden[:, -num_patches:].mean(dim=1), atol=1e-6)
+    backbone.export().save_pretrained(tmp_path)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    encoder = open_encoder(tmp_path, torch.device("cpu"))
+    seen = image_features(encoder, [torch.full((3, 32, 32), 90, dtype=torch.uint8)])
+    with torch.no_grad():
+        whole = encoder.model(pixel_values=torch.full((1, 3, 32, 32), 90 / 127.5 - 1)).last_hidden_state
+    assert seen == pytest.approx(whole[:, -num_patches:].mean(dim=1).numpy(), abs=1e-5)
 
 
 @every_kind

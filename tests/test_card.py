@@ -21,8 +21,10 @@ from hfssl.data.image_config import ImageDataConfig
 from hfssl.methods.mae_config import MAEConfig
 from hfssl.publishing.card import LOCAL_DATA, card_of, write_card
 from hfssl.publishing.command import public_command
+from hfssl.publishing.export import Exported
 from hfssl.publishing.markdown import code_block
 from hfssl.publishing.papers import PAPERS
+from hfssl.publishing.usage import usage
 from hfssl.run_dir import RunDir
 from hfssl.session import adopt_checkpoint
 from tests.run_folder import begun, environment, evaluation, export, finished
@@ -97,6 +99,13 @@ def test_the_snippet_runs_as_it_stands_beside_the_export(
     hidden = names["hidden"]
     expected = {"cls": hidden[:, 0], "mean": hidden.mean(dim=1), "mean_patches": hidden[:, 1:].mean(dim=1)}
     assert torch.equal(names["features"], expected[pooling])
+
+
+def test_the_snippet_leaves_out_the_registers() -> None:
+    exported = Exported("Dinov2WithRegistersModel", "dinov2_with_registers", "mean_patches", 3, 1, num_registers=4)
+    assert "features = hidden[:, 5:].mean(dim=1)  # all tokens but the class token and the registers" in usage(
+        exported, "x"
+    )
 
 
 def again(command: str, *more: str) -> Run:

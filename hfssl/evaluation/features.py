@@ -17,7 +17,7 @@ from hfssl.config import require
 from hfssl.evaluation.pixels import pixel_blocks
 from hfssl.fields import ConfigError, one_line
 from hfssl.nn.adapter_files import adapter_at
-from hfssl.nn.pooling import pool, pooling_of
+from hfssl.nn.pooling import pool, pooling_of, registers_of
 from hfssl.nn.stock_encoder import UNREADABLE, encoder_class, without_pooler
 from hfssl.objective import BadRowError, Examples
 from hfssl.run_dir import RunDir
@@ -167,4 +167,5 @@ def image_features(encoder: Encoder, images: Examples, batch_size: int = BATCH) 
 
 @torch.inference_mode()
 def _pooled(encoder: Encoder, pixel_values: Tensor) -> Tensor:
-    return pool(encoder.model(pixel_values=pixel_values).last_hidden_state, encoder.pooling).float()
+    hidden = encoder.model(pixel_values=pixel_values).last_hidden_state
+    return pool(hidden, encoder.pooling, registers_of(encoder.model.config)).float()

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, ViTConfig
 
 from hfssl.fields import ConfigError, one_line
 from hfssl.nn.batch_norm import across_ranks
-from hfssl.nn.pooling import pool, pooling_of
+from hfssl.nn.pooling import pool, pooling_of, registers_of
 from hfssl.nn.positions import resize_positions
 from hfssl.nn.stock_encoder import (
     UNREADABLE,
@@ -77,7 +77,7 @@ class Backbone(nn.Module):
     def forward(self, pixel_values_BCSS: Tensor) -> Tensor:
         """(B, D) pooled features; of another size than the config's, if `require_size` lets it pass."""
         hidden = self.model(pixel_values=pixel_values_BCSS, **self._options).last_hidden_state
-        return pool(hidden, self.pooling)
+        return pool(hidden, self.pooling, registers_of(self.model.config))
 
     @torch.no_grad()
     def require_size(self, image_size: int) -> None:

@@ -18,11 +18,16 @@ def pooling_of(config: Any) -> str:
     return "cls" if config.model_type in _WITH_CLASS_TOKEN else "mean"
 
 
-def pool(hidden: Tensor, pooling: str) -> Tensor:
+def registers_of(config: Any) -> int:
+    """How many register tokens stand between the class token and the patches (Darcet et al. 2024, arXiv 2309.16588)."""
+    return int(config.to_dict().get("num_register_tokens", 0))
+
+
+def pool(hidden: Tensor, pooling: str, num_registers: int = 0) -> Tensor:
     """(N, D) out of `last_hidden_state`, (N, T, D) tokens or (N, D, H, W) maps.
 
-    `cls` is the first token, `mean` all tokens, `mean_patches` all tokens but the first; of maps it is always the mean over
-    positions, `mean_positions`.
+    `cls` is the first token, `mean` all tokens, `mean_patches` all but the first and the registers behind it; of maps it is
+    always the mean over positions, `mean_positions`.
     """
     if hidden.ndim == 4:
         return hidden.mean(dim=(2, 3))
@@ -31,5 +36,5 @@ def pool(hidden: Tensor, pooling: str) -> Tensor:
     if pooling == "mean":
         return hidden.mean(dim=1)
     if pooling == "mean_patches":
-        return hidden[:, 1:].mean(dim=1)
+        return hidden[:, 1 + num_registers :].mean(dim=1)
     raise ValueError(f"pooling must be cls, mean or mean_patches, got {pooling}")

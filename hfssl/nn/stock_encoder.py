@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import MODEL_MAPPING, AutoModel
 
 from hfssl.fields import ConfigError, one_line
-from hfssl.nn.pooling import pool
+from hfssl.nn.pooling import pool, registers_of
 
 UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)  # what from_pretrained raises
 _TRIAL_IMAGES = 2
@@ -85,7 +85,7 @@ def trial(model: Any, pooling: str, image_size: int) -> tuple[Tensor, list[str]]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # alone: torch.manual_seed would reach the GPU too
         hidden = hidden_of_noise(model, image_size)
-        pooled = pool(hidden, pooling)
+        pooled = pool(hidden, pooling, registers_of(model.config))
         (pooled * torch.randn_like(pooled)).sum().backward()
     dead = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     model.zero_grad(set_to_none=True)

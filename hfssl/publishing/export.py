@@ -56,6 +56,7 @@ class Exported(NamedTuple):
     num_channels: int
     num_parameters: int
     base: str | None = None
+    num_registers: int = 0
 
     @property
     def task(self) -> str:
@@ -82,9 +83,9 @@ def describe_export(folder: Path) -> Exported | None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         num_parameters = sum(_num_parameters(file) for file in folder.glob("model*.safetensors"))
         channels = config.get("num_channels", 3)
-        return Exported(
-            config["architectures"][0], config["model_type"], config.get("hfssl_pooling"), channels, num_parameters
-        )
+        registers = config.get("num_register_tokens", 0)
+        kind = config["architectures"][0], config["model_type"], config.get("hfssl_pooling")
+        return Exported(*kind, channels, num_parameters, num_registers=registers)
     adapter = adapter_at(folder) if folder.is_dir() else None
     if adapter is None:
         return None

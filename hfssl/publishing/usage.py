@@ -5,7 +5,6 @@ from hfssl.publishing.export import Exported
 _POOLED = {
     "cls": "hidden[:, 0]  # the class token",
     "mean": "hidden.mean(dim=1)  # all tokens",
-    "mean_patches": "hidden[:, 1:].mean(dim=1)  # all tokens but the class token",
     "mean_positions": "hidden.mean(dim=(2, 3))",
 }
 _BLANK = {1: 'Image.new("L", (64, 64))', 3: 'Image.new("RGB", (64, 64))'}
@@ -30,10 +29,17 @@ def usage(exported: Exported, name: str) -> str:
         f"image = {blank}  # your image",
         "with torch.inference_mode():",
         f'    hidden = model(**processor(images=image, return_tensors="pt"{layout})).last_hidden_state',
-        f"features = {_POOLED[exported.pooling or 'mean']}",
+        f"features = {_pooled(exported)}",
         "print(features.shape)",
     ]
     return "\n".join(lines)
+
+
+def _pooled(exported: Exported) -> str:
+    if exported.pooling != "mean_patches":
+        return _POOLED[exported.pooling or "mean"]
+    others = "the class token and the registers" if exported.num_registers else "the class token"
+    return f"hidden[:, {1 + exported.num_registers}:].mean(dim=1)  # all tokens but {others}"
 
 
 def auto_class(exported: Exported) -> str:

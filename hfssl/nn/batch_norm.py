@@ -10,6 +10,8 @@ from torch.nn.functional import batch_norm
 from hfssl.distributed import all_reduce_sum, all_reduce_sum_with_gradient, is_distributed, world_size
 from hfssl.fields import BatchSizeError, ConfigError
 
+_USUAL_MOMENTUM = 0.1  # torch's
+
 
 class CrossRankBatchNorm(nn.modules.batchnorm._BatchNorm):
     """BatchNorm whose training moments are those of the joined batch of all ranks, with gradient.
@@ -93,7 +95,12 @@ class SplitBatchNorm(CrossRankBatchNorm):
 
 
 def across_ranks(module: nn.Module) -> nn.Module:
-    """`module` with each stock BatchNorm inside replaced by a CrossRankBatchNorm that keeps its parameters and buffers."""
+    """`module` with each stock BatchNorm inside replaced by a CrossRankBatchNorm that keeps its parameters and buffers.
+
+    Running moments that take more than half of the newest batch take _USUAL_MOMENTUM of it: transformers' MobileNets and
+    EfficientNets hand TensorFlow's decay of 0.997 to torch, where it is the share of the new, so that a model in eval mode
+    would see the moments of its last training batch.
+    """
 
     def wanted(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module | None:
         return None if isinstance(norm, CrossRankBatchNorm) else _like(norm, CrossRankBatchNorm)
@@ -127,7 +134,8 @@ _Norm = TypeVar("_Norm", bound=nn.modules.batchnorm._BatchNorm)
 
 
 def _like(norm: nn.modules.batchnorm._BatchNorm, kind: type[_Norm]) -> _Norm:
-    replacement = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    momentum = norm.momentum if norm.momentum is None or norm.momentum <= 0.5 else _USUAL_MOMENTUM
+    replacement = kind(norm.num_features, norm.eps, momentum, norm.affine, norm.track_running_stats)
     replacement.load_state_dict(norm.state_dict())
     for name, parameter in norm.named_parameters():
         replacement.get_parameter(name).requires_grad_(parameter.requires_grad)

@@ -31,7 +31,7 @@ from hfssl.methods.vision_objective import VisionObjective, by_image
 from hfssl.nn.backbone import Backbone
 from hfssl.nn.permutations import permutation_set
 from hfssl.nn.precision import wide
-from hfssl.objective import Batch, Picture, Pretext, StepOutput
+from hfssl.objective import Batch, Cause, Picture, Pretext, StepOutput
 
 _PICTURED_IMAGES = 8
 
@@ -87,6 +87,12 @@ class Jigsaw(VisionObjective):
         projected_BTE = self.tile_projection(by_image(self.backbone, tiles))
         logits_BQP: Tensor = self.classifier(shuffled(projected_BTE, self.permutations_PT[puzzles_BQ]).flatten(2))
         return logits_BQP
+
+    def causes(self) -> dict[str, Cause]:
+        hard = "the puzzles are too hard for these images, or the learning rate is too high or too low"
+        return {
+            "trivial_loss": Cause(hard, "lower --num_permutations or take --grid 2, then look at --base_learning_rate")
+        }
 
     @torch.no_grad()
     def pretext(self, batch: Batch) -> Pretext:

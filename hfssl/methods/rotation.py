@@ -31,7 +31,7 @@ from hfssl.methods.vision_objective import VisionObjective, by_image
 from hfssl.nn.backbone import Backbone
 from hfssl.nn.precision import wide
 from hfssl.nn.quarter_turns import DEGREES, quarter_turns
-from hfssl.objective import Batch, Picture, Pretext, StepOutput
+from hfssl.objective import Batch, Cause, Picture, Pretext, StepOutput
 
 _PICTURED_IMAGES = 8
 
@@ -69,6 +69,12 @@ class Rotation(VisionObjective):
         """(B, R, C, S, S) -> (B, R, R): of each rotation, how much it looks like each turn."""
         logits_BRR: Tensor = self.classifier(by_image(self.backbone, rotations))
         return logits_BRR
+
+    def causes(self) -> dict[str, Cause]:
+        upright = "nothing in the images stands upright, or the learning rate is too high or too low"
+        return {
+            "trivial_loss": Cause(upright, "look at the images with recipes/preview.py, then at --base_learning_rate")
+        }
 
     @torch.no_grad()
     def pretext(self, batch: Batch) -> Pretext:

@@ -8,7 +8,8 @@
 `pretrain` trains the network by the named recipe on all 11,999 training images without labels (the arm `scratch` needs none).
 `trials` chooses the learning rate of an arm among RATES on the pairs of classes TRIAL_PAIRS, which the study does not use.
 `study` fine-tunes the whole network on SIZES labels of each class of every pair in PAIRS, with SEEDS draws of them, for STEPS
-steps of AdamW, crops and mirroring, and tests on the validation images, 20 a class. Draws, batches and crops are the same for
+steps of AdamW, crops and mirroring, and tests on the validation images, 20 a class
+(19 of a few). Draws, batches and crops are the same for
 every arm. Each (arm, pair, seed, size) is kept under `--runs`, so that a stage goes on where it was stopped, and arms can run
 side by side. `report` joins them: paired bootstrap over pairs, seeds and test images, learning curves as a picture; into
 benchmarks/results/label_efficiency.json and .png.
@@ -38,6 +39,7 @@ from transformers import MobileNetV2Config
 from hfssl.data.crops import crop_boxes, resized_crop
 from hfssl.nn.backbone import Backbone
 from hfssl.randomness import sample_keys, uniform
+from hfssl.run_dir import write_text
 from hfssl.schedules import warmup_cosine
 from hfssl.training.start import cpu_name, versions
 
@@ -124,11 +126,16 @@ def fine_tune_all(arguments: argparse.Namespace) -> None:
     if is_trial:
         jobs = [(pair, 0, size, rate) for pair in trials for size in SIZES for rate in RATES]
     else:
+        wanted = NUM_TRIAL_PAIRS * len(SIZES) * len(RATES)
+        if len(found["trials"]) < wanted:
+            raise SystemExit(
+                f"{arguments.arm} has {len(found['trials'])} of {wanted} trials: run the stage trials first"
+            )
         rate = best_rate(found["trials"])
         jobs = [(pair, seed, size, rate) for pair in study for seed in SEEDS for size in SIZES]
     for pair, seed, size, rate in jobs:
         key = f"{images.names[pair[0]]} / {images.names[pair[1]]}, seed {seed}, {size} labels"
-        key += f", rate {rate:g}" if is_trial else ""
+        key += f", rate {rate:g}"
         if key in found[arguments.stage]:
             continue
         start = time.perf_counter()
@@ -137,7 +144,7 @@ def fine_tune_all(arguments: argparse.Namespace) -> None:
             "correct": "".join(str(int(right)) for right in correct),
             "seconds": time.perf_counter() - start,
         }
-        target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_text(target, json.dumps(found, indent=1) + "\n")
     if is_trial:
         print(arguments.arm, "learning rate", best_rate(found["trials"]))
 
@@ -205,6 +212,11 @@ def settle_moments(model: nn.Module, pixels: Tensor) -> None:
 
 def report(folder: Path) -> None:
     arms = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    whole = NUM_PAIRS * len(SEEDS) * len(SIZES)
+    for name in [name for name, runs in arms.items() if len(runs["study"]) < whole]:
+        print(f"{name}: {len(arms.pop(name)['study'])} of {whole} runs are there; left out")
+    if "scratch" not in arms:
+        raise SystemExit("there is nothing to compare with: run trials and study of --arm scratch first")
     scratch = table_of(arms["scratch"]["study"])
     result: dict[str, Any] = {"command": " && ".join(__doc__.splitlines()[2:6]).replace("    ", ""), "arms": {}}
     result |= {"versions": versions(), "cpu": cpu_name(), "sizes": list(SIZES), "steps": STEPS, "rates": list(RATES)}
@@ -216,6 +228,8 @@ def report(folder: Path) -> None:
         }
         curve = [figures_of(correct[index], scratch[index]) for index in range(len(SIZES))]
         result["arms"][name] = {"rate": best_rate(runs["trials"]), "accuracy_in_trials": trials, "curve": curve}
+        if result["arms"][name]["rate"] in (RATES[0], RATES[-1]):
+            print(f"{name}: the best learning rate is at the end of {RATES}")
         result["arms"][name] |= {"runs": runs, "pretraining": pretraining_of(folder / name)}
         for size, point in zip(SIZES, curve, strict=True):
             print(f"{name:9} {size:3} labels {point['accuracy']:.3f}, against scratch {point['gain']}")
@@ -223,27 +237,33 @@ def report(folder: Path) -> None:
     draw(result)
 
 
-def table_of(study: dict[str, Any]) -> np.ndarray:
-    """(sizes, pairs, seeds, test images) of 0 and 1."""
+Pairs = list[np.ndarray]
+
+
+def table_of(study: dict[str, Any]) -> list[Pairs]:
+    """For each size, for each pair: (seeds, test images) of 0 and 1."""
     runs = list(study.values())
     pairs = list(dict.fromkeys(tuple(run["pair"]) for run in runs))
     bits = {(run["size"], tuple(run["pair"]), run["seed"]): [int(bit) for bit in run["correct"]] for run in runs}
-    fewest = min(len(row) for row in bits.values())
-    return np.array([[[bits[size, pair, seed][:fewest] for seed in SEEDS] for pair in pairs] for size in SIZES])
+    return [[np.array([bits[size, pair, seed] for seed in SEEDS]) for pair in pairs] for size in SIZES]
 
 
-def figures_of(correct: np.ndarray, scratch: np.ndarray) -> dict[str, Any]:
-    """Accuracy, and the gain over `scratch` with its 95 % interval; both (pairs, seeds, test images)."""
-    generator, difference = np.random.default_rng(0), correct - scratch
+def figures_of(correct: Pairs, scratch: Pairs) -> dict[str, Any]:
+    """Accuracy, and the gain over `scratch` with its 95 % interval: pairs are drawn anew, and within each of them seeds and
+    test images."""
+    generator = np.random.default_rng(0)
+    differences = [mine - theirs for mine, theirs in zip(correct, scratch, strict=True)]
     means = []
     for _ in range(RESAMPLES):
-        pairs = generator.integers(len(difference), size=len(difference))
-        seeds, items = (generator.integers(count, size=count) for count in difference.shape[1:])
-        means.append(difference[pairs][:, seeds][:, :, items].mean())
+        drawn = []
+        for pair in generator.integers(len(differences), size=len(differences)):
+            seeds, items = (generator.integers(count, size=count) for count in differences[pair].shape)
+            drawn.append(differences[pair][seeds][:, items].mean())
+        means.append(np.mean(drawn))
     low, high = np.quantile(means, [0.025, 0.975])
-    gain = {"mean": float(difference.mean()), "low": float(low), "high": float(high)}
+    gain = {"mean": float(np.mean([part.mean() for part in differences])), "low": float(low), "high": float(high)}
     of_pairs = [float(part.mean()) for part in correct]
-    return {"accuracy": float(correct.mean()), "accuracy_of_pairs": of_pairs, "gain": gain}
+    return {"accuracy": float(np.mean(of_pairs)), "accuracy_of_pairs": of_pairs, "gain": gain}
 
 
 def pretraining_of(folder: Path) -> dict[str, Any] | None:

@@ -78,7 +78,8 @@ def _attempt(value: Any, annotation: Any) -> tuple[bool, Any]:
         attempts = [_attempt(value, argument) for argument in arguments if argument is not type(None)]
         return next((attempt for attempt in attempts if attempt[0]), (False, None))
     if origin is Literal:
-        return value in arguments, value
+        same = [argument for argument in arguments if str(argument) == str(value)]  # the command line knows texts alone
+        return bool(same), same[0] if same else None
     if origin is tuple:
         return _attempt_tuple(value, arguments)
     return _attempt_scalar(value, annotation)

@@ -78,8 +78,9 @@ class DataSpec(ABC):
         return batch
 
     @abstractmethod
-    def eval_transform(self, examples: Sequence[Any]) -> Batch:
-        """Examples as a batch for `features` and `illustrate`: no crop, no chance; `keys` are drawn from epoch -1."""
+    def eval_transform(self, examples: Sequence[Any], first: int = 0) -> Batch:
+        """Examples as a batch for `features`, `pretext` and `illustrate`: no crop, no chance; `keys` are those of samples
+        `first`, `first + 1`, ... in epoch -1."""
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from hfssl.config import option, require
 from hfssl.data.augmentation_config import AugmentationName, View
@@ -22,7 +21,7 @@ class PreviewConfig(LocalCropFlags, AugmentationFlags):
         None, f"side of a global crop in pixels (default: {_SIZE}; {_DEMO_SIZE} for digits)"
     )
     num_channels: int = option(3, "channels of what the model sees")
-    augmentation: Literal["natural", "small", "grey", "medical", "digits"] | None = option(
+    augmentation: AugmentationName | None = option(  # noqa: RUF009
         None, "preset of what is done to a view (default: natural; digits for digits)"
     )
     num_images: int = option(6, "images, from all over the split")

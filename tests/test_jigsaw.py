@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from hfssl.config import ConfigError
+from hfssl.config import ConfigError, parse
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.data.tiles import Grid, PuzzleDraw, cut_tiles, normalised_tiles
-from hfssl.methods.jigsaw import shuffled
+from hfssl.methods.jigsaw import Jigsaw, grid_of, shuffled
 from hfssl.methods.jigsaw_config import JigsawConfig
 from hfssl.nn.permutations import FAMILIES, permutation_set
 from hfssl.randomness import sample_keys
@@ -185,7 +185,7 @@ def test_neither_edges_nor_means_nor_variances_tell_the_place_of_a_tile(is_norma
     """Noise that is brighter and stronger in some cells than in others, the same ones in all images."""
     of_cells = torch.rand(3, 3, generator=torch.Generator().manual_seed(1)).mul(0.5).add(0.6)
     lens = torch.ones(SIZE, SIZE)
-    lens[:30, :30] = of_cells.repeat_interleave(10, dim=0).repeat_interleave(10, dim=1)
+    lens[1:31, 1:31] = of_cells.repeat_interleave(10, dim=0).repeat_interleave(10, dim=1)
     spec, raw = noise_rows("jigsaw", lens, 1500, grid=3)
     tiles = spec.augment(raw, 0.0)["tiles"]
     if not is_normalised:
@@ -193,3 +193,51 @@ def test_neither_edges_nor_means_nor_variances_tell_the_place_of_a_tile(is_norma
         tiles = cut_tiles(whole["global_crops"][:, 0], spec.grid, whole["tile_offsets"])
     labels = np.tile(np.arange(9), len(tiles))
     assert tells_more_than_chance(edges_and_moments(tiles.flatten(0, 1)), labels, of_one=9) != is_normalised
+
+
+@pytest.mark.parametrize("has_gap", [True, False])
+def test_edges_of_neighbours_fit_without_a_gap_alone(has_gap: bool) -> None:
+    """Is the second tile the right neighbour of the first, or another tile of the image? Asked of how well their facing edges
+    agree, on smooth noise; cells of 32 px with tiles of 26 as by default, or of 32."""
+    spec, raw = noise_rows("jigsaw", torch.ones(96, 96), 200, is_smooth=True, image_size=96, grid=3)
+    assert (spec.grid.cell, spec.grid.tile) == (32, 26)
+    tiles = spec.augment(raw, 0.0)["tiles"]
+    if not has_gap:
+        whole = super(type(spec), spec).cut(dict(raw))
+        tiles = normalised_tiles(cut_tiles(whole["global_crops"][:, 0], Grid(3, 32, 32)))
+    first = tiles[:, 0, :, :, -1]
+    agreements = [(first - tiles[:, tile, :, :, 0]).abs().mean(dim=(1, 2)) for tile in (1, 5)]
+    inputs = torch.stack(agreements, dim=1).flatten()[:, None].double().numpy()
+    labels = np.tile([1, 0], len(tiles))
+    assert tells_more_than_chance(inputs, labels, of_one=2) != has_gap
+
+
+def test_what_tells_the_place_of_a_tile_is_refused() -> None:
+    with pytest.raises(ConfigError, match="affine_probability must be 0: the black corners"):
+        parse(JigsawConfig, ImageDataConfig, ["--dataset", "someone/something", "--augmentation", "medical"])
+    with pytest.raises(ConfigError, match="no room for a tile of 16 and a gap"):
+        JigsawConfig(grid=2, patch_size=2, tile_size=16).check(ImageDataConfig(dataset="demo:digits", image_size=32))
+
+
+def test_a_grid_of_two_can_be_asked_for_on_the_command_line() -> None:
+    run = parse(JigsawConfig, ImageDataConfig, ["--dataset", "someone/something", "--grid", "2"])
+    assert isinstance(run.method, JigsawConfig)
+    assert (run.method.grid, run.method.permutations) == (2, 24)
+    with pytest.raises(ConfigError, match="num_permutations must be from 2 to 1512 for 3 x 3 tiles, got 0"):
+        parse(JigsawConfig, ImageDataConfig, ["--dataset", "someone/something", "--num_permutations", "0"])
+
+
+def test_left_over_pixels_stay_out_on_all_sides_alike() -> None:
+    grid = grid_of(JigsawConfig(patch_size=2, grid=3), 32)
+    assert (grid.cell, grid.margin) == (10, 1)
+    assert grid.corners().tolist()[-1] == [21, 21]
+
+
+def test_one_channel_has_no_other_to_be_shifted_against() -> None:
+    config = JigsawConfig(patch_size=2, grid=2, channel_jitter=5)
+    spec = Jigsaw.data_spec(config, ImageDataConfig(dataset="demo:digits", image_size=32, num_channels=1), None)
+    ids = torch.arange(4000)
+    drawn = spec._draw(sample_keys(0, ids * 0, ids))["tile_offsets"]
+    shares = torch.bincount(drawn.flatten()).double() / drawn.numel()
+    assert len(shares) == spec.grid.slack + 1
+    assert float((shares - 1 / len(shares)).abs().max()) <= 0.01

@@ -41,7 +41,7 @@ def _pretext(session: Session, encoded: Encoded) -> dict[str, Any]:
     correct: dict[str, list[torch.Tensor]] = {}
     chance = 0.0
     for start in range(0, len(images), BATCH):
-        batch = spec.eval_transform([images[row] for row in range(start, min(start + BATCH, len(images)))])
+        batch = spec.eval_transform([images[row] for row in range(start, min(start + BATCH, len(images)))], start)
         solved = session.objective.pretext({name: tensor.to(device) for name, tensor in batch.items()})
         if solved is None:
             return {}

@@ -39,6 +39,7 @@ class Augmentation:
     """Probabilities and strengths of one view; as it stands here, the whole image. Applied in the order of the fields."""
 
     crop_scale: tuple[float, float] = (1.0, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     horizontal_flip_probability: float = 0.0
     vertical_flip_probability: float = 0.0
     affine_probability: float = 0.0
@@ -65,7 +66,8 @@ class Augmentation:
         for name, most in _LARGEST.items():
             value = getattr(self, name)
             require(0 <= value <= most, f"{name} must be in [0, {most:g}], got {value:g}")
-        for name, ceiling in (("crop_scale", 1.0), ("scaling", 10.0), ("blur_sigma", 100.0)):
+        ceilings = {"crop_scale": 1.0, "crop_ratio": 10.0, "scaling": 10.0, "blur_sigma": 100.0}
+        for name, ceiling in ceilings.items():
             low, high = getattr(self, name)
             require(
                 0 < low <= high <= ceiling,
@@ -93,8 +95,8 @@ class Augmentation:
                 acts = getattr(self, name) > 0 and (name == "grey_probability" or self.jitter_probability > 0)
                 require(
                     not acts,
-                    f"{name} {getattr(self, name):g} has no effect on {num_channels} channel(s): set --{name} 0, or take "
-                    "--augmentation grey",
+                    f"{name} {getattr(self, name):g} has no effect on {num_channels} channel(s): set --{name} 0 "
+                    "(--augmentation grey leaves such operations out)",
                 )
         require(
             self.blur_probability == 0 or blur_radius(size) > 0,

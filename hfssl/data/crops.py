@@ -11,12 +11,19 @@ from torch import Tensor
 from hfssl.randomness import uniform
 
 _CROP_ATTEMPTS = 10
-_RATIO = (3 / 4, 4 / 3)
+USUAL_RATIO = (3 / 4, 4 / 3)
 
 
-def crop_boxes(keys_B: Tensor, stream: str, heights_B: Tensor, widths_B: Tensor, scale: tuple[float, float]) -> Tensor:
+def crop_boxes(
+    keys_B: Tensor,
+    stream: str,
+    heights_B: Tensor,
+    widths_B: Tensor,
+    scale: tuple[float, float],
+    ratio: tuple[float, float] = USUAL_RATIO,
+) -> Tensor:
     """Random resized crops (Szegedy et al. 2015, section 6), as torchvision draws them: ten attempts at an area share in
-    `scale` and a log-uniform aspect ratio in [3/4, 4/3], then the largest central box of a permitted ratio.
+    `scale` and a log-uniform aspect ratio (width by height) in `ratio`, then the largest central box of a permitted ratio.
 
     Returns:
         (B, 4) int64: top, left, height, width.
@@ -24,15 +31,15 @@ def crop_boxes(keys_B: Tensor, stream: str, heights_B: Tensor, widths_B: Tensor,
     draws = uniform(keys_B, stream, 2 * _CROP_ATTEMPTS + 2).double()
     heights, widths = heights_B[:, None].double(), widths_B[:, None].double()
     areas = heights * widths * (scale[0] + (scale[1] - scale[0]) * draws[:, :_CROP_ATTEMPTS])
-    low, high = math.log(_RATIO[0]), math.log(_RATIO[1])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
     ratios = torch.exp(low + (high - low) * draws[:, _CROP_ATTEMPTS : 2 * _CROP_ATTEMPTS])
     crop_heights, crop_widths = (areas / ratios).sqrt().round(), (areas * ratios).sqrt().round()
     fits = (crop_heights >= 1) & (crop_widths >= 1) & (crop_heights <= heights) & (crop_widths <= widths)
     first = fits.to(torch.int64).argmax(dim=1, keepdim=True)
     found_B = fits.any(dim=1)
-    ratio = (widths / heights).clamp(*_RATIO)[:, 0]
-    central_heights = torch.minimum(heights[:, 0], (widths[:, 0] / ratio).round()).clamp(min=1)
-    central_widths = torch.minimum(widths[:, 0], (heights[:, 0] * ratio).round()).clamp(min=1)
+    ratio_B = (widths / heights).clamp(*ratio)[:, 0]
+    central_heights = torch.minimum(heights[:, 0], (widths[:, 0] / ratio_B).round()).clamp(min=1)
+    central_widths = torch.minimum(widths[:, 0], (heights[:, 0] * ratio_B).round()).clamp(min=1)
     boxes_h = torch.where(found_B, crop_heights.gather(1, first)[:, 0], central_heights)
     boxes_w = torch.where(found_B, crop_widths.gather(1, first)[:, 0], central_widths)
     rest_h, rest_w = heights[:, 0] - boxes_h, widths[:, 0] - boxes_w

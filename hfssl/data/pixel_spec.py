@@ -95,9 +95,9 @@ class PixelSpec(DataSpec):
             self._statistics[device, white] = scale, shift
         return self._statistics[device, white]
 
-    def eval_transform(self, examples: Sequence[Tensor]) -> Batch:
+    def eval_transform(self, examples: Sequence[Tensor], first: int = 0) -> Batch:
         """(C, h, w) uint8 images of any sizes, resized whole by the processor; parameters as if from epoch -1."""
-        ids_B = torch.arange(len(examples))
+        ids_B = torch.arange(first, first + len(examples))
         keys_B = sample_keys(0, torch.full_like(ids_B, -1), ids_B)
         encoded: Any = self.processor(images=list(examples), return_tensors="pt", input_data_format="channels_first")
         return {"pixel_values": encoded["pixel_values"], "sample_ids": ids_B, "keys": keys_B} | self._draw(keys_B)

@@ -181,8 +181,8 @@ class TextSpec(DataSpec):
         rows = padded(examples, self.data.max_length, self._pad_id)
         return {"segments": rows.segments_BT} | self._draw(keys_B, rows)
 
-    def eval_transform(self, examples: Sequence[TextRow]) -> Batch:
-        ids_B = torch.arange(len(examples))
+    def eval_transform(self, examples: Sequence[TextRow], first: int = 0) -> Batch:
+        ids_B = torch.arange(first, first + len(examples))
         keys_B = sample_keys(0, torch.full_like(ids_B, -1), ids_B)
         rows = padded(examples, max(len(example.input_ids) for example in examples), self._pad_id)
         seen_BT = (rows.segments_BT > 0).long()

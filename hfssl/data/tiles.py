@@ -12,18 +12,18 @@ from torch import Tensor
 
 from hfssl.randomness import uniform
 
-_FLAT = (
-    0.02  # standard deviation of normalised pixels, about two grey levels, below which a tile's noise is not blown up
-)
+_FLAT = 0.02  # deviation of normalised pixels below which noise is not blown up: two grey levels at a pixel_std of 0.5
 
 
 @dataclass(frozen=True)
 class Grid:
-    """side: tiles in a row, so T = side^2; cell: pixels a side that each has for itself; tile: pixels of it that are seen."""
+    """side: tiles in a row, so T = side^2; cell: pixels a side that each has for itself; tile: pixels of it that are seen;
+    margin: pixels above and to the left of the first cell."""
 
     side: int
     cell: int
     tile: int
+    margin: int = 0
 
     @property
     def num_tiles(self) -> int:
@@ -36,7 +36,7 @@ class Grid:
 
     def corners(self) -> Tensor:
         """(T, 2) int64: top and left of each cell, row by row."""
-        places = torch.arange(self.side) * self.cell
+        places = self.margin + torch.arange(self.side) * self.cell
         return torch.cartesian_prod(places, places)
 
 

@@ -98,7 +98,7 @@ def _drawn_crops(views: Sequence[View], keys_BV: Tensor, image_shape: Sequence[i
     for view, keys_B in zip(views, keys_BV.unbind(dim=1), strict=True):
         own: Augmentation = view.augmentation
         heights, widths = torch.full_like(keys_B, height), torch.full_like(keys_B, width)
-        boxes = crop_boxes(keys_B, "crop", heights, widths, own.crop_scale)
+        boxes = crop_boxes(keys_B, "crop", heights, widths, own.crop_scale, own.crop_ratio)
         draws = uniform(keys_B, "flip", 2)
         columns.append(
             (boxes, draws[:, 0] < own.horizontal_flip_probability, draws[:, 1] < own.vertical_flip_probability)

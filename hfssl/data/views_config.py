@@ -19,6 +19,7 @@ class AugmentationFlags:
     )
 
     crop_scale: tuple[float, float] | None = option(None, "share of the area that a crop takes, smallest and largest")
+    crop_ratio: tuple[float, float] | None = option(None, "width of a crop by its height, smallest and largest")
     horizontal_flip_probability: float | None = option(None, "share of views mirrored left to right")
     vertical_flip_probability: float | None = option(None, "share of views mirrored top to bottom")
     affine_probability: float | None = option(None, "share of views that are rotated, moved, scaled and sheared")

@@ -10,7 +10,8 @@ Where we differ from the paper:
 - permutations come from a group (`nn.permutations`), which bounds the smallest distance, not from a greedy random search.
 - the features of a tile do not know the order, so that they are shuffled in place of the tiles: several puzzles an image
   cost one pass through the backbone.
-- the backbone is exported for whole images, which it never saw; a ViT's position embeddings are resized to a tile's.
+- the backbone is exported for whole images, which it never saw: it was trained on tiles of mean 0 and deviation 1, and so were
+  the running moments of its BatchNorms; a ViT's position embeddings are resized to a tile's.
 
     accelerate launch recipes/jigsaw.py --dataset path/to/images
 """
@@ -26,6 +27,7 @@ from hfssl.data.image_config import ImageDataConfig
 from hfssl.data.source import Source
 from hfssl.data.tiles import Grid, PuzzleDraw, cut_tiles, normalised_tiles
 from hfssl.data.views import ViewsSpec
+from hfssl.fields import ConfigError
 from hfssl.methods.jigsaw_config import JigsawConfig
 from hfssl.methods.vision_objective import VisionObjective, by_image
 from hfssl.nn.backbone import Backbone
@@ -40,10 +42,9 @@ class JigsawSpec(ViewsSpec):
     """One augmented crop of each image cut up: `tiles` (B, T, C, t, t), in their true order."""
 
     def __init__(self, config: JigsawConfig, data: ImageDataConfig) -> None:
-        self.grid = Grid(config.grid, data.image_size // config.grid, config.tile_of(data.image_size))
-        draw = PuzzleDraw(
-            self.grid, data.num_channels, config.channel_jitter, config.permutations, config.puzzles_per_image
-        )
+        self.grid = grid_of(config, data.image_size)
+        jitter = config.channel_jitter if data.num_channels > 1 else 0
+        draw = PuzzleDraw(self.grid, data.num_channels, jitter, config.permutations, config.puzzles_per_image)
         super().__init__(data, config.views(data.image_size), draw=draw)
 
     def cut(self, batch: Batch) -> Batch:
@@ -58,9 +59,8 @@ class Jigsaw(VisionObjective):
 
     def __init__(self, config: JigsawConfig, backbone: Backbone, processor: Any) -> None:
         super().__init__(config, backbone, processor)
-        size = processor.size["height"]
-        self.grid = Grid(config.grid, size // config.grid, config.tile_of(size))
-        backbone.require_size(self.grid.tile)
+        self.grid = grid_of(config, processor.size["height"])
+        _require_tiles(backbone, self.grid)
         num_tiles, hidden = self.grid.num_tiles, config.projection_hidden_size
         self.tile_projection = nn.Sequential(nn.Linear(backbone.width, config.projection_size), nn.ReLU())
         self.classifier = nn.Sequential(
@@ -126,13 +126,27 @@ class Jigsaw(VisionObjective):
 
     def _board(self, tiles: Tensor) -> Tensor:
         """(B, T, C, t, t) tiles on white cells; (B, C, S, S)."""
-        size = self.grid.side * self.grid.cell
+        size = self._processor.size["height"]
         board = tiles.new_ones(len(tiles), tiles.shape[2], size, size)
         margin = self.grid.slack // 2
         for tile, (top, left) in enumerate(self.grid.corners().tolist()):
             rows, columns = (slice(start + margin, start + margin + self.grid.tile) for start in (top, left))
             board[:, :, rows, columns] = tiles[:, tile]
         return board
+
+
+def grid_of(config: JigsawConfig, image_size: int) -> Grid:
+    """How images of this size are cut; pixels that are left over stay out on all sides alike."""
+    cell = image_size // config.grid
+    return Grid(config.grid, cell, config.tile_of(image_size), margin=(image_size - config.grid * cell) // 2)
+
+
+def _require_tiles(backbone: Backbone, grid: Grid) -> None:
+    try:
+        backbone.require_size(grid.tile)
+    except ConfigError as error:
+        remedy = "raise --image_size, lower --grid, or set --tile_size"
+        raise ConfigError(f"this backbone does not take tiles of {grid.tile} pixels ({error}): {remedy}") from error
 
 
 def shuffled(tiles: Tensor, orders_BQT: Tensor) -> Tensor:

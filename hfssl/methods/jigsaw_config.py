@@ -24,7 +24,7 @@ class JigsawConfig(VisionConfig):
     tile_size: int | None = option(
         None, "side of a tile in pixels; the rest of its cell is gap (default: 64/75 of the cell, whole patches)"
     )
-    channel_jitter: int = option(2, "largest shift of a tile's channels in pixels, inside its cell")
+    channel_jitter: int = option(2, "largest shift of a tile's channels in pixels, inside its cell; of colour images")
     num_permutations: int | None = option(
         None, "orders to tell apart: up to 24 for 2 x 2, 1,512 for 3 x 3 (default: 24, 504)"
     )
@@ -47,16 +47,17 @@ class JigsawConfig(VisionConfig):
     @property
     def permutations(self) -> int:
         """How many orders there are to tell apart."""
-        return self.num_permutations or _USUAL_PERMUTATIONS[self.grid]
+        return _USUAL_PERMUTATIONS[self.grid] if self.num_permutations is None else self.num_permutations
 
     def tile_of(self, image_size: int) -> int:
         """Side of a tile in pixels for images of this size. Raises ConfigError where it does not fit."""
         cell, patch = image_size // self.grid, self.patch_size or 1
         tile = self.tile_size or int(cell * _SHARE_SEEN) // patch * patch
         require(
-            0 < tile <= cell,
+            0 < tile < cell,
             f"a cell of {cell} pixels (image_size {image_size}, grid {self.grid}) has no room for a tile of "
-            f"{self.tile_size or patch}: raise --image_size, or lower --{'tile_size' if self.tile_size else 'patch_size'}",
+            f"{self.tile_size or patch} and a gap, without which edges fit: raise --image_size, or lower "
+            f"--{'tile_size' if self.tile_size else 'patch_size'}",
         )
         require(
             tile % patch == 0,
@@ -68,8 +69,13 @@ class JigsawConfig(VisionConfig):
         assert isinstance(data, ImageDataConfig)
         super().check_views(data)
         self.tile_of(data.image_size)
+        (view,) = self.views(data.image_size)["global_crops"]
+        require(
+            view.augmentation.affine_probability == 0,
+            "affine_probability must be 0: the black corners of a tilted image lie in the outer tiles and tell their place",
+        )
 
     @classmethod
     def tiny(cls) -> Self:
         small: Any = {"grid": 2, "projection_size": 8, "projection_hidden_size": 16, "channel_jitter": 1}
-        return dataclasses.replace(super().tiny(), **small)
+        return dataclasses.replace(super().tiny(), **small | {"affine_probability": 0.0})

@@ -5,9 +5,9 @@ the cross-entropy of a linear classifier of four classes, over all four rotation
 
 B images, R rotations, S pixels a side, D width.
 
-An image is cropped and mirrored first and rotated last, by moving pixels: no interpolation and no black corner gives the
-answer away (section 3.1). To tell the turns apart a network has to know what stands upright; where nothing does, as in
-micrographs or satellite images, there is nothing to learn.
+An image is cropped to a square and mirrored first and rotated last, by moving pixels: no interpolation, no black corner and
+no stretched axis gives the answer away (section 3.1). To tell the turns apart a network has to know what stands upright; where
+nothing does, as in micrographs or satellite images, there is nothing to learn.
 
 Where we differ from the published code:
 - the classifier is one linear layer on the pooled features, which are what is exported; there the last convolutional block
@@ -17,11 +17,13 @@ Where we differ from the published code:
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torchvision.transforms.v2.functional import center_crop
 
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.data.source import Source
@@ -42,6 +44,14 @@ class RotationSpec(ViewsSpec):
     def cut(self, batch: Batch) -> Batch:
         cut = super().cut(batch)
         return cut | {"rotations": quarter_turns(cut.pop("global_crops")[:, 0])}
+
+    def eval_transform(self, examples: Sequence[Tensor], first: int = 0) -> Batch:
+        """Adds `squares` (B, C, S, S), the images' central squares: a whole image that is not one is stretched."""
+        batch = super().eval_transform(examples, first)
+        if all(example.shape[1] == example.shape[2] for example in examples):
+            return batch | {"squares": batch["pixel_values"]}
+        squares = [center_crop(example, [min(example.shape[1:])] * 2) for example in examples]
+        return batch | {"squares": super().eval_transform(squares)["pixel_values"]}
 
 
 class Rotation(VisionObjective):
@@ -78,7 +88,7 @@ class Rotation(VisionObjective):
 
     @torch.no_grad()
     def pretext(self, batch: Batch) -> Pretext:
-        logits_BRR = self._logits(quarter_turns(batch["pixel_values"]))
+        logits_BRR = self._logits(quarter_turns(batch["squares"]))
         correct_BR = (logits_BRR.argmax(dim=2) == _turns(logits_BRR)).float()
         parts = {f"turned by {degrees}°": correct_BR[:, turn] for turn, degrees in enumerate(DEGREES)}
         return Pretext(parts, chance=1 / len(DEGREES))
@@ -86,7 +96,7 @@ class Rotation(VisionObjective):
     @torch.no_grad()
     def illustrate(self, batch: Batch) -> list[Picture]:
         """Images in their four turns, each with the answer."""
-        rotations = quarter_turns(batch["pixel_values"][:_PICTURED_IMAGES])
+        rotations = quarter_turns(batch["squares"][:_PICTURED_IMAGES])
         answers_BR = self._logits(rotations).argmax(dim=2).tolist()
         captions = [[f"says {DEGREES[answers[turn]]}°" for answers in answers_BR] for turn in range(len(DEGREES))]
         titles = [f"{degrees}°" for degrees in DEGREES]

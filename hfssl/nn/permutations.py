@@ -8,7 +8,7 @@ tiles Z4, the even permutations, and all (Dixon & Mortimer 1996, "Permutation gr
 P permutations, T tiles.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -100,9 +100,3 @@ def _closure(generators: tuple[Permutation, ...]) -> set[Permutation]:
 
 def _after(second: Permutation, first: Permutation) -> Permutation:
     return tuple(second[place] for place in first)
-
-
-def distances(permutations_PT: Tensor) -> Iterator[Tensor]:
-    """For each permutation in turn, in how many places each later one differs from it."""
-    for index in range(len(permutations_PT) - 1):
-        yield (permutations_PT[index + 1 :] != permutations_PT[index]).sum(dim=1)

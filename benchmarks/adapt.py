@@ -32,6 +32,7 @@ XRAYS = f"{HEAD} --augmentation medical --max_steps {XRAY_STEPS}"
 ARMS = {  # name -> flags, and whether it starts from the checkpoint
     "adapt": (f"--config adapt {XRAYS}", True),
     "adapt, learning rate 5e-4": (f"--config adapt {XRAYS} --base_learning_rate 5e-4", True),
+    "adapt, learning rate 2e-3": (f"--config adapt {XRAYS} --base_learning_rate 2e-3", True),
     "scratch": (f"--config cifar10 {VIT} {XRAYS} --base_learning_rate 2e-3", False),
 }
 SCORES = ("knn", "linear", "few_labels", "std", "rank_me")

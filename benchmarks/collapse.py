@@ -53,7 +53,15 @@ METHODS: dict[str, dict[str, str]] = {
     "moco": {"queue_size": "512", "teacher_momentum": "0.95"},
     "byol": {"teacher_momentum": "0.95"},
     "swav": {"sinkhorn_epsilon": "0.03", "num_prototypes": "32", "projection_size": "16"},
-    "dino": {"num_prototypes": "64", "projection_size": "16"},
+    "dino": {
+        "num_prototypes": "64",
+        "projection_size": "16",
+        "head_batch_norm": "false",
+        "teacher_temperature": "0.04",
+        "initial_teacher_temperature": "0.04",
+        "num_local_crops": "2",
+        "local_crop_size": "8",
+    },
 }
 PLAIN_VIEWS = {"crop_scale": "1 1", "affine_probability": "0", "jitter_probability": "0", "noise_probability": "0"}
 PLAIN_VIEWS_OF_OBJECTS = {

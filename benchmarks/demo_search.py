@@ -1,9 +1,10 @@
 """How the demo presets of the joint-embedding methods were chosen: inside the training rows, the test rows stay closed.
 
-    python benchmarks/demo_search.py --recipes simclr moco byol swav dino --trials 0 1 2
+    python benchmarks/demo_search.py --recipes simclr moco byol swav dino
 
 Trains on the first 972 of the digits' 1,297 training rows, scores on the other 325, by the closing table of a run. Each trial is
-the preset `demo` with a few flags changed; flags that equal the preset's now were tried when it had others. Writes benchmarks/results/demo_search.json; trials that stand there already are kept.
+the preset `demo` with a few flags changed; flags that equal the preset's today were tried when it had others. Writes
+benchmarks/results/demo_search.json; trials that stand there already are kept.
 """
 
 import argparse

@@ -4,7 +4,7 @@
 
 ViT of width 192, 6 layers, patches of 4, images of 32 px, batches of 128, float32. In turns, in one process: STEPS steps of the
 loop as it is, and as many of the same `train_step` on one batch whose views lie ready on the device. The share is the time of
-the second by that of the first. Writes benchmarks/results/views_throughput.json.
+the second by that of the first. Writes benchmarks/results/views_throughput.json; what stands there already is kept.
 """
 
 import argparse
@@ -42,21 +42,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     quieten_libraries()
-    found = {}
-    for name in METHODS:
-        found[name] = shares(name, arguments, [])
-        print(name, found[name], flush=True)
-    for name in ("swav", "dino"):
-        found[f"{name}, 4 local crops"] = shares(name, arguments, LOCAL_CROPS)
-        print(name, found[f"{name}, 4 local crops"], flush=True)
-    result = {
+    target = RESULTS / "views_throughput.json"
+    result: dict[str, Any] = {"shares": {}}
+    if target.is_file():
+        result = json.loads(target.read_text(encoding="utf-8"))
+    result |= {
         "command": f"python benchmarks/views_throughput.py --dataset path/to/cifar10 --rounds {arguments.rounds}",
         "versions": versions(),
         "cpu": cpu_name(),
-        "threads": arguments.threads,
-        "shares": found,
     }
-    (RESULTS / "views_throughput.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    wanted = [(name, name, []) for name in METHODS]
+    wanted += [(f"{name}, 4 local crops", name, LOCAL_CROPS) for name in ("swav", "dino")]
+    for title, name, flags in wanted:
+        if title in result["shares"]:
+            continue
+        result["shares"][title] = shares(name, arguments, flags) | {"threads": arguments.threads}
+        print(title, result["shares"][title], flush=True)
+        target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def shares(name: str, arguments: argparse.Namespace, flags: list[str]) -> dict[str, Any]:

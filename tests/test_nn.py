@@ -83,12 +83,14 @@ def test_two_ranks_normalise_and_differentiate_like_one_batch() -> None:
 
 
 def test_across_ranks_keeps_parameters_buffers_and_names() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4, momentum=0.7)))
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4, momentum=0.3)))
     model(torch.randn(8, 3, 2, 2))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     across_ranks(model)
     assert isinstance(model[1][0], CrossRankBatchNorm)
-    assert model[1][0].momentum == 0.7
+    assert model[1][0].momentum == 0.3
+    decay_of_tensorflow = across_ranks(nn.Sequential(nn.BatchNorm2d(4, momentum=0.997)))
+    assert decay_of_tensorflow[0].momentum == 0.1
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 

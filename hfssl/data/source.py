@@ -197,7 +197,10 @@ def _undecoded(rows: Dataset, column: str, undecoded: Any, folder: Path) -> Data
     """Images and recordings stay bytes and paths; texts in their place are paths, relative to the table's folder."""
     feature = rows.features[column]
     if is_text(feature):
-        return rows.map(partial(_below, str(folder.resolve()), column)).cast_column(column, undecoded)
+        rows = rows.map(partial(_below, str(folder.resolve()), column))
+        if isinstance(undecoded, datasets.Audio):  # unlike an image it can not be made of large strings
+            rows = rows.cast_column(column, datasets.Value("string"))
+        return rows.cast_column(column, undecoded)
     if isinstance(feature, type(undecoded)):
         fingerprint = rows._fingerprint
         rows = rows.cast_column(column, undecoded)

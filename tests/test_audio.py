@@ -22,6 +22,8 @@ from hfssl.data.file_names import file_names
 from hfssl.data.loader import KeyedRows, Layout, micro_batches
 from hfssl.objective import Batch
 from hfssl.randomness import epoch_keys, random_bits, sample_keys
+from hfssl.session import _processor_of
+from hfssl.watching import open_monitor
 from tests.recordings import RATE, config_for, noise, write_recordings
 
 LENGTHS = [0.3, 0.5, 0.9, 0.95, 1.0, 2.7, 3.3, 0.6, 0.61, 0.62]
@@ -87,6 +89,19 @@ def test_folders_of_splits_and_every_kind_of_file_are_opened(tmp_path: Path) -> 
     assert source.labels().tolist() == [0, 0, 0, 1, 1]
 
 
+def test_a_table_beside_the_recordings_brings_its_columns(tmp_path: Path) -> None:
+    write_recordings(tmp_path, [0.5] * 4)
+    lines = [f"{'ab'[index % 2]}/{index:02}.wav,said {index}" for index in range(4)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,text", *lines]) + "\n")
+    source = open_recordings(config_for(tmp_path))
+    assert source.column == "audio"
+    assert sorted(source.column_values("text")) == [f"said {index}" for index in range(4)]
+    assert len(rows_for(config_for(tmp_path)).examples.recordings.bad_rows) == 0
+    (tmp_path / "metadata.csv").write_text("name,text\na/00.wav,x\n")
+    with pytest.raises(ConfigError, match=r"can not be opened: .*file_name"):
+        open_recordings(config_for(tmp_path))
+
+
 def test_columns_are_found_by_type_else_named(tmp_path: Path) -> None:
     struct = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
     one = encoded(noise(0.5, 0))
@@ -130,8 +145,9 @@ def test_a_folder_without_recordings_is_refused_before_anything_is_read(tmp_path
         config_for("demo:digits").check()
 
 
-def test_a_checkpoint_dictates_rate_and_normalisation_unless_they_are_given() -> None:
-    processor = Wav2Vec2FeatureExtractor(sampling_rate=8_000, do_normalize=False)
+def test_a_checkpoint_dictates_rate_and_normalisation_unless_they_are_given(tmp_path: Path) -> None:
+    Wav2Vec2FeatureExtractor(sampling_rate=8_000, do_normalize=False).save_pretrained(tmp_path)
+    processor = _processor_of(str(tmp_path), "audio")
     data = AudioDataConfig.tiny()
     adopted = data.adopt_processor(processor, frozenset())
     assert (adopted.sampling_rate, adopted.normalise) == (8_000, False)
@@ -388,3 +404,19 @@ def test_samples_are_whole_recordings_as_the_processor_gives_them_alone(tmp_path
             assert torch.equal(values_T[:length], alone["input_values"][0])
             assert length == min(RATE, int(samples._recordings.lengths[good[row]]))
             assert not bool(values_T[length:].any())
+
+
+def test_a_run_is_watched_on_windows_of_other_recordings_and_on_whole_ones(tmp_path: Path) -> None:
+    write_recordings(tmp_path, [0.5 + 0.005 * index for index in range(80)])
+    data = config_for(tmp_path)
+    source = open_recordings(data)
+    spec = AudioSpec(data, crops=True)
+    rows = KeyedRows(spec.prepare(source), spec, seed=0)
+    monitor = open_monitor(source, rows)
+    assert monitor is not None
+    assert len(monitor.samples.good) == 8
+    assert len(monitor.rows.examples.recordings) == 8
+    assert monitor.voters is not None
+    assert len(monitor.voters.good) == 72
+    lengths_N = [batch_of(monitor.rows, [row], epoch=-1)["lengths"] for row in monitor.good.tolist()]
+    assert len(torch.cat(lengths_N)) == 8

@@ -92,7 +92,9 @@ def window_start(epoch_key: Tensor, recording: int, ordinal: int, *, total: int,
     The windows of a recording follow each other; all of them are shifted by a part of what they leave over, drawn from
     `epoch_key` (0-d int64) and the recording's number.
     """
-    left_over = max(0, total - max(1, total // length) * length)
+    if total <= length:
+        return 0
+    left_over = total - total // length * length
     key = splitmix64(epoch_key ^ recording)
     shift = int(float(uniform(key[None], "shift", 1)) * (left_over + 1))
-    return max(0, min(shift + ordinal * length, total - length))
+    return min(shift + ordinal * length, total - length)

@@ -57,7 +57,7 @@ class AudioDataConfig(DataConfig):
     @property
     def longest_window(self) -> int:
         """Samples of a window at the most."""
-        return int(self.max_duration_seconds * self.sampling_rate)
+        return round(self.max_duration_seconds * self.sampling_rate)
 
     @property
     def shortest_window(self) -> int:
@@ -67,7 +67,7 @@ class AudioDataConfig(DataConfig):
     @property
     def row_capacity(self) -> int:
         """Samples of a row at the most, padding included."""
-        return int(self.batch_seconds * self.sampling_rate)
+        return round(self.batch_seconds * self.sampling_rate)
 
     @classmethod
     def tiny(cls) -> Self:

@@ -1,0 +1,121 @@
+"""wav2vec 2.0: of hidden frames of speech, tell the true quantised one from others of the same utterance.
+
+Baevski et al. 2020, "wav2vec 2.0: A framework for self-supervised learning of speech representations", arXiv 2006.11477,
+sections 2 and 3, equations 1 to 4. Convolutions turn the waveform into frames; spans of them are hidden from a transformer,
+whose output has to be nearest to the quantised true frame; a second term keeps all codes in use.
+
+N utterances, T frames, S masked frames of the utterance with the most, K distractors, C width of a frame, W of a code.
+
+The model is transformers' `Wav2Vec2ForPreTraining`; with the same spans, distractors and noise the loss is equal. Where we
+differ from it and its example:
+- spans lie inside the true length of each utterance, distractors are other masked frames of it, noise is keyed by it.
+- quantiser and similarities run over masked frames alone; the quantiser's product is a contraction.
+- the penalty on the convolutions' output and the scale of their gradient are those of the published implementation.
+- no layerdrop: all parameters get a gradient at every step.
+
+    accelerate launch recipes/wav2vec2.py --dataset path/to/recordings
+"""
+
+import copy
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
+
+from hfssl.methods.wav2vec2_config import Wav2Vec2PretrainingConfig
+from hfssl.nn.gumbel import code_perplexity, gumbel_noise, quantised
+from hfssl.nn.precision import no_autocast, unit_rows, wide
+from hfssl.nn.scaled_gradient import scaled_gradient
+from hfssl.nn.spans import distractors, frames_of, masked_frames
+from hfssl.objective import Batch, StepOutput
+
+NUM_CODEBOOKS = 2
+
+
+class SpanDraw(NamedTuple):
+    """Draws `masked` (N, S) int64 frames and `is_masked` (N, S) bool for utterances of so many samples."""
+
+    config: Wav2Vec2PretrainingConfig
+
+    def __call__(self, keys_N: Tensor, lengths_N: Tensor) -> dict[str, Tensor]:
+        frames_N = frames_of(lengths_N, self.config.conv_kernel, self.config.conv_stride)
+        index_NS, used_NS = masked_frames(keys_N, frames_N, self.config.mask_probability, self.config.mask_length)
+        return {"masked": index_NS, "is_masked": used_NS}
+
+
+def model_config_of(config: Wav2Vec2PretrainingConfig) -> Wav2Vec2Config:
+    dropouts = ("hidden_dropout", "attention_dropout", "feat_proj_dropout", "feat_quantizer_dropout")
+    return Wav2Vec2Config(
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        intermediate_size=config.intermediate_size or 4 * config.hidden_size,
+        conv_dim=config.conv_dim,
+        conv_kernel=config.conv_kernel,
+        conv_stride=config.conv_stride,
+        feat_extract_norm=config.feat_extract_norm,
+        do_stable_layer_norm=config.feat_extract_norm == "layer",
+        conv_bias=config.feat_extract_norm == "layer",
+        num_codevectors_per_group=config.num_codevectors,
+        num_codevector_groups=NUM_CODEBOOKS,
+        codevector_dim=config.codevector_size,
+        proj_codevector_dim=config.codevector_size,
+        num_negatives=config.num_negatives,
+        contrastive_logits_temperature=config.contrastive_temperature,
+        diversity_loss_weight=config.diversity_weight,
+        layerdrop=0.0,
+        activation_dropout=0.0,
+        final_dropout=0.0,
+        mask_time_prob=config.mask_probability,
+        mask_time_length=config.mask_length,
+        **dict.fromkeys(dropouts, config.dropout),
+    )
+
+
+class Contrast(NamedTuple):
+    """Of one micro-batch: logits_NSK of the true frame (first) and its distractors; code_logits_NSGV; mean_square of the frames."""
+
+    logits_NSK: Tensor
+    code_logits_NSGV: Tensor
+    mean_square: Tensor
+
+
+def contrast(model: Any, batch: Batch, config: Any, temperature: float, *, noise: Tensor | None, others: Tensor) -> Contrast:
+    """The forward pass of the paper over masked frames.
+
+    Args:
+        noise: (N, S, G, V) Gumbel draws, or None for the likeliest codes; others: (N, S, K) slots of the distractors.
+    """
+    backbone = model.wav2vec2
+    frames = backbone.feature_extractor(batch["input_values"]).transpose(1, 2)
+    frames = scaled_gradient(frames, config.conv_gradient_scale)
+    mean_square = wide(frames).square().mean()
+    hidden, normed_NTC = backbone.feature_projection(frames)
+    index_NS, used_NS = batch["masked"], batch["is_masked"]
+    hidden_NT = torch.zeros(hidden.shape[:2], dtype=torch.int64, device=hidden.device)
+    hidden_NT = hidden_NT.scatter_add(1, index_NS, used_NS.to(torch.int64)).bool()
+    hidden = torch.where(hidden_NT[:, :, None], backbone.masked_spec_embed.to(hidden.dtype), hidden)
+    seen = None
+    if "attention_mask" in batch:
+        seen = backbone._get_feature_vector_attention_mask(hidden.shape[1], batch["attention_mask"], add_adapter=False)
+    context = backbone.encoder(hidden, attention_mask=seen).last_hidden_state
+    chosen = model.dropout_features(at_slots(normed_NTC, index_NS))
+    codes = quantised(model.quantizer, chosen, noise, temperature)
+    targets = unit_rows(model.project_q(codes.vectors_NSW))
+    predicted = unit_rows(model.project_hid(at_slots(context, index_NS)))
+    with no_autocast(predicted):
+        similar_NSS = torch.matmul(predicted, targets.transpose(1, 2))
+        true_NS1 = similar_NSS.diagonal(dim1=1, dim2=2)[:, :, None]
+        false_NSK = similar_NSS.gather(2, others)
+        numbers_NS = codes.codes_NSG[:, :, 0] * model.quantizer.num_vars + codes.codes_NSG[:, :, 1]
+        theirs_NSK = numbers_NS[:, None].expand(-1, numbers_NS.shape[1], -1).gather(2, others)
+        false_NSK = false_NSK.masked_fill(theirs_NSK == numbers_NS[:, :, None], -torch.inf)
+        logits = torch.cat([true_NS1, false_NSK], dim=2) / config.contrastive_temperature
+    return Contrast(logits, codes.logits_NSGV, mean_square)
+
+
+def at_slots(frames_NTC: Tensor, index_NS: Tensor) -> Tensor:
+    """The frames of these numbers; (N, S, C)."""
+    return frames_NTC.gather(1, index_NS[:, :, None].expand(-1, -1, frames_NTC.shape[2]))

@@ -16,20 +16,24 @@ differ from it and its example:
     accelerate launch recipes/wav2vec2.py --dataset path/to/recordings
 """
 
-import copy
-from typing import Any, ClassVar, Literal, NamedTuple
+import math
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
+from hfssl.data.audio_config import AudioDataConfig
+from hfssl.data.audio_spec import AudioSpec
+from hfssl.data.source import Source
 from hfssl.methods.wav2vec2_config import Wav2Vec2PretrainingConfig
 from hfssl.nn.gumbel import code_perplexity, gumbel_noise, quantised
 from hfssl.nn.precision import no_autocast, unit_rows, wide
 from hfssl.nn.scaled_gradient import scaled_gradient
 from hfssl.nn.spans import distractors, frames_of, masked_frames
-from hfssl.objective import Batch, StepOutput
+from hfssl.nn.slots import IGNORED
+from hfssl.objective import Batch, Objective, StepOutput
 
 NUM_CODEBOOKS = 2
 
@@ -72,6 +76,74 @@ def model_config_of(config: Wav2Vec2PretrainingConfig) -> Wav2Vec2Config:
         mask_time_length=config.mask_length,
         **dict.fromkeys(dropouts, config.dropout),
     )
+
+
+class Wav2Vec2(Objective):
+    modality: ClassVar[Literal["text", "image", "audio"]] = "audio"
+    paper: ClassVar[str] = "2006.11477"
+
+    def __init__(self, config: Wav2Vec2PretrainingConfig, model: Wav2Vec2ForPreTraining, processor: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.model = model
+        self._processor = processor
+
+    @property
+    def batch_coupled(self) -> bool:
+        """The codes' mean distribution is that of a micro-batch."""
+        return True
+
+    @classmethod
+    def data_spec(cls, config: Wav2Vec2PretrainingConfig, data: AudioDataConfig, source: Source) -> AudioSpec:
+        return AudioSpec(data, crops=config.feat_extract_norm == "group", draw=SpanDraw(config))
+
+    @classmethod
+    def build(cls, config: Wav2Vec2PretrainingConfig, spec: AudioSpec, model_config: Any) -> Self:
+        built = model_config_of(config) if model_config is None else without_layerdrop(model_config)
+        return cls(config, Wav2Vec2ForPreTraining(built), spec.processor)
+
+    def forward(self, batch: Batch, progress: float) -> StepOutput:
+        config, used_NS, keys_N = self.config, batch["is_masked"], batch["window_keys"]
+        quantizer = self.model.quantizer
+        noise = None
+        if self.training:
+            noise = gumbel_noise(keys_N, used_NS.shape[1], quantizer.num_groups, quantizer.num_vars)
+        others = distractors(keys_N, used_NS, config.num_negatives)
+        found = contrast(self.model, batch, config, self._gumbel_temperature(progress), noise=noise, others=others)
+        asked_NS = used_NS & (used_NS.sum(dim=1, keepdim=True) > 1)  # else there is nothing to tell the frame from
+        count = asked_NS.sum()
+        first = torch.zeros_like(asked_NS, dtype=torch.int64).masked_fill(~asked_NS, IGNORED)
+        contrastive = cross_entropy(found.logits_NSK.flatten(0, 1), first.flatten(), ignore_index=IGNORED, reduction="sum")
+        perplexity = code_perplexity(found.code_logits_NSGV, used_NS)
+        num_codes = quantizer.num_groups * quantizer.num_vars
+        diversity = (num_codes - perplexity) / num_codes
+        loss_sum = contrastive + count * (
+            config.diversity_weight * diversity + config.feature_penalty * found.mean_square
+        )
+        return StepOutput(loss_sum, count.to(loss_sum.dtype), self._metrics(found, asked_NS, perplexity))
+
+    @torch.no_grad()
+    def _metrics(self, found: "Contrast", asked_NS: Tensor, perplexity: Tensor) -> dict[str, Tensor]:
+        best_NS = found.logits_NSK.argmax(dim=2) == 0
+        right = (best_NS & asked_NS).sum() / asked_NS.sum().clamp(min=1)
+        trivial = torch.full_like(perplexity.detach(), math.log(1 + self.config.num_negatives))
+        return {
+            "accuracy": right.float(),
+            "code_perplexity": perplexity.detach(),
+            "frame_mean_square": found.mean_square.detach(),
+            "trivial_loss": trivial,
+        }
+
+    def _gumbel_temperature(self, progress: float) -> float:
+        """Falls geometrically from the first to the last over its share of the run (section 4.2)."""
+        config = self.config
+        passed = min(1.0, progress / config.gumbel_fraction)
+        return config.initial_gumbel_temperature * (
+            (config.gumbel_temperature / config.initial_gumbel_temperature) ** passed
+        )
+
+    def enable_gradient_checkpointing(self) -> None:
+        self.model.gradient_checkpointing_enable()
 
 
 class Contrast(NamedTuple):

@@ -16,26 +16,32 @@ differ from it and its example:
     accelerate launch recipes/wav2vec2.py --dataset path/to/recordings
 """
 
+import copy
 import math
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
+from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav2Vec2Model
 
 from hfssl.data.audio_config import AudioDataConfig
 from hfssl.data.audio_spec import AudioSpec
 from hfssl.data.source import Source
+from hfssl.fields import ConfigError, one_line
 from hfssl.methods.wav2vec2_config import Wav2Vec2PretrainingConfig
 from hfssl.nn.gumbel import code_perplexity, gumbel_noise, quantised
 from hfssl.nn.precision import no_autocast, unit_rows, wide
 from hfssl.nn.scaled_gradient import scaled_gradient
-from hfssl.nn.spans import distractors, frames_of, masked_frames
 from hfssl.nn.slots import IGNORED
-from hfssl.objective import Batch, Objective, StepOutput
+from hfssl.nn.spans import distractors, frames_of, masked_frames
+from hfssl.nn.stock_encoder import UNREADABLE
+from hfssl.objective import Batch, Export, LoadReport, Objective, StepOutput
 
 NUM_CODEBOOKS = 2
+_FINE_TUNING_MASKS = (
+    0.05  # transformers' own share: an export would hide as much as pretraining did when it is fine-tuned
+)
 
 
 class SpanDraw(NamedTuple):
@@ -113,7 +119,9 @@ class Wav2Vec2(Objective):
         asked_NS = used_NS & (used_NS.sum(dim=1, keepdim=True) > 1)  # else there is nothing to tell the frame from
         count = asked_NS.sum()
         first = torch.zeros_like(asked_NS, dtype=torch.int64).masked_fill(~asked_NS, IGNORED)
-        contrastive = cross_entropy(found.logits_NSK.flatten(0, 1), first.flatten(), ignore_index=IGNORED, reduction="sum")
+        contrastive = cross_entropy(
+            found.logits_NSK.flatten(0, 1), first.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
         perplexity = code_perplexity(found.code_logits_NSGV, used_NS)
         num_codes = quantizer.num_groups * quantizer.num_vars
         diversity = (num_codes - perplexity) / num_codes
@@ -142,8 +150,68 @@ class Wav2Vec2(Objective):
             (config.gumbel_temperature / config.initial_gumbel_temperature) ** passed
         )
 
+    def features(self, batch: Batch) -> Tensor:
+        """Mean of the last hidden state over the frames of each utterance; (N, D). Where the convolutions normalise over time
+        each length goes through by itself, since padding would be heard."""
+        values_NT, lengths_N = batch["input_values"], batch["lengths"]
+        if "attention_mask" in batch:
+            hidden = self.model.wav2vec2(values_NT, attention_mask=batch["attention_mask"]).last_hidden_state
+            frames_N = frames_of(lengths_N, self.model.config.conv_kernel, self.model.config.conv_stride)
+            seen_NT = torch.arange(hidden.shape[1], device=hidden.device) < frames_N[:, None]
+            return (hidden * seen_NT[:, :, None]).sum(dim=1) / frames_N[:, None]
+        pooled = values_NT.new_zeros(len(values_NT), self.model.config.hidden_size)
+        for length in lengths_N.unique().tolist():
+            same_N = lengths_N == length
+            pooled[same_N] = self.model.wav2vec2(values_NT[same_N, :length]).last_hidden_state.mean(dim=1).to(pooled)
+        return pooled
+
+    def export(self) -> Export:
+        whole = copy.deepcopy(self.model).eval()
+        whole.config.hfssl_pooling = "mean"
+        encoder_config = copy.deepcopy(whole.config)
+        encoder_config.mask_time_prob = _FINE_TUNING_MASKS
+        encoder = Wav2Vec2Model(encoder_config)
+        encoder.load_state_dict(whole.wav2vec2.state_dict())
+        return Export(encoder.eval(), self._processor, pretraining_model=whole)
+
+    @torch.no_grad()
+    def load_pretrained(self, checkpoint: str) -> LoadReport:
+        stored, found = _stored_tensors(checkpoint)
+        own = self.model.state_dict()
+        loaded = sorted(name for name in own if name in stored)
+        for name in loaded:
+            if stored[name].shape != own[name].shape:
+                shapes = f"{tuple(stored[name].shape)} in {checkpoint}, {tuple(own[name].shape)} here"
+                raise ConfigError(f"--init_from {checkpoint}: {name} does not fit: {shapes}")
+            own[name].copy_(stored[name])
+        return LoadReport(loaded, sorted(own.keys() - stored.keys()), sorted(found - set(loaded)))
+
     def enable_gradient_checkpointing(self) -> None:
         self.model.gradient_checkpointing_enable()
+
+
+def without_layerdrop(model_config: Any) -> Wav2Vec2Config:
+    """A copy that drops no layers, masks frames when it is told to, and has two codebooks.
+
+    Raises:
+        ConfigError: it is no wav2vec 2.0.
+    """
+    if model_config.model_type != "wav2vec2":
+        raise ConfigError(f"wav2vec2 builds on the config of a wav2vec2, got one of type {model_config.model_type}")
+    config = copy.deepcopy(model_config)
+    config.layerdrop, config.apply_spec_augment = 0.0, True
+    return config
+
+
+def _stored_tensors(checkpoint: str) -> tuple[dict[str, Tensor], set[str]]:
+    """({name in a Wav2Vec2ForPreTraining: tensor}, all names found) of a checkpoint."""
+    try:
+        opened: Any = Wav2Vec2ForPreTraining.from_pretrained(checkpoint, output_loading_info=True)
+    except UNREADABLE as error:
+        raise ConfigError(f"--init_from {checkpoint} can not be loaded: {one_line(error)}") from error
+    model, info = opened
+    stored = {name: tensor for name, tensor in model.state_dict().items() if name not in info["missing_keys"]}
+    return stored, stored.keys() | set(info["unexpected_keys"])
 
 
 class Contrast(NamedTuple):
@@ -154,7 +222,9 @@ class Contrast(NamedTuple):
     mean_square: Tensor
 
 
-def contrast(model: Any, batch: Batch, config: Any, temperature: float, *, noise: Tensor | None, others: Tensor) -> Contrast:
+def contrast(
+    model: Any, batch: Batch, config: Any, temperature: float, *, noise: Tensor | None, others: Tensor
+) -> Contrast:
     """The forward pass of the paper over masked frames.
 
     Args:

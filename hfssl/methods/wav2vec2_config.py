@@ -25,7 +25,8 @@ class Wav2Vec2PretrainingConfig(MethodConfig):
     conv_kernel: tuple[int, ...] = option((10, 3, 3, 3, 3, 2, 2), "width of each convolution's kernel")
     conv_stride: tuple[int, ...] = option((5, 2, 2, 2, 2, 2, 2), "stride of each convolution")
     feat_extract_norm: Literal["group", "layer"] = option(
-        "group", "norms of the convolutions: group (base), whose batches are cropped to one length, or layer, with a mask"
+        "group",
+        "norms of the convolutions: group (base), whose batches are cropped to one length, or layer, with a mask",
     )
     num_codevectors: int = option(320, "entries of each of the two codebooks")
     codevector_size: int = option(256, "width of an entry pair, and of the space in which frames are compared")

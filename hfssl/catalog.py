@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from hfssl.config import DataConfig, MethodConfig
+from hfssl.data.audio_config import AudioDataConfig
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.data.text_config import TextDataConfig
 from hfssl.fields import ConfigError
@@ -14,7 +15,11 @@ from hfssl.fields import ConfigError
 if TYPE_CHECKING:
     from hfssl.objective import Objective
 
-DATA_CONFIGS: dict[str, type[DataConfig]] = {"image": ImageDataConfig, "text": TextDataConfig}
+DATA_CONFIGS: dict[str, type[DataConfig]] = {
+    "image": ImageDataConfig,
+    "text": TextDataConfig,
+    "audio": AudioDataConfig,
+}
 
 
 def method_names() -> list[str]:

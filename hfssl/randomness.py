@@ -17,6 +17,7 @@ from torch import Tensor
 _GOLDEN = 0x9E3779B97F4A7C15
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _MASK = (1 << 64) - 1
+_INVERSES = tuple(pow(multiplier, -1, 1 << 64) for multiplier in _MULTIPLIERS)
 LARGEST_SORTED_EPOCH = 10_000_000  # above it a Feistel network orders the epoch; a change would reorder existing runs
 _FEISTEL_ROUNDS = 8
 
@@ -35,6 +36,14 @@ def splitmix64(values: Tensor) -> Tensor:
     mixed = (mixed ^ _shift_right(mixed, 30)) * _signed(_MULTIPLIERS[0])
     mixed = (mixed ^ _shift_right(mixed, 27)) * _signed(_MULTIPLIERS[1])
     return mixed ^ _shift_right(mixed, 31)
+
+
+def inverse_splitmix64(values: Tensor) -> Tensor:
+    """The state behind each splitmix64 output, which is a bijection of 64 bits; same shape, int64."""
+    mixed = values ^ _shift_right(values, 31) ^ _shift_right(values, 62)
+    mixed = mixed * _signed(_INVERSES[1])
+    mixed = (mixed ^ _shift_right(mixed, 27) ^ _shift_right(mixed, 54)) * _signed(_INVERSES[0])
+    return (mixed ^ _shift_right(mixed, 30) ^ _shift_right(mixed, 60)) - _signed(_GOLDEN)
 
 
 def splitmix64_int(value: int) -> int:
@@ -61,6 +70,14 @@ def stream_id(name: str) -> int:
 def sample_keys(seed: int, epochs_B: Tensor, sample_ids_B: Tensor) -> Tensor:
     """One int64 key for each (epoch, sample id) of a run with `seed`; shape (B,)."""
     return splitmix64(splitmix64(epochs_B ^ combine(seed, stream_id("sample"))) ^ sample_ids_B)
+
+
+def epoch_keys(keys_B: Tensor, sample_ids_B: Tensor) -> Tensor:
+    """What the `sample_keys` of one epoch have in common, found again from some of them and their ids; (B,) int64.
+
+    For draws that several samples of an epoch share.
+    """
+    return inverse_splitmix64(keys_B) ^ sample_ids_B
 
 
 def random_bits(keys_B: Tensor, stream: str, num: int) -> Tensor:

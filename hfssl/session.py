@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import datasets
 import torch
 from accelerate import Accelerator
-from transformers import AutoConfig, AutoImageProcessor
+from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor
 from transformers.utils import logging as transformers_logging
 
 from hfssl.config import Run, exit_with, require
+from hfssl.data.audio import open_recordings
 from hfssl.data.image import open_images
 from hfssl.data.loader import KeyedRows, Layout
 from hfssl.data.source import Source
@@ -33,7 +34,7 @@ from hfssl.training.rehearsal import Rehearsal, loss_scale_for, rehearse
 from hfssl.training.start import FolderLock, Start, choose, versions
 from hfssl.watching import open_monitor
 
-OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images, "text": open_texts}
+OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images, "text": open_texts, "audio": open_recordings}
 
 Result = TypeVar("Result")
 
@@ -109,13 +110,15 @@ def _with_whole_path(run: Run) -> Run:
 
 
 def _processor_of(name: str, modality: str) -> Any:
-    """What brings the checkpoint's processor to the run's settings: an image processor, or the place of a tokenizer."""
-    if modality != "image":
+    """What brings the checkpoint's processor to the run's settings: an image processor, a feature extractor, or the place of
+    a tokenizer."""
+    if modality == "text":
         return name
+    auto_class = AutoImageProcessor if modality == "image" else AutoFeatureExtractor
     try:
-        return AutoImageProcessor.from_pretrained(name)
+        return auto_class.from_pretrained(name)
     except (OSError, ValueError):
-        return None  # it brings none: the run's own pixel statistics are used then
+        return None  # it brings none: the run's own pixel statistics, sampling rate and normalisation are used then
 
 
 def _inside_run(name: str) -> str:
@@ -283,7 +286,7 @@ def _check_continuation(
     paths = all_gather_objects(data_path)
     require(
         {state.data_path} == set(paths),
-        f"the images of this run are {state.data_path}, now {', '.join(sorted(set(paths)))}: crops would differ; free disk "
+        f"the samples of this run are {state.data_path}, now {', '.join(sorted(set(paths)))}: crops would differ; free disk "
         "space for the cache, or set --cache as at the start",
     )
     require(

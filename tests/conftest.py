@@ -24,7 +24,8 @@ def own_openers() -> Iterator[None]:
     yield
     if "hfssl.session" in sys.modules:
         from hfssl import session
+        from hfssl.data.audio import open_recordings
         from hfssl.data.image import open_images
         from hfssl.data.text import open_texts
 
-        session.OPENERS |= {"image": open_images, "text": open_texts}
+        session.OPENERS |= {"image": open_images, "text": open_texts, "audio": open_recordings}

@@ -6,7 +6,16 @@ import torch
 from scipy import stats
 
 from hfssl import randomness
-from hfssl.randomness import DataOrder, combine, feistel_permutation, random_ranks, sample_keys, splitmix64, uniform
+from hfssl.randomness import (
+    DataOrder,
+    combine,
+    feistel_permutation,
+    inverse_splitmix64,
+    random_ranks,
+    sample_keys,
+    splitmix64,
+    uniform,
+)
 
 NUM = 200_000
 
@@ -83,3 +92,8 @@ def test_feistel_is_a_bijection_of_any_size(size: int) -> None:
 
 def test_combine_depends_on_order_and_every_value() -> None:
     assert len({combine(1, 2, 3), combine(3, 2, 1), combine(1, 2), combine(1, 2, 4), combine(0, 1, 2, 3)}) == 5
+
+
+def test_every_output_of_splitmix64_leads_back_to_its_state() -> None:
+    states = torch.cat([torch.tensor([0, 1, -1, 2**63 - 1, -(2**63)]), keys(1_000)])
+    assert torch.equal(inverse_splitmix64(splitmix64(states)), states)

@@ -27,4 +27,11 @@ def digits() -> DatasetDict:
     return DatasetDict(splits)
 
 
-SETS = {"digits": digits, "pydocs": pydocs}
+def vowels() -> DatasetDict:
+    """Synthesised voices; see demo_vowels.py."""
+    from hfssl.data import demo_vowels  # scipy.signal, likewise
+
+    return demo_vowels.vowels()
+
+
+SETS = {"digits": digits, "pydocs": pydocs, "vowels": vowels}

@@ -1,4 +1,4 @@
-"""What the images of a data set are called: file names below its folder, without where that folder lies."""
+"""What the images and recordings of a data set are called: file names below its folder, without where that folder lies."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ _BLOCK = 8192
 
 def file_names(source: Source) -> list[str | None]:
     """The file name of each row; None where the data has none."""
-    if not isinstance(source.rows.features[source.column], datasets.Image):
+    if not isinstance(source.rows.features[source.column], (datasets.Image, datasets.Audio)):
         return [None] * len(source)
     root = Path(source.name).expanduser().resolve()
     root = root if root.is_dir() else root.parent

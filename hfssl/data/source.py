@@ -15,8 +15,10 @@ from datasets.exceptions import DatasetsError
 
 from hfssl.config import DataConfig, require
 from hfssl.data import demo
+from hfssl.data.audio_config import AUDIO_SUFFIXES, AudioDataConfig
+from hfssl.data.audio_folder import load_with_audio
 from hfssl.data.documents import documents
-from hfssl.data.image_config import IMAGE_SUFFIXES
+from hfssl.data.image_config import IMAGE_SUFFIXES, ImageDataConfig
 from hfssl.data.text_config import TextDataConfig, reads_text_files
 from hfssl.data.text_files import open_text_files
 from hfssl.fields import ConfigError
@@ -123,7 +125,9 @@ def open_source(
             rows = documents(rows, chosen, f"{split} of {config.dataset}")
             samples = rows.select_columns(kept)
         else:
-            samples = _undecoded(rows.select_columns(kept), chosen, Path(str(config.dataset)).expanduser().parent)
+            undecoded = datasets.Audio if isinstance(config, AudioDataConfig) else datasets.Image
+            folder = Path(str(config.dataset)).expanduser().parent
+            samples = _undecoded(rows.select_columns(kept), chosen, undecoded(decode=False), folder)
         return Source(str(config.dataset), split, samples, chosen, label, None, rows)
 
     source = of_split(config.split)
@@ -189,16 +193,17 @@ def _below(folder: str, column: str, row: dict[str, Any]) -> dict[str, Any]:
     return {column: None if row[column] is None else str(Path(folder) / row[column])}
 
 
-def _undecoded(rows: Dataset, column: str, folder: Path) -> Dataset:
+def _undecoded(rows: Dataset, column: str, undecoded: Any, folder: Path) -> Dataset:
     """Images and recordings stay bytes and paths; texts in their place are paths, relative to the table's folder."""
     feature = rows.features[column]
     if is_text(feature):
-        return rows.map(partial(_below, str(folder.resolve()), column)).cast_column(
-            column, datasets.Image(decode=False)
-        )
-    if isinstance(feature, (datasets.Image, datasets.Audio)):
+        rows = rows.map(partial(_below, str(folder.resolve()), column))
+        if isinstance(undecoded, datasets.Audio):  # unlike an image it can not be made of large strings
+            rows = rows.cast_column(column, datasets.Value("string"))
+        return rows.cast_column(column, undecoded)
+    if isinstance(feature, type(undecoded)):
         fingerprint = rows._fingerprint
-        rows = rows.cast_column(column, type(feature)(decode=False))
+        rows = rows.cast_column(column, undecoded)
         rows._fingerprint = fingerprint
     return rows
 
@@ -235,7 +240,9 @@ def _open_splits(config: DataConfig) -> DatasetDict:
         if isinstance(config, TextDataConfig) and reads_text_files(name):
             return open_text_files(config)
         if path.exists():
-            return _open_local(path, images=not isinstance(config, TextDataConfig))
+            return _open_local(path, config)
+        if isinstance(config, AudioDataConfig):
+            return load_with_audio(name, config.dataset_config)
         opened = load_dataset(name, config.dataset_config)
     except ConfigError:
         raise
@@ -245,14 +252,18 @@ def _open_splits(config: DataConfig) -> DatasetDict:
     return opened
 
 
-def _open_local(path: Path, images: bool) -> DatasetDict:
+def _open_local(path: Path, config: DataConfig) -> DatasetDict:
     if path.is_file():
         return load_dataset(_TABLE_BUILDERS[path.suffix], data_files=str(path))
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         opened = load_from_disk(str(path))
         return opened if isinstance(opened, DatasetDict) else DatasetDict({"train": opened})
-    if images and any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.rglob("*")):
-        return load_dataset(
-            "imagefolder", data_dir=str(path)
-        )  # alone among the builders it takes labels from folder names
+    if isinstance(config, ImageDataConfig) and _holds(path, IMAGE_SUFFIXES):
+        return load_dataset("imagefolder", data_dir=str(path))  # like audiofolder it takes labels from folder names
+    if isinstance(config, AudioDataConfig) and _holds(path, AUDIO_SUFFIXES):
+        return load_with_audio("audiofolder", data_dir=str(path))
     return load_dataset(str(path))
+
+
+def _holds(folder: Path, suffixes: frozenset[str]) -> bool:
+    return any(file.suffix.lower() in suffixes for file in folder.rglob("*"))

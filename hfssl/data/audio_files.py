@@ -1,0 +1,108 @@
+"""One recording, from whatever a file holds, to (T,) float32 mono at one sampling rate.
+
+T samples.
+
+libsndfile reads WAV, FLAC, Ogg and MP3 of any width, whole numbers brought to [-1, 1); channels are averaged; soxr resamples
+in its high quality. Files are read in blocks, so that neither many channels nor a header that promises years of audio
+takes memory. A file that ends before its header says is taken as far as it goes; one that the decoder gives up on is not.
+"""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from torch import Tensor
+
+from hfssl.objective import BadRowError
+
+LONGEST_HOURS = 12
+RATES = (1_000, 1_000_000)  # Hz; what a header says beyond them is made up
+QUALITY = "HQ"
+_BLOCK = 1 << 18
+_QUIETEST = 1e-4  # half of the range, of full scale: -80 dB
+_LOUDEST = 1e6  # beyond the range of 16-bit numbers that somebody stored as floats
+
+Array = np.ndarray[Any, Any]
+
+
+def decode(sample: Any, sampling_rate: int) -> Tensor:
+    """The recording, (T,) float32 at `sampling_rate` Hz.
+
+    Args:
+        sample: {"bytes", "path"} of an undecoded audio column; bytes come first.
+
+    Raises:
+        BadRowError: missing, unreadable, corrupt, empty, of an absurd rate or length, not finite, far beyond full scale, or
+            silent.
+    """
+    try:
+        with _opened(sample) as file:
+            blocks = list(_resampled(file, sampling_rate))
+    except BadRowError:
+        raise
+    except Exception as error:  # whatever libsndfile, its decoders and the file system make of hostile bytes
+        raise BadRowError(f"can not be read: {error}") from error
+    audio = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
+    if len(audio) == 0:
+        raise BadRowError("holds no audio")
+    if (float(audio.max()) - float(audio.min())) / 2 < _QUIETEST:
+        raise BadRowError("is silent")
+    return torch.from_numpy(audio)
+
+
+def frames_of(sample: Any, sampling_rate: int) -> int:
+    """About how many samples `decode` gives, by the header alone.
+
+    Raises:
+        BadRowError: missing, no header of a known format, empty, or of an absurd rate or length.
+    """
+    try:
+        with _opened(sample) as file:
+            frames = round(file.frames * sampling_rate / file.samplerate)
+    except BadRowError:
+        raise
+    except Exception as error:
+        raise BadRowError(f"can not be read: {error}") from error
+    if frames == 0:
+        raise BadRowError("holds no audio")
+    return frames
+
+
+def _opened(sample: Any) -> soundfile.SoundFile:
+    if sample is None or (sample["bytes"] is None and not sample["path"]):
+        raise BadRowError("the row holds no recording")
+    content = sample["bytes"]
+    file = soundfile.SoundFile(sample["path"] if content is None else io.BytesIO(content))
+    rate, hours = file.samplerate, file.frames / file.samplerate / 3600
+    if not RATES[0] <= rate <= RATES[1] or hours > LONGEST_HOURS:
+        file.close()
+        raise BadRowError(
+            f"says that it has {rate} samples a second for {hours:.1f} hours; allowed are {RATES[0]} to {RATES[1]}, and "
+            f"{LONGEST_HOURS} hours: cut longer ones up"
+        )
+    return file
+
+
+def _resampled(file: soundfile.SoundFile, sampling_rate: int) -> Iterator[Array]:
+    """Blocks of mono audio, (n,) float32 each."""
+    if file.samplerate == sampling_rate:
+        yield from _mono(file)
+        return
+    stream = soxr.ResampleStream(file.samplerate, sampling_rate, 1, dtype="float32", quality=QUALITY)
+    for block in _mono(file):
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+
+
+def _mono(file: soundfile.SoundFile) -> Iterator[Array]:
+    while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+        largest = float(np.abs(block).max())  # not a number if one of them is none
+        if not np.isfinite(largest):
+            raise BadRowError("holds samples that are infinite or not a number")
+        if largest > _LOUDEST:
+            raise BadRowError(f"holds samples of {largest:.1e}, where audio lies in [-1, 1]")
+        yield block.mean(axis=1, dtype=np.float32)

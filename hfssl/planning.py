@@ -84,6 +84,8 @@ def _with_batch_size(objective_class: type[Objective], run: Run, model_config: A
     total, world = run.loop.global_batch_size, accelerator.num_processes
     require(total % world == 0, f"global_batch_size {total} must be a multiple of the {world} processes")
     share = total // world
+    if run.method.rows_at_once is not None:
+        return _with_loop(run, per_device_batch_size=run.method.rows_at_once)
     if accelerator.device.type == "cpu":
         return _with_loop(run, per_device_batch_size=share)
     found: int | str = 0

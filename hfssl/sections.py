@@ -20,6 +20,7 @@ class MethodConfig:
     modality: ClassVar[Literal["text", "image", "audio"]]
     architecture_fields: ClassVar[frozenset[str]] = frozenset()  # what --model_config and --init_from decide instead
     takes_adapters: ClassVar[bool] = False  # whether --init_from may name an adapter
+    rows_at_once: ClassVar[int | None] = None  # of a micro-batch by default, where a row holds many samples
 
     @classmethod
     def tiny(cls) -> Self:
@@ -35,6 +36,9 @@ class MethodConfig:
 
     def check_batch(self, global_batch_size: int) -> None:
         """Raise ConfigError where the method can not work with such batches."""
+
+    def check_rows_at_once(self, per_device_batch_size: int) -> None:
+        """Raise ConfigError where the method can not work with such micro-batches."""
 
     def check_start(self, init_from: str | None) -> None:
         """Raise ConfigError where the method can not start from `init_from`; None where it builds a new model."""

@@ -189,7 +189,7 @@ def open_session(
         objective.enable_gradient_checkpointing()
     objective.to(accelerator.device).train()
     joined = layout.per_device_batch_size * layout.world_size
-    if joined == 1 and objective.batch_coupled:
+    if joined == 1 and objective.batch_coupled and run.method.rows_at_once is None:
         raise BatchSizeError(
             f"{run.recipe} compares the samples of a batch: one alone has nothing to be compared with; raise "
             "--per_device_batch_size or --global_batch_size"
@@ -263,8 +263,9 @@ def build_objective(
 def _layout(run: Run, accelerator: Accelerator) -> Layout:
     world, total = accelerator.num_processes, run.loop.global_batch_size
     require(total % world == 0, f"global_batch_size {total} must be a multiple of the {world} processes")
-    per_device = run.loop.per_device_batch_size or total // world
+    per_device = run.loop.per_device_batch_size or run.method.rows_at_once or total // world
     assert isinstance(per_device, int), "auto is resolved before a session is opened"
+    run.method.check_rows_at_once(per_device)
     require(
         total % (per_device * world) == 0,
         f"global_batch_size {total} must be a multiple of per_device_batch_size {per_device} x {world} process(es)",

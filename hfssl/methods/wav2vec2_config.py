@@ -1,19 +1,24 @@
 """wav2vec 2.0 (Baevski et al. 2020): hide spans of speech, tell the true quantised frame from others of the utterance."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from hfssl.config import MethodConfig, option, require
+from hfssl.config import DataConfig, MethodConfig, option, require
+from hfssl.data.audio_config import AudioDataConfig
+from hfssl.nn.frames import num_frames
 
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+_CONVOLUTIONS = ("conv_dim", "conv_kernel", "conv_stride")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wav2Vec2PretrainingConfig(MethodConfig):
     recipe: ClassVar[str] = "wav2vec2"
     modality: ClassVar[Literal["text", "image", "audio"]] = "audio"
+    rows_at_once: ClassVar[int | None] = 1
     architecture_fields: ClassVar[frozenset[str]] = frozenset(
-        (*_SIZES, "dropout", "conv_dim", "conv_kernel", "conv_stride", "feat_extract_norm", "num_codevectors")
+        (*_SIZES, *_CONVOLUTIONS, "dropout", "feat_extract_norm", "num_codevectors", "codevector_size")
     )
 
     hidden_size: int = option(768, "width of the transformer")
@@ -59,5 +64,37 @@ class Wav2Vec2PretrainingConfig(MethodConfig):
     @classmethod
     def tiny(cls) -> Self:
         sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-        sizes |= {"conv_dim": (8, 8, 8), "conv_kernel": (10, 8, 4), "conv_stride": (10, 8, 4)}
-        return cls(**sizes, dropout=0.0, num_codevectors=8, codevector_size=8, mask_length=3, num_negatives=5)
+        sizes |= {"conv_dim": (8, 8, 8), "conv_kernel": (10, 8, 4), "conv_stride": (10, 8, 4), "dropout": 0.0}
+        sizes |= {"num_codevectors": 8, "codevector_size": 8, "mask_length": 3, "num_negatives": 5}
+        return cls(**sizes, feat_extract_norm="layer")
+
+    def check(self, data: DataConfig) -> None:
+        assert isinstance(data, AudioDataConfig)
+        frames = num_frames(data.shortest_window, self.conv_kernel, self.conv_stride)
+        seconds = f"{data.min_duration_seconds:g} s at {data.sampling_rate} Hz"
+        require(
+            frames > self.mask_length,
+            f"a recording of min_duration_seconds {seconds} has {max(0, frames)} frames, which must be more than the "
+            f"{self.mask_length} of a span: raise --min_duration_seconds or lower --mask_length",
+        )
+
+    def check_rows_at_once(self, per_device_batch_size: int) -> None:
+        require(
+            per_device_batch_size == 1 or self.feat_extract_norm == "layer",
+            f"per_device_batch_size {per_device_batch_size} would crop rows of different lengths to the shortest, for "
+            "convolutions with a group norm hear padding: leave it at 1, a row holds --batch_seconds of audio",
+        )
+
+    def adopt(
+        self, data: AudioDataConfig, model_config: Any, given: frozenset[str]
+    ) -> tuple["Wav2Vec2PretrainingConfig", AudioDataConfig]:
+        """Sizes, convolutions and codebooks of a wav2vec 2.0 config; its dropout stays its own."""
+        kind = model_config.model_type
+        require(kind == "wav2vec2", f"wav2vec2 builds on the config of a wav2vec2, got one of type {kind}")
+        names: dict[str, str] = {name: name for name in (*_SIZES, "feat_extract_norm")}
+        names |= {"num_codevectors": "num_codevectors_per_group", "codevector_size": "codevector_dim"}
+        values: dict[str, Any] = {name: getattr(model_config, theirs) for name, theirs in names.items()}
+        values |= {name: tuple(getattr(model_config, name)) for name in _CONVOLUTIONS}
+        adopted = dataclasses.replace(self, **values)
+        adopted.check(data)
+        return adopted, data

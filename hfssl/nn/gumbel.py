@@ -17,7 +17,8 @@ _HALF_A_STEP = 2.0**-25  # of the uniform numbers, so that none is 0
 
 
 class Quantised(NamedTuple):
-    """vectors_NSW: the chosen entries of all codebooks joined, W = G * D; codes_NSG: their numbers, int64; logits_NSGV: float32."""
+    """vectors_NSW: the chosen entries of all codebooks joined, W = G * D; codes_NSG: their numbers, int64; logits_NSGV: in
+    float32."""
 
     vectors_NSW: Tensor
     codes_NSG: Tensor

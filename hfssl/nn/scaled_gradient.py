@@ -1,4 +1,5 @@
-"""The identity whose gradient is scaled: part of a network learns more slowly, under any optimizer but those that are blind to it."""
+"""The identity whose gradient is scaled: it weighs one part of a network less in the norm that clipping looks at, and under
+optimizers that are not blind to scale it learns more slowly."""
 
 from typing import Any
 

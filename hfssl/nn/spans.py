@@ -4,21 +4,12 @@ N utterances, T frames of the longest, S masked frames of the one with the most,
 of keys, one an utterance (Baevski et al. 2020, "wav2vec 2.0", arXiv 2006.11477, sections 3.1 and 3.2).
 """
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
 from hfssl.randomness import random_bits, uniform
 
 _LAST = torch.iinfo(torch.int64).max
-
-
-def frames_of(samples: Tensor, kernels: Iterable[int], strides: Iterable[int]) -> Tensor:
-    """How many frames convolutions without padding make of so many samples; int64, 0 where there are too few."""
-    for kernel, stride in zip(kernels, strides, strict=True):
-        samples = torch.div(samples - kernel, stride, rounding_mode="floor") + 1
-    return samples.clamp(min=0)
 
 
 def masked_frames(keys_N: Tensor, frames_N: Tensor, probability: float, span: int) -> tuple[Tensor, Tensor]:

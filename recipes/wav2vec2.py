@@ -1,0 +1,17 @@
+"""wav2vec 2.0 pretraining.  accelerate launch recipes/wav2vec2.py --dataset path/to/recordings"""
+
+from hfssl.config import parse
+from hfssl.data.audio_config import AudioDataConfig
+from hfssl.methods.wav2vec2_config import Wav2Vec2PretrainingConfig
+
+
+def main() -> None:
+    run = parse(Wav2Vec2PretrainingConfig, AudioDataConfig)
+    from hfssl.methods.wav2vec2 import Wav2Vec2  # heavy imports after the flags are known to be good
+    from hfssl.pretrain import pretrain
+
+    pretrain(Wav2Vec2, run)
+
+
+if __name__ == "__main__":
+    main()

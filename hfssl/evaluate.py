@@ -1,4 +1,4 @@
-"""Evaluate any checkpoint on labelled images or texts: kNN, linear probe, label curve, collapse, beside honest floors.
+"""Evaluate any checkpoint on labelled images, texts or recordings: kNN, linear probe, label curve, beside honest floors.
 
 The protocol stands in docs/evaluation.md and in every file that this writes.
 """
@@ -17,6 +17,7 @@ from scipy.sparse import issparse
 from hfssl.config import require
 from hfssl.data.source import Source
 from hfssl.evaluate_config import EvaluateConfig
+from hfssl.evaluation.audio_modality import AudioModality
 from hfssl.evaluation.duplicates import SIMILARITY, same_features, same_samples
 from hfssl.evaluation.features import Checkpoint, find_checkpoint, input_of
 from hfssl.evaluation.image_modality import ImageModality
@@ -60,7 +61,7 @@ def evaluate(wanted: EvaluateConfig, from_command_line: bool = True) -> dict[str
         features, seconds = _all_features(modality, train, test, wanted)
         result = _scored(features, train, test, wanted, modality.device)
         result["near_duplicates_in_test"] = _near_duplicates(modality, train, test, features[EVALUATED][0])
-        beyond, notes = modality.beyond_labels(train.samples, test.samples, wanted)
+        beyond, notes = modality.beyond_table(train.samples, test.samples, wanted)
         result |= beyond | {"notes": notes}
         result |= {"model": checkpoint.name, "pooling": modality.pooling, "data": Path(str(wanted.dataset)).name}
         result |= {"classes": [str(label) for label in classes], "split": split, "seconds_of_features": seconds}
@@ -80,11 +81,13 @@ def _open(checkpoint: Checkpoint, wanted: EvaluateConfig) -> Modality:
     known: dict[str, Callable[[Checkpoint, torch.device], Modality]] = {
         "pixel_values": ImageModality,
         "input_ids": TextModality,
+        "input_values": AudioModality,
     }
-    require(reads in known, f"{checkpoint.name} reads {reads}: name a checkpoint that reads images or texts")
+    require(reads in known, f"{checkpoint.name} reads {reads}: name a checkpoint that reads images, texts or waveforms")
     for name, needed in {
         "image_column": "pixel_values",
         "text_column": "input_ids",
+        "audio_column": "input_values",
         "perplexity_documents": "input_ids",
     }.items():
         is_used = getattr(wanted, name) is None or reads == needed

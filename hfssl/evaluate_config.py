@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hfssl.config import option, require
-from hfssl.data import image_config, text_config
+from hfssl.data import audio_config, image_config, text_config
+from hfssl.data.audio_config import AUDIO_SUFFIXES, AudioDataConfig
 from hfssl.data.image_config import IMAGE_SUFFIXES, ImageDataConfig
 from hfssl.data.location_check import TABLE_SUFFIXES, check_location
 from hfssl.data.text_config import TEXT_SUFFIXES, TextDataConfig
@@ -12,14 +13,17 @@ from hfssl.data.text_config import TEXT_SUFFIXES, TextDataConfig
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    model: str | None = option(None, "run folder, export, or Hub id of any image or text checkpoint of transformers")
+    model: str | None = option(
+        None, "run folder, export, or Hub id of any image, text or speech checkpoint of transformers"
+    )
     dataset: str | None = option(
-        None, "labelled images or texts: Hub id, folder, table, save_to_disk folder or demo:NAME"
+        None, "labelled images, texts or recordings: Hub id, folder, table, save_to_disk folder or demo:NAME"
     )
     dataset_config: str | None = option(None, "configuration name of a Hub data set")
     split: str = option("train", "split whose labels train the probes")
     image_column: str | None = option(None, "column of the images (default: the only one of that type)")
     text_column: str | None = option(None, "column of the texts (default: the only one of that type)")
+    audio_column: str | None = option(None, "column of the recordings (default: the only one of that type)")
     label_column: str | None = option(None, "column of the labels (default: the only one of that type)")
     group_column: str | None = option(
         None, "column of groups, a patient or a video, kept on one side of a split made here"
@@ -47,9 +51,9 @@ class EvaluateConfig:
         require(usable, f"--output_dir {self.output_dir} is a file: name a folder")
         check_location(
             self.dataset,
-            demo_sets=image_config.DEMO_SETS + text_config.DEMO_SETS,
-            samples="images or texts",
-            suffixes=IMAGE_SUFFIXES | TEXT_SUFFIXES,
+            demo_sets=image_config.DEMO_SETS + text_config.DEMO_SETS + audio_config.DEMO_SETS,
+            samples="images, texts or recordings",
+            suffixes=IMAGE_SUFFIXES | TEXT_SUFFIXES | AUDIO_SUFFIXES,
             one_file=TEXT_SUFFIXES | TABLE_SUFFIXES,
         )
 
@@ -75,6 +79,19 @@ class EvaluateConfig:
             split=self.split,
             held_out_share=0.0,
             text_column=self.text_column,
+            label_column=self.label_column,
+        )
+        data.check()
+        return data
+
+    def audio_data(self) -> AudioDataConfig:
+        """Where the recordings come from, as pretraining is told. Raises ConfigError where they can not be there."""
+        data = AudioDataConfig(
+            dataset=self.dataset,
+            dataset_config=self.dataset_config,
+            split=self.split,
+            held_out_share=0.0,
+            audio_column=self.audio_column,
             label_column=self.label_column,
         )
         data.check()

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from hfssl.closing.solved_task import solved_task
 from hfssl.data.source import Source
 from hfssl.evaluation.features import BATCH
 from hfssl.evaluation.image_table import Encoded, encoded_images, image_table
@@ -29,29 +30,9 @@ def close(session: Session, source: Source, encoders: Mapping[str, Path]) -> dic
         encoders, source, source.held_out, session.run.data.num_channels, session.accelerator.device
     )
     draw_neighbours(session.run_dir, encoded, source)
-    return image_table(encoded, encoders, source) | _pretext(session, encoded)
-
-
-@torch.no_grad()
-def _pretext(session: Session, encoded: Encoded) -> dict[str, Any]:
-    """Under `pretext`, how well the task that was trained on is solved on whole held-out images, or on training images where
-    nothing is held out; empty for methods without right answers."""
-    images = encoded.test or encoded.train
-    spec, device = session.rows.spec, session.accelerator.device
-    correct: dict[str, list[torch.Tensor]] = {}
-    chance = 0.0
-    for start in range(0, len(images), BATCH):
-        batch = spec.eval_transform([images[row] for row in range(start, min(start + BATCH, len(images)))], start)
-        solved = session.objective.pretext({name: tensor.to(device) for name, tensor in batch.items()})
-        if solved is None:
-            return {}
-        chance = solved.chance
-        for part, correct_B in solved.correct.items():
-            correct.setdefault(part, []).append(correct_B.cpu())
-    parts = {part: float(torch.cat(blocks).mean()) for part, blocks in correct.items()}
-    accuracy = sum(parts.values()) / len(parts)
-    rows = {"rows": len(images), "held_out": encoded.test is not None}
-    return {"pretext": rows | {"chance": chance, "accuracy": accuracy, "parts": parts}}
+    return image_table(encoded, encoders, source) | solved_task(
+        session, encoded.test or encoded.train, "images", is_held_out=encoded.test is not None, batch_size=BATCH
+    )
 
 
 def _draw_pictures(session: Session) -> None:

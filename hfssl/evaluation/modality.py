@@ -77,6 +77,6 @@ class Modality(ABC):
     def device(self) -> torch.device:
         """Where the checkpoint is."""
 
-    def beyond_labels(self, train: Any, test: Any, wanted: EvaluateConfig) -> tuple[dict[str, Any], list[str]]:
-        """(figures that need no labels, by name; a sentence for each)."""
+    def beyond_table(self, train: Any, test: Any, wanted: EvaluateConfig) -> tuple[dict[str, Any], list[str]]:
+        """(figures that this modality alone has, by name; a sentence for each). Asked after `features` of both sides."""
         return {}, []

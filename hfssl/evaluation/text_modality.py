@@ -57,7 +57,7 @@ class TextModality(Modality):
         train_NW, test_MW = tfidf(train.texts, test.texts)
         return {FLOOR: Features(train_NW, test_MW, SPARSE)}
 
-    def beyond_labels(self, train: Texts, test: Texts, wanted: EvaluateConfig) -> tuple[dict[str, Any], list[str]]:
+    def beyond_table(self, train: Texts, test: Texts, wanted: EvaluateConfig) -> tuple[dict[str, Any], list[str]]:
         num = PERPLEXITY_DOCUMENTS if wanted.perplexity_documents is None else wanted.perplexity_documents
         if num == 0:
             return {}, []

@@ -53,7 +53,7 @@ def evaluation_table(result: Row) -> Table:
 
 def pretext_lines(summary: Row) -> list[str]:
     """How well the task that was trained on is solved, in sentences; none where its answers are neither right nor wrong.
-    An image counts once in an interval, however often it was asked about."""
+    A sample counts once in an interval, however often it was asked about."""
     if "pretext" not in summary:
         return []
     found = summary["pretext"]
@@ -63,7 +63,7 @@ def pretext_lines(summary: Row) -> list[str]:
         low, high = interval_of(accuracy, found["rows"])
         figures = f"{accuracy:.3f} (95 % interval {low:.3f} to {high:.3f})"
         if not part:
-            asked = f"the task itself on {found['rows']} {which} images"
+            asked = f"the task itself on {found['rows']} {which} {found['samples']}"
             lines.append(f"{asked}: {figures} right, {found['chance']:.3f} by chance")
         elif len(found["parts"]) > 1:
             lines.append(f"{part}: {figures}")

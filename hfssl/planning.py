@@ -192,7 +192,7 @@ def opening_lines(session: Session) -> list[str]:
     watched = "" if session.monitor is None else f", watched on {len(session.monitor.good)} others"
     return [
         f"preset      {run.recipe}/{run.preset}",
-        f"data        {run.data.dataset}, {state.num_rows} rows of the split {run.data.split}{watched}",
+        f"data        {run.data.dataset}, {state.num_rows} {run.data.rows_are} of the split {run.data.split}{watched}",
         f"model       {_trained_share(session.objective)}",
         f"steps       {state.max_steps} of {layout.global_batch_size} ({cut}), peak learning rate {peak:.2e}",
         f"samples     {state.max_steps * layout.global_batch_size:,} in all, {epochs:.1f} epochs",

@@ -75,6 +75,11 @@ class DataConfig:
         workers = self.num_workers
         require(workers is None or workers >= 0, f"num_workers must be at least 0, got {workers}")
 
+    @property
+    def rows_are(self) -> str:
+        """What a row of training is, in words."""
+        return "rows"
+
     def check(self) -> None:
         """Raise ConfigError for what the file system alone can tell to be wrong."""
 

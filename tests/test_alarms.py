@@ -11,6 +11,7 @@ from hfssl.training.alarms import Memory, news
 from hfssl.training.signs import CAUSES, EFFECTS
 
 START = {"weight_norm": 10.0, "weight_mark": 1.0, "teacher_mark": 1.0, "teacher_distance": 0.0, "teacher_shared": 0.0}
+START |= {"target_std": 0.5}
 HEALTHY = {
     "loss": 3.0,
     "trivial_loss": 4.0,
@@ -18,6 +19,10 @@ HEALTHY = {
     "teacher_entropy": 0.5,
     "marginal_entropy": 0.9,
     "prototype_usage": 0.4,
+    "code_entropy": 0.7,
+    "contrastive_loss": 2.5,
+    "accuracy": 0.4,
+    "target_std": 0.5,
     "view_distance": 0.7,
     "weight_norm": 10.5,
     "weight_mark": 2.0,
@@ -38,6 +43,9 @@ FAILURES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("few_outputs", {"marginal_entropy": 0.01, "teacher_entropy": 0.01}, {}),
     ("uniform_output", {"teacher_entropy": 0.9999, "loss": 4.0}, {}),
     ("constant_embeddings", {"embedding_std": 0.05, "loss": 0.01}, {}),
+    ("few_codes", {"code_entropy": 0.02, "accuracy": 1.0, "contrastive_loss": 0.0}, {}),
+    ("easy_frames", {"accuracy": 0.99, "target_std": 0.2}, {}),
+    ("no_loss", {"contrastive_loss": 0.01}, {}),
     ("trivial_loss", {"loss": 4.001}, {}),
     ("constant_features", {}, {"held_out/std": 1e-4}),
     ("few_dimensions", {}, {"held_out/rank_me": 1.2}),

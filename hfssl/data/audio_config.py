@@ -37,6 +37,10 @@ class AudioDataConfig(DataConfig):
             f"batch_seconds must hold a window of max_duration_seconds {longest}, got {self.batch_seconds}",
         )
 
+    @property
+    def rows_are(self) -> str:
+        return f"rows of up to {self.batch_seconds:g} s"
+
     def check(self) -> None:
         if self.dataset is not None:
             check_location(

@@ -35,10 +35,13 @@ from hfssl.publishing.usage import usage
 from hfssl.run_dir import RunDir, write_text
 
 LOCAL_DATA = "a local data set"
+_SAMPLES = {"image-feature-extraction": "images", "feature-extraction": "recordings"}
+_CLASSIFICATIONS = {"image-feature-extraction": "image-classification", "feature-extraction": "audio-classification"}
 _KINDS = {
     "image-feature-extraction": "An image encoder",
     "fill-mask": "A masked language model",
     "text-generation": "A causal language model",
+    "feature-extraction": "A speech encoder",
 }
 
 
@@ -106,7 +109,7 @@ class Card:
 
     @property
     def samples(self) -> str:
-        return "images" if self.task == "image-feature-extraction" else "texts"
+        return _SAMPLES.get(self.task, "texts")
 
 
 def write_card(run_dir: RunDir) -> Path:
@@ -211,7 +214,7 @@ def _eval_results(card: Card) -> list[EvalResult]:
     names = [] if after is None else [name for name in SCORES if name in after]
     return [
         EvalResult(
-            task_type="image-classification" if card.task == "image-feature-extraction" else "text-classification",
+            task_type=_CLASSIFICATIONS.get(card.task, "text-classification"),
             task_name=f"classification of frozen features: {_score_title(name, after)}",
             dataset_type=one_line(card.data_id or card.data.replace(":", "-").replace(" ", "-")),
             dataset_name=one_line(card.data),

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from hfssl.config import DataConfig, LoopConfig, OptimConfig
+from hfssl.data.audio_config import AudioDataConfig
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.data.text_config import TextDataConfig
 from hfssl.fields import to_plain
@@ -78,7 +79,8 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
 
 
 def _data_config(config: Mapping[str, Any]) -> type[DataConfig]:
-    return TextDataConfig if "text_column" in config["data"] else ImageDataConfig
+    columns = {"text_column": TextDataConfig, "audio_column": AudioDataConfig}
+    return next((kind for column, kind in columns.items() if column in config["data"]), ImageDataConfig)
 
 
 def _said_already(recipe: str, preset: str | None, data: type[DataConfig]) -> dict[tuple[str, str], Any]:

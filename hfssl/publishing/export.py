@@ -57,12 +57,15 @@ class Exported(NamedTuple):
     num_parameters: int
     base: str | None = None
     num_registers: int = 0
+    sampling_rate: int | None = None  # of what a speech encoder hears
 
     @property
     def task(self) -> str:
         """The Hub's name for what the class at the root does."""
         if self.architecture.endswith("ForMaskedLM"):
             return "fill-mask"
+        if self.sampling_rate is not None:
+            return "feature-extraction"
         is_causal = self.architecture.endswith(("ForCausalLM", "LMHeadModel"))
         return "text-generation" if is_causal else "image-feature-extraction"
 
@@ -85,11 +88,18 @@ def describe_export(folder: Path) -> Exported | None:
         channels = config.get("num_channels", 3)
         registers = config.get("num_register_tokens", 0)
         kind = config["architectures"][0], config["model_type"], config.get("hfssl_pooling")
-        return Exported(*kind, channels, num_parameters, num_registers=registers)
+        rate = _processor_in(folder).get("sampling_rate")
+        return Exported(*kind, channels, num_parameters, num_registers=registers, sampling_rate=rate)
     adapter = adapter_at(folder) if folder.is_dir() else None
     if adapter is None:
         return None
     return Exported(str(adapter.architecture), None, None, 3, _num_parameters(folder / WEIGHTS_FILE), adapter.base)
+
+
+def _processor_in(folder: Path) -> dict[str, Any]:
+    """The settings of an image processor or a feature extractor; empty where there is none."""
+    file = folder / "preprocessor_config.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 def _num_parameters(file: Path) -> int:

@@ -13,6 +13,8 @@ _WITH_POOLER = ("vit", "deit", "beit")
 
 def usage(exported: Exported, name: str) -> str:
     """Python that loads the export `name` (a folder or a Hub id) and pools its features as the config records."""
+    if exported.task == "feature-extraction":
+        return _usage_of_speech(exported, name)
     if exported.task != "image-feature-extraction":
         return _usage_of_text(exported, name)
     known = exported.num_channels in _BLANK
@@ -48,6 +50,25 @@ def auto_class(exported: Exported) -> str:
     if exported.base is None:
         return "AutoModel"
     return "AutoModelForMaskedLM" if exported.task == "fill-mask" else "AutoModelForCausalLM"
+
+
+def _usage_of_speech(exported: Exported, name: str) -> str:
+    lines = [
+        "import numpy as np",
+        "import torch",
+        "from transformers import AutoFeatureExtractor, AutoModel",
+        "",
+        f'extractor = AutoFeatureExtractor.from_pretrained("{name}")',
+        f'model = AutoModel.from_pretrained("{name}").eval()',
+        f"audio = np.zeros({exported.sampling_rate}, dtype=np.float32)  # your recording, one channel, "
+        f"{exported.sampling_rate} samples a second",
+        'inputs = extractor(audio, sampling_rate=extractor.sampling_rate, return_tensors="pt")',
+        "with torch.inference_mode():",
+        "    hidden = model(**inputs).last_hidden_state",
+        "features = hidden.mean(dim=1)  # all frames of one recording",
+        "print(features.shape)",
+    ]
+    return "\n".join(lines)
 
 
 def _usage_of_text(exported: Exported, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from hfssl.objective import Cause
 from hfssl.training.signs import CAUSES, EFFECTS, Figures, Kind, Sign
 
-_FIRST = ("weight_norm", "weight_mark", "teacher_mark", "held_out/std")
+_FIRST = ("weight_norm", "weight_mark", "teacher_mark", "target_std", "held_out/std")
 
 
 class Alarm(NamedTuple):

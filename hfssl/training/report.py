@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hfssl.training.step import StepResult
 
-_ITEMS = {"image": "images", "text": "rows", "audio": "recordings"}
+_ITEMS = {"image": "images", "text": "rows", "audio": "rows"}
 _REFINED_BETWEEN = (5, 30)
 
 

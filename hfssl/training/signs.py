@@ -114,6 +114,20 @@ def _spread_where_views_agree(figures: Figures, first: Figures) -> float | None:
     return figures["embedding_std"] if loss < _AGREEMENT * trivial else 1.0
 
 
+def _accuracy_as_targets_shrink(figures: Figures, first: Figures) -> float | None:
+    """The accuracy, taken for 0 while the targets are spread at least half as wide as in the first row."""
+    growth, accuracy = _growth("target_std")(figures, first), figures.get("accuracy")
+    if growth is None or accuracy is None:
+        return None
+    return float(accuracy) if growth < 0.5 else 0.0
+
+
+def _share_of_a_guess(figures: Figures, first: Figures) -> float | None:
+    """The contrastive part of a loss over the loss of one who guesses."""
+    loss, trivial = figures.get("contrastive_loss"), figures.get("trivial_loss")
+    return None if loss is None or not trivial else loss / trivial
+
+
 _HARDLY_GROWN = 1.15
 _AGREEMENT = 0.15  # of the trivial loss; healthy BYOL stays above it, or keeps its projections apart
 _RATE = Cause("the learning rate is too high", "lower --base_learning_rate")
@@ -201,6 +215,33 @@ EFFECTS = (
         "every target is uniform (entropy {figure:.4f} of ln K)",
         Cause("targets are not sharp enough", "lower --base_learning_rate"),
         above=0.999,
+        rows=3,
+        patience=0.1,
+    ),
+    Sign(
+        "few_codes",
+        _plain("code_entropy"),
+        "a few codes stand for all frames (entropy {figure:.2f} of ln V)",
+        Cause("nothing keeps the codes in use", "raise --diversity_weight"),
+        below=0.15,
+        rows=3,
+        patience=0.1,
+    ),
+    Sign(
+        "easy_frames",
+        _accuracy_as_targets_shrink,
+        "nearly all masked frames are found ({figure:.1%}) while targets become alike",
+        Cause("frames give themselves away", "look at --dataset"),
+        above=0.97,
+        rows=3,
+        patience=0.1,
+    ),
+    Sign(
+        "no_loss",
+        _share_of_a_guess,
+        "the contrastive loss is near 0 ({figure:.1%} of a guess)",
+        Cause("the task is too easy", "look at --dataset"),
+        below=0.02,
         rows=3,
         patience=0.1,
     ),

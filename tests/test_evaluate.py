@@ -20,7 +20,7 @@ from transformers import (
     ViTImageProcessor,
     ViTMAEConfig,
     ViTMAEForPreTraining,
-    Wav2Vec2Config,
+    WhisperConfig,
 )
 
 from hfssl.config import ConfigError
@@ -184,7 +184,7 @@ def test_what_can_not_be_evaluated_says_why(
 ) -> None:
     save_foreign("dinov2", tmp_path / "model")
     BertConfig().save_pretrained(tmp_path / "text")
-    Wav2Vec2Config().save_pretrained(tmp_path / "audio")
+    WhisperConfig().save_pretrained(tmp_path / "audio")
     few = labelled(tmp_path / "few", [0, 1] * 10)
     datasets.load_from_disk(few).remove_columns("label").save_to_disk(str(tmp_path / "unlabelled"))
     run = tmp_path / "run"
@@ -206,7 +206,10 @@ def test_what_can_not_be_evaluated_says_why(
         ),
         ({"text_column": "text"}, "--text_column has no effect: model reads pixel_values"),
         ({"perplexity_documents": 5}, "--perplexity_documents has no effect"),
-        ({"model": str(tmp_path / "audio")}, "audio reads input_values: name a checkpoint that reads images or texts"),
+        (
+            {"model": str(tmp_path / "audio")},
+            "audio reads input_features: name a checkpoint that reads images, texts or waveforms",
+        ),
         ({"model": str(run)}, "has no export yet: python recipes/export.py"),
     ):
         assert message in refused(good | flags, capsys)

@@ -1,14 +1,17 @@
-"""Small sessions of any method, for the laws: the real code on tiny models and 40 real digits."""
+"""Small sessions of any method, for the laws: the real code on tiny models and 40 real digits, a few texts or recordings."""
 
 import dataclasses
 import functools
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import Audio, ClassLabel, Dataset, Features, Value
+from scipy.signal import lfilter
 from torch import Tensor
 
 from hfssl import catalog, session
@@ -17,6 +20,7 @@ from hfssl.data.demo import digits
 from hfssl.data.loader import micro_batches
 from hfssl.data.source import Source
 from hfssl.objective import Batch, Objective
+from hfssl.randomness import random_bits
 from hfssl.run_dir import RunDir
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session, prepare
@@ -26,6 +30,7 @@ from hfssl.watching import open_monitor
 from tests.toy import Toy, ToyConfig
 
 NUM_ROWS = 40
+_RATE = 16_000
 METHODS = catalog.method_names()
 
 
@@ -56,9 +61,10 @@ def few_rows(num_rows: int = NUM_ROWS) -> Source:
 
 
 def use_few_rows(num_rows: int = NUM_ROWS) -> None:
-    """Let sessions of this process open `few_rows` and `few_texts`."""
+    """Let sessions of this process open `few_rows`, `few_texts` and `few_recordings`."""
     session.OPENERS["image"] = lambda data: few_rows(num_rows)
     session.OPENERS["text"] = lambda data: few_texts()
+    session.OPENERS["audio"] = lambda data: few_recordings()
 
 
 @functools.cache
@@ -78,6 +84,38 @@ def few_texts(start: int = 0, count: int = 32) -> Source:
 
 
 @functools.cache
+def few_recordings(start: int = 0, count: int = 90) -> Source:
+    """Hummed and hissed utterances of 0.5 to 1 s that change on the way, without a held-out split; 42 rows if all."""
+    recordings, labels = [], []
+    for row in range(start, start + count):
+        buffer = io.BytesIO()
+        soundfile.write(buffer, _utterance(row), _RATE, format="WAV", subtype="PCM_16")
+        recordings.append({"bytes": buffer.getvalue(), "path": None})
+        labels.append(row % 2)
+    struct = {"bytes": Value("binary"), "path": Value("string")}
+    features = Features({"audio": struct, "label": ClassLabel(names=["hummed", "hissed"])})
+    rows = Dataset.from_dict({"audio": recordings, "label": labels}, features=features)
+    rows = rows.cast_column("audio", Audio(decode=False))
+    rows._fingerprint = f"few-recordings-{start}-{count}"
+    return Source("demo:vowels", "train", rows, "audio", "label", None, rows)
+
+
+def _utterance(row: int) -> "np.ndarray[Any, Any]":
+    """(T,) in (-1, 1): pulses or noise through resonators, each for 60 ms."""
+    generator = np.random.default_rng(row)
+    length = generator.integers(_RATE // 2, _RATE)
+    source = 0.1 * generator.standard_normal(length)
+    if row % 2 == 0:
+        source[:: generator.integers(60, 160)] += 1.0
+    pieces = []
+    for piece in np.split(source, range(960, length, 960)):
+        angle = 2 * np.pi * generator.uniform(200, 4000) / _RATE
+        pieces.append(lfilter([1.0], [1.0, -1.9 * np.cos(angle), 0.95**2], piece))
+    sound = np.concatenate(pieces)
+    return 0.5 * sound / np.abs(sound).max()
+
+
+@functools.cache
 def few_rows_with_others_held_out() -> Source:
     """`few_rows`, and 24 digits of the test split to watch a run on."""
     others = dataclasses.replace(few_rows(64).part(np.arange(40, 64)), split="test")
@@ -91,11 +129,23 @@ def few_texts_with_others_held_out() -> Source:
     return dataclasses.replace(few_texts(), held_out=others, watched=others)
 
 
+@functools.cache
+def few_recordings_with_others_held_out() -> Source:
+    """`few_recordings`, and 24 other utterances to watch a run on."""
+    others = dataclasses.replace(few_recordings(100, 24), split="test")
+    return dataclasses.replace(few_recordings(), held_out=others, watched=others)
+
+
+WITH_OTHERS_HELD_OUT = {
+    "image": few_rows_with_others_held_out,
+    "text": few_texts_with_others_held_out,
+    "audio": few_recordings_with_others_held_out,
+}
+
+
 def watched(opened: Session) -> Session:
     """`opened` with a monitor on rows that it does not train on."""
-    is_text = opened.objective.modality == "text"
-    source = few_texts_with_others_held_out() if is_text else few_rows_with_others_held_out()
-    opened.monitor = open_monitor(source, opened.rows)
+    opened.monitor = open_monitor(WITH_OTHERS_HELD_OUT[opened.objective.modality](), opened.rows)
     assert opened.monitor is not None
     return opened
 
@@ -135,18 +185,32 @@ def ready(opened: Session, dtype: torch.dtype = torch.float32) -> Parts:
 
 
 def widened(augment: Callable[[Batch, float], Batch]) -> Callable[[Batch, float], Batch]:
-    """The augmentation sample by sample, then in float64: its float32 rounding depends on the size of a batch."""
+    """The augmentation sample by sample, then in float64: its float32 rounding depends on the size of a batch. Windows of
+    audio go through it together."""
 
     def augment_wide(batch: Batch, progress: float) -> Batch:
         num_rows = len(batch["sample_ids"])
-        rows = [
-            augment({name: tensor[row : row + 1] for name, tensor in batch.items()}, progress)
-            for row in range(num_rows)
-        ]
+        rows = [batch]
+        if "window_keys" not in batch:
+            rows = [{name: tensor[row : row + 1] for name, tensor in batch.items()} for row in range(num_rows)]
+        rows = [augment(row, progress) for row in rows]
         joined = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
         return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in joined.items()}
 
     return augment_wide
+
+
+def drawn_for(batch: Batch, row: int) -> list[int]:
+    """A sum for each tensor of what a batch holds for a row, exact and blind to zeros at the end."""
+    places = torch.tensor([row])
+    if "window_keys" in batch:  # several windows a row
+        keys_N = batch["window_keys"]
+        places = torch.isin(keys_N, random_bits(batch["keys"][row : row + 1], "window", len(keys_N))).nonzero()[:, 0]
+    sums = []
+    for name, tensor in sorted(batch.items()):
+        own = tensor[[row] if name in ("keys", "sample_ids") else places]
+        sums.append(int((own.view(torch.int32) if own.dtype == torch.float32 else own).to(torch.int64).sum()))
+    return sums
 
 
 def record_gradients(objective: Objective) -> dict[str, Tensor]:

@@ -26,6 +26,13 @@ def test_isotropic_projections_have_a_std_of_one_and_constant_ones_of_zero() -> 
     assert float(embedding_std(torch.ones(64, 32))) == 0.0
 
 
+def test_rows_that_are_not_used_do_not_count() -> None:
+    rows = normal(64, 32) + 1.0
+    used = torch.arange(64) % 3 > 0
+    assert float(embedding_std(rows, used)) == pytest.approx(float(embedding_std(rows[used])), rel=1e-5)
+    assert float(embedding_std(rows, torch.zeros_like(used))) == 1.0
+
+
 def test_the_two_collapses_of_a_teacher_are_told_apart() -> None:
     uniform = target_signals(torch.full((16, 10), 0.1))
     single = target_signals(torch.eye(10)[torch.zeros(16, dtype=torch.int64)])

@@ -130,13 +130,11 @@ class Wav2Vec2(Objective):
     @torch.no_grad()
     def _metrics(self, found: Contrast, asked_NS: Tensor, perplexity: Tensor) -> dict[str, Tensor]:
         num_codebooks, num_entries = found.code_logits_NSGV.shape[2:]
-        rows = found.targets_NSW[asked_NS]
-        spread = embedding_std(rows) if len(rows) else perplexity.new_ones(())
         return {
             "accuracy": (_is_right(found) & asked_NS).sum() / asked_NS.sum().clamp(min=1),
             "code_perplexity": perplexity.detach(),
             "code_entropy": (perplexity / num_codebooks).log().detach() / math.log(max(2, num_entries)),
-            "target_std": spread,
+            "target_std": embedding_std(found.targets_NSW.flatten(0, 1), asked_NS.flatten()),
         }
 
     def _gumbel_temperature(self, progress: float) -> float:

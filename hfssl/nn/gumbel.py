@@ -13,7 +13,7 @@ from hfssl.distributed import all_reduce_sum_with_gradient
 from hfssl.nn.precision import no_autocast, wide
 from hfssl.randomness import uniform
 
-_HALF_A_STEP = 2.0**-25  # of the uniform numbers, so that none is 0
+_HALF_A_STEP = 2.0**-25  # in place of 0; added to the largest of the uniform numbers it would make 1
 
 
 class Quantised(NamedTuple):
@@ -27,7 +27,7 @@ class Quantised(NamedTuple):
 
 def gumbel_noise(keys_N: Tensor, num_slots: int, num_codebooks: int, num_entries: int) -> Tensor:
     """Standard Gumbel draws keyed by the utterance; (N, S, G, V) float32."""
-    draws = uniform(keys_N, "gumbel", num_slots * num_codebooks * num_entries) + _HALF_A_STEP
+    draws = uniform(keys_N, "gumbel", num_slots * num_codebooks * num_entries).clamp(min=_HALF_A_STEP)
     return -(-draws.log()).log().view(len(keys_N), num_slots, num_codebooks, num_entries)
 
 
@@ -59,4 +59,5 @@ def code_perplexity(logits_NSGV: Tensor, used_NS: Tensor) -> Tensor:
     sums = torch.cat([probabilities.sum(dim=(0, 1)).flatten(), used_NS.sum().to(logits_NSGV.dtype)[None]])
     joined = all_reduce_sum_with_gradient(sums)
     mean_GV = joined[:-1].view(num_codebooks, num_entries) / joined[-1].clamp(min=1.0)
-    return torch.exp(-torch.xlogy(mean_GV, mean_GV).sum(dim=1)).sum()
+    above_0_GV = mean_GV.clamp(min=torch.finfo(mean_GV.dtype).tiny)  # an entry that no frame nears has a gradient of 0
+    return torch.exp(-torch.xlogy(mean_GV, above_0_GV).sum(dim=1)).sum()

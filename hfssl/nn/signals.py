@@ -18,10 +18,19 @@ _FEWEST_ROWS = 8  # of a micro-batch whose mean says something of all samples
 
 
 @torch.no_grad()
-def embedding_std(projections_BD: Tensor) -> Tensor:
+def embedding_std(projections_BD: Tensor, used_B: Tensor | None = None) -> Tensor:
     """Standard deviation of the unit rows over the batch times sqrt(D): 1 if isotropic, 0 if constant (Chen & He 2021,
-    "Exploring simple Siamese representation learning", section 4.1); 0-d float."""
+    "Exploring simple Siamese representation learning", section 4.1); 0-d float.
+
+    Args:
+        used_B: bool, the rows to look at; of none it is 1.
+    """
     rows_BD = unit_rows(projections_BD.detach())
+    if used_B is not None:
+        weights_B1 = used_B[:, None] / used_B.sum().clamp(min=1)
+        centred_BD = rows_BD - (rows_BD * weights_B1).sum(dim=0)
+        std_D = (centred_BD.square() * weights_B1).sum(dim=0).sqrt()
+        return torch.where(used_B.any(), std_D.mean() * math.sqrt(rows_BD.shape[1]), 1.0)
     return rows_BD.std(dim=0, correction=0).mean() * math.sqrt(rows_BD.shape[1])
 
 

@@ -46,7 +46,7 @@ from hfssl.training.start import cpu_name, versions
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
 SIZE, STEPS, BATCH, RESAMPLES = 64, 60, 32, 2000
-SIZES, SEEDS, RATES = (5, 10, 20, 60), range(5), (3e-4, 1e-3, 3e-3)
+SIZES, SEEDS, RATES = (5, 10, 20, 60), range(5), (3e-4, 1e-3, 3e-3, 1e-2)
 NAMED = ("goose", "goldfish")
 NUM_PAIRS, NUM_TRIAL_PAIRS = 20, 5
 FLAGS = {

@@ -139,7 +139,7 @@ def spoken(voice: _Voice, label: int, generator: Generator) -> Array:
     centres = _formants(voice, label, num_blocks, generator) * voice.formants * generator.lognormal(0.0, 0.03, 4)
     heard = _resonated(pulses / pulses.std() + breath, centres) * _envelope(len(flow), generator)
     noise = _coloured(generator.standard_normal(len(heard)), generator)
-    noisy = _coloured(heard, generator) + noise * 10 ** (-generator.uniform(0.0, 25.0) / 20)
+    noisy = _coloured(heard, generator) + noise * 10 ** (-generator.uniform(5.0, 30.0) / 20)
     return noisy / np.abs(noisy).max() * generator.uniform(0.1, 0.9)
 
 
@@ -147,8 +147,8 @@ def _formants(voice: _Voice, label: int, num_blocks: int, generator: Generator) 
     """The label's vowel in turn with others, gliding from one to the next; (num_blocks, 4) Hz."""
     said: list[int] = []
     while len(said) < num_blocks:
-        said += [label] * int(generator.integers(5, 11))  # blocks of 25 ms
-        said += [int(generator.integers(len(VOWELS)))] * int(generator.integers(3, 8))
+        said += [label] * int(generator.integers(8, 15))  # blocks of 25 ms
+        said += [int(generator.integers(len(VOWELS)))] * int(generator.integers(5, 11))
     table = np.array([[*formants, _FOURTH[voice.kind]] for _, *formants in _SPEAKERS[voice.kind]], dtype=np.float64)
     steps = np.pad(table[said[:num_blocks]], ((1, 1), (0, 0)), mode="edge")
     return (steps[:-2] + steps[1:-1] + steps[2:]) / 3
@@ -157,8 +157,8 @@ def _formants(voice: _Voice, label: int, num_blocks: int, generator: Generator) 
 def _glottis(pitch: float, length: int, generator: Generator) -> tuple[Array, Array]:
     """(derivative of the air flow, air flow in [0, 1]), both (length,)."""
     time = np.linspace(0.0, 1.0, length)
-    falling = generator.uniform(-0.25, 0.1) * (time - 0.5)
-    bent = generator.normal(0.0, 0.05) * np.sin(np.pi * time)
+    falling = generator.uniform(-0.06, 0.03) * (time - 0.5)
+    bent = generator.normal(0.0, 0.01) * np.sin(np.pi * time)
     trembling = 0.01 * np.sin(2 * np.pi * (generator.uniform(4.0, 6.0) * time * length / SAMPLING_RATE))
     jitter = np.repeat(generator.normal(0.0, 0.01, length // _BLOCK + 1), _BLOCK)[:length]
     contour = pitch * generator.lognormal(0.0, 0.05) * (1.0 + falling + bent + trembling + jitter)
@@ -185,9 +185,9 @@ def _resonated(source: Array, formants: Array) -> Array:
 
 
 def _envelope(length: int, generator: Generator) -> Array:
-    """Rises within 20 to 120 ms and falls within 50 to 300 ms, after a moment of silence and before another."""
-    rise, fall = (generator.uniform(*seconds) * SAMPLING_RATE for seconds in ((0.02, 0.12), (0.05, 0.3)))
-    before, after = generator.uniform(0.0, 0.1, 2) * SAMPLING_RATE
+    """Rises within 5 to 20 ms and falls within 10 to 40 ms, after a moment of silence and before another."""
+    rise, fall = (generator.uniform(*seconds) * SAMPLING_RATE for seconds in ((0.005, 0.02), (0.01, 0.04)))
+    before, after = generator.uniform(0.0, 0.02, 2) * SAMPLING_RATE
     place = np.arange(length)
     return np.clip(np.minimum((place - before) / rise, (length - after - place) / fall), 0.0, 1.0)
 

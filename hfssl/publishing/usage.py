@@ -56,7 +56,7 @@ def _usage_of_speech(exported: Exported, name: str) -> str:
     lines = [
         "import numpy as np",
         "import torch",
-        "from transformers import AutoFeatureExtractor, AutoModel",
+        "from transformers import AutoFeatureExtractor, AutoModel, pipeline",
         "",
         f'extractor = AutoFeatureExtractor.from_pretrained("{name}")',
         f'model = AutoModel.from_pretrained("{name}").eval()',
@@ -67,6 +67,9 @@ def _usage_of_speech(exported: Exported, name: str) -> str:
         "    hidden = model(**inputs).last_hidden_state",
         "features = hidden.mean(dim=1)  # all frames of one recording",
         "print(features.shape)",
+        "",
+        "# the same frames by a pipeline, which asks for a tokenizer where the extractor belongs",
+        f'frames = pipeline("feature-extraction", model="{name}", tokenizer=extractor)(audio)',
     ]
     return "\n".join(lines)
 

@@ -48,23 +48,11 @@ class BackboneSettings(MethodConfig):
 
     def adopt(self, data: ImageDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, ImageDataConfig]:
         """The sizes of any vision config, as far as it has them, and its image size unless that was given."""
+        data = adopted_image_data(data, model_config, given, self.recipe)
         stored = model_config.to_dict()
-        kind = model_config.model_type
-        require(
-            "num_channels" in stored,
-            f"{self.recipe} builds on the config of an image encoder, got one of type {kind}, which has no num_channels",
-        )
-        channels = data.num_channels if "num_channels" in given else stored["num_channels"]
         adopted = dataclasses.replace(
             self, **{name: _number(stored.get(name)) for name in (*SIZES, "intermediate_size")}
         )
-        size = stored.get("image_size")
-        if size is not None and "image_size" not in given:
-            side = _number(size)
-            require(side is not None, f"image_size of the model is {size}: only squares are supported")
-            assert side is not None
-            data = dataclasses.replace(data, image_size=side)
-        data = dataclasses.replace(data, num_channels=channels)
         adopted._check_patches(data)
         return adopted, data
 
@@ -77,6 +65,24 @@ class BackboneSettings(MethodConfig):
                 size % patch == 0,
                 f"image_size {size} must be a multiple of patch_size {patch}; the nearest is {nearest}",
             )
+
+
+def adopted_image_data(data: ImageDataConfig, model_config: Any, given: frozenset[str], recipe: str) -> ImageDataConfig:
+    """`data` with image size and channels of any vision config, as far as it has them and unless they were given."""
+    stored = model_config.to_dict()
+    kind = model_config.model_type
+    require(
+        "num_channels" in stored,
+        f"{recipe} builds on the config of an image encoder, got one of type {kind}, which has no num_channels",
+    )
+    size = stored.get("image_size")
+    if size is not None and "image_size" not in given:
+        side = _number(size)
+        require(side is not None, f"image_size of the model is {size}: only squares are supported")
+        assert side is not None
+        data = dataclasses.replace(data, image_size=side)
+    channels = data.num_channels if "num_channels" in given else stored["num_channels"]
+    return dataclasses.replace(data, num_channels=channels)
 
 
 def _number(value: Any) -> int | None:

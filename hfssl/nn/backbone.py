@@ -55,7 +55,7 @@ class Backbone(nn.Module):
         Raises:
             ConfigError: no image encoder, or one that does not take such images.
         """
-        config = _encoder_config(model_config)
+        config = encoder_config(model_config)
         for name, value in (("image_size", image_size), ("num_channels", num_channels)):
             if name in config.to_dict():
                 setattr(config, name, value)
@@ -120,11 +120,11 @@ class Backbone(nn.Module):
         Raises:
             ConfigError: it is of another kind or its tensors do not fit.
         """
-        stored, found = _stored_tensors(checkpoint, self.model.config.model_type)
+        stored, found = stored_tensors(checkpoint, self.model.config.model_type)
         own = self.model.state_dict()
         loaded = sorted(name for name in own if name in stored)
         for name in loaded:
-            tensor = _fitted(name, stored[name], own[name])
+            tensor = fitted(name, stored[name], own[name])
             if tensor.shape != own[name].shape:
                 shapes = f"{tuple(stored[name].shape)} in {checkpoint}, {tuple(own[name].shape)} here"
                 raise ConfigError(f"--init_from {checkpoint}: {name} does not fit: {shapes}")
@@ -132,7 +132,7 @@ class Backbone(nn.Module):
         return LoadReport(loaded, sorted(own.keys() - stored.keys()), sorted(found - set(loaded)))
 
 
-def _encoder_config(model_config: Any) -> Any:
+def encoder_config(model_config: Any) -> Any:
     """A copy; of a ViTMAE's config the encoder's part, since ViTMAEModel hides patches even in eval mode."""
     if model_config.model_type != "vit_mae":
         return copy.deepcopy(model_config)
@@ -157,7 +157,7 @@ def _pooling_for(hidden: Tensor, pooling: str, model_type: str) -> str:
     return _MAPS
 
 
-def _stored_tensors(checkpoint: str, model_type: str) -> tuple[dict[str, Tensor], set[str]]:
+def stored_tensors(checkpoint: str, model_type: str) -> tuple[dict[str, Tensor], set[str]]:
     """({name in the encoder: tensor}, all names found) of a checkpoint."""
     try:
         config = AutoConfig.from_pretrained(checkpoint)
@@ -167,14 +167,14 @@ def _stored_tensors(checkpoint: str, model_type: str) -> tuple[dict[str, Tensor]
         )
     except UNREADABLE as error:
         raise ConfigError(f"--init_from {checkpoint} can not be loaded: {one_line(error)}") from error
-    if _encoder_config(config).model_type != model_type:
+    if encoder_config(config).model_type != model_type:
         raise ConfigError(f"--init_from {checkpoint} is a {config.model_type}, the model to train a {model_type}")
     model, info = opened
     stored = {name: tensor for name, tensor in model.state_dict().items() if name not in info["missing_keys"]}
     return stored, stored.keys() | set(info["unexpected_keys"])
 
 
-def _fitted(name: str, stored: Tensor, own: Tensor) -> Tensor:
+def fitted(name: str, stored: Tensor, own: Tensor) -> Tensor:
     """Position embeddings of a grid brought to the own grid; everything else as it is."""
     is_grid = name.endswith("position_embeddings") and stored.ndim == 3 and stored.shape != own.shape
     return resize_positions(stored, math.isqrt(own.shape[1])) if is_grid else stored

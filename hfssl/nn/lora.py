@@ -13,6 +13,7 @@ from typing import Any
 from peft import LoraConfig
 from peft.functional import cast_adapter_dtype
 from peft.tuners.lora import LoraLayer
+from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -25,12 +26,15 @@ _ADAPTER = "default"  # peft's name for the only one
 _BASE_LAYER = ".base_layer."
 
 
-def with_adapter(model: Any, settings: LoraSettings, *, task_type: str | None = None) -> Any:
+def with_adapter(
+    model: Any, settings: LoraSettings, *, task_type: str | None = None, modules_to_save: Sequence[str] = ()
+) -> Any:
     """`model` itself, frozen, with trainable float32 adapters in its chosen layers; it computes what it did before.
 
     Args:
         model: a transformers model; its `name_or_path` is recorded as what the adapter belongs to.
         task_type: peft's name of what the model does, where it has one.
+        modules_to_save: modules that are trained whole and saved with the adapter: a fresh head.
 
     Raises:
         ConfigError: a name matches no layer, or there is no layer to adapt.
@@ -44,6 +48,7 @@ def with_adapter(model: Any, settings: LoraSettings, *, task_type: str | None = 
         target_modules=_pattern(model, names),
         fan_in_fan_out=any(isinstance(model.get_submodule(name), Conv1D) for name in names),
         task_type=task_type,
+        modules_to_save=list(modules_to_save) or None,
         auto_mapping={"base_model_class": type(model).__name__, "parent_library": type(model).__module__},
     )
     model.add_adapter(config, _ADAPTER)
@@ -95,6 +100,9 @@ def merged(model: Any) -> Any:
     for name, module in adapted:
         module.merge()
         whole.set_submodule(name, module.get_base_layer())
+    for name, module in list(whole.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            whole.set_submodule(name, module.modules_to_save[_ADAPTER])
     if adapted:
         del whole.peft_config
         whole._hf_peft_config_loaded = False

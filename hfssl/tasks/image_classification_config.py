@@ -1,0 +1,52 @@
+"""Fine-tuning an image encoder to tell classes of images apart."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+from hfssl.config import DataConfig, option, require
+from hfssl.data.augmentation_config import AugmentationName, View
+from hfssl.data.image_config import ImageDataConfig
+from hfssl.data.views_config import AugmentationFlags
+from hfssl.methods.backbone_settings import adopted_image_data
+from hfssl.tasks.task_config import TaskConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageClassificationConfig(AugmentationFlags, TaskConfig):
+    recipe: ClassVar[str] = "image_classification"
+    modality: ClassVar[Literal["text", "image", "audio"]] = "image"
+    num_global_crops: ClassVar[int] = 1
+
+    augmentation: AugmentationName = option("plain", "what is done to a training image (docs/augmentation.md)")  # noqa: RUF009
+    drop_path: float | None = option(None, "share of dropped layers of the last one, falling to 0 at the first")
+    mixup: float = option(0.0, "alpha of the Beta distribution by which images of a batch are blended; 0: none")
+
+    def __post_init__(self) -> None:
+        TaskConfig.__post_init__(self)
+        require(self.mixup >= 0, f"mixup must be at least 0, got {self.mixup:g}")
+        require(self.drop_path is None or 0 <= self.drop_path < 1, f"drop_path must be in [0, 1), got {self.drop_path}")
+        self.check_effects([view.augmentation for view in self.views(1)["global_crops"]])
+        augmented = [*self.overrides(), *(["mixup"] if self.mixup else []), *(["drop_path"] if self.drop_path else [])]
+        require(
+            self.adaptation != "frozen" or not augmented,
+            f"{', '.join(augmented)} has no effect with --adaptation frozen, whose features are computed once",
+        )
+
+    def views(self, image_size: int) -> dict[str, list[View]]:
+        """The one view of a training image, as `ViewsSpec` takes it."""
+        return {"global_crops": [View(image_size, own) for own in self.global_augmentations(self.augmentation)]}
+
+    def check(self, data: DataConfig) -> None:
+        assert isinstance(data, ImageDataConfig)
+        for view in self.views(data.image_size)["global_crops"]:
+            view.augmentation.check(data.num_channels, view.size)
+
+    def adopt(self, data: ImageDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, ImageDataConfig]:
+        """Image size and channels of any vision config, unless they were given."""
+        adopted = adopted_image_data(data, model_config, given, self.recipe)
+        self.check(adopted)
+        return self, adopted
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(augmentation="digits")

@@ -1,0 +1,59 @@
+"""What every downstream task can be told: the checkpoint, how much of it is trained, and how."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hfssl.config import MethodConfig, option, require
+from hfssl.nn.lora_settings import LoraSettings
+
+Adaptation = Literal["full", "frozen", "lora"]
+_OF_LORA = ("lora_rank", "lora_alpha", "lora_targets", "lora_dropout", "merge")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig(MethodConfig):
+    """Base of the tasks' configs. A subclass with a `__post_init__` of its own calls this one."""
+
+    model: str | None = option(
+        None,
+        "checkpoint to fine-tune: run folder, export or Hub id (default: --model_config, from scratch)",
+        "own_rule",
+    )
+    adaptation: Adaptation = option(  # noqa: RUF009
+        "full", "full: every weight; frozen: the head alone, on features computed once; lora: adapters and the head"
+    )
+    lora_rank: int | None = option(None, "rank of the adapters' matrices (default: 16)")
+    lora_alpha: int | None = option(None, "adapters are scaled by alpha / rank (default: 32)")
+    lora_targets: tuple[str, ...] | None = option(None, "names of the layers to adapt (default: auto, all of the body)")
+    lora_dropout: float | None = option(None, "share of an adapter's inputs that is dropped (default: 0)")
+    merge: bool = option(False, "export the whole model with the adapters added to its weights")
+    layer_decay: float = option(1.0, "learning rate of each layer relative to the one above it")
+    class_weights: Literal["none", "balanced"] = option("none", "balanced: each class weighs the same in the loss")
+    label_smoothing: float = option(0.0, "share of each target that is spread over all classes")
+    class_names: tuple[str, ...] | None = option(None, "classes in the order of their numbers (default: the data's)")
+    group_column: str | None = option(
+        None, "column of groups, a patient or a video, kept on one side of a split made here"
+    )
+
+    def __post_init__(self) -> None:
+        require(0 < self.layer_decay <= 1, f"layer_decay must be in (0, 1], got {self.layer_decay:g}")
+        require(0 <= self.label_smoothing < 1, f"label_smoothing must be in [0, 1), got {self.label_smoothing:g}")
+        self.lora_settings().check_lora()
+        has_none = self.adaptation == "full" or self.layer_decay == 1.0
+        require(has_none, f"layer_decay has no effect with --adaptation {self.adaptation}: leave it out")
+
+    def lora_settings(self) -> LoraSettings:
+        """The settings of the adapters."""
+        values: dict[str, Any] = {name: getattr(self, name) for name in _OF_LORA}
+        return LoraSettings(lora=self.adaptation == "lora", **values)
+
+    def check_model(self, model_config: str | None) -> None:
+        """Raise ConfigError where there is nothing to train or two things to start from."""
+        require(
+            (self.model is None) != (model_config is None),
+            "name the checkpoint with --model, or an architecture to train from scratch with --model_config, and not both",
+        )
+        require(
+            self.model is not None or self.adaptation == "full",
+            f"adaptation {self.adaptation} needs --model: random weights that stay as they are teach nothing",
+        )

@@ -10,25 +10,20 @@ from accelerate import Accelerator
 
 from hfssl.config import Run
 from hfssl.data.source import Source
-from hfssl.distributed import barrier, is_main_process
+from hfssl.distributed import is_main_process
 from hfssl.objective import Objective
-from hfssl.planning import print_opening, settled
-from hfssl.publishing.export import write_export, write_processor
-from hfssl.run_dir import RunDir, forget_if_unused
+from hfssl.publishing.export import write_export
+from hfssl.run_dir import RunDir
+from hfssl.running import carry_out
 from hfssl.session import (
     OPENERS,
-    Interrupted,
     adopt_checkpoint,
     build_objective,
-    choose_folder,
-    open_session,
     quieten_libraries,
     reported,
 )
 from hfssl.training.accelerator import start
-from hfssl.training.loop import Session, train
-from hfssl.training.start import command_line, environment
-from hfssl.training.tracking import open_tracker
+from hfssl.training.loop import Session
 
 
 def pretrain(objective_class: type[Objective], run: Run) -> RunDir:
@@ -53,44 +48,11 @@ def pretrain(objective_class: type[Objective], run: Run) -> RunDir:
 
 def _pretrain(objective_class: type[Objective], run: Run, accelerator: Accelerator) -> RunDir:
     run, model_config = adopt_checkpoint(run)
-    started, lock = choose_folder(run)
-    run_dir = started.run_dir
-    if started.finished:
-        _print_summary(run_dir)
-        return run_dir
-    try:
-        run = settled(objective_class, run, model_config, started, accelerator)
-        session, rehearsal = open_session(objective_class, run, model_config, started, accelerator)
-        open_tracker(accelerator, run, run_dir, session.state.step)
-    except BaseException:
-        if is_main_process():
-            forget_if_unused(run_dir)
-        raise
-    if is_main_process():
-        run_dir.write_config(run.stored())
-        if session.state.step < session.max_steps:
-            run_dir.forget_summary()
-        if run.data.keeps_processor and not run_dir.processor.is_dir():
-            write_processor(session.rows.spec.processor, run_dir.processor)
-        run_dir.write_environment(environment(accelerator))
-        run_dir.drop_metrics_after(session.state.step or -1)  # a run that begins looks at step 0 anew
-        print_opening(session, rehearsal, started)
-    barrier()
-    signal_number = train(session)
-    if signal_number is not None:
-        raise Interrupted(signal_number, _how_to_go_on(run, run_dir))
-    if is_main_process():
-        _finish(objective_class, session, model_config)  # the other ranks leave without waiting
-    if lock is not None:
-        lock.release()
-    return run_dir
 
+    def finish(session: Session) -> None:
+        _finish(objective_class, session, model_config)
 
-def _how_to_go_on(run: Run, run_dir: RunDir) -> str:
-    command = command_line()
-    if run.loop.output_dir is None:
-        command += f" --output_dir {run_dir.path}"
-    return f"stopped and saved; to go on:\n  {command}"
+    return carry_out(objective_class, run, model_config, accelerator, finish=finish, summarise=_print_summary)
 
 
 def _finish(objective_class: type[Objective], session: Session, model_config: Any) -> None:

@@ -56,3 +56,31 @@ class ImageDataConfig(DataConfig):
     @classmethod
     def tiny(cls) -> Self:
         return cls(dataset="demo:digits", image_size=8, num_workers=0)
+
+    def adopt_model(self, model_config: Any, given: frozenset[str], recipe: str) -> Self:
+        """These settings with image size and channels of any vision config, as far as it has them and unless they were given.
+
+        Raises:
+            ConfigError: it is no image encoder, or one of images that are no squares.
+        """
+        stored, kind = model_config.to_dict(), model_config.model_type
+        require(
+            "num_channels" in stored,
+            f"{recipe} builds on the config of an image encoder, got one of type {kind}, which has no num_channels",
+        )
+        adopted = self
+        size = stored.get("image_size")
+        if size is not None and "image_size" not in given:
+            side = one_number(size)
+            require(side is not None, f"image_size of the model is {size}: only squares are supported")
+            assert side is not None
+            adopted = dataclasses.replace(self, image_size=side)
+        channels = self.num_channels if "num_channels" in given else stored["num_channels"]
+        return dataclasses.replace(adopted, num_channels=channels)
+
+
+def one_number(value: Any) -> int | None:
+    """A size that is one number, or an equal pair; None where it differs from stage to stage or does not exist."""
+    sides = set(value) if isinstance(value, (list, tuple)) else {value}
+    side = sides.pop() if len(sides) == 1 else None
+    return side if isinstance(side, int) else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from hfssl.config import DataConfig, MethodConfig, option, require
-from hfssl.data.image_config import ImageDataConfig
+from hfssl.data.image_config import ImageDataConfig, one_number
 
 SIZES = ("patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 
@@ -48,10 +48,10 @@ class BackboneSettings(MethodConfig):
 
     def adopt(self, data: ImageDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, ImageDataConfig]:
         """The sizes of any vision config, as far as it has them, and its image size unless that was given."""
-        data = adopted_image_data(data, model_config, given, self.recipe)
+        data = data.adopt_model(model_config, given, self.recipe)
         stored = model_config.to_dict()
         adopted = dataclasses.replace(
-            self, **{name: _number(stored.get(name)) for name in (*SIZES, "intermediate_size")}
+            self, **{name: one_number(stored.get(name)) for name in (*SIZES, "intermediate_size")}
         )
         adopted._check_patches(data)
         return adopted, data
@@ -65,28 +65,3 @@ class BackboneSettings(MethodConfig):
                 size % patch == 0,
                 f"image_size {size} must be a multiple of patch_size {patch}; the nearest is {nearest}",
             )
-
-
-def adopted_image_data(data: ImageDataConfig, model_config: Any, given: frozenset[str], recipe: str) -> ImageDataConfig:
-    """`data` with image size and channels of any vision config, as far as it has them and unless they were given."""
-    stored = model_config.to_dict()
-    kind = model_config.model_type
-    require(
-        "num_channels" in stored,
-        f"{recipe} builds on the config of an image encoder, got one of type {kind}, which has no num_channels",
-    )
-    size = stored.get("image_size")
-    if size is not None and "image_size" not in given:
-        side = _number(size)
-        require(side is not None, f"image_size of the model is {size}: only squares are supported")
-        assert side is not None
-        data = dataclasses.replace(data, image_size=side)
-    channels = data.num_channels if "num_channels" in given else stored["num_channels"]
-    return dataclasses.replace(data, num_channels=channels)
-
-
-def _number(value: Any) -> int | None:
-    """A size that is one number, or an equal pair; None where it differs from stage to stage or does not exist."""
-    sides = set(value) if isinstance(value, (list, tuple)) else {value}
-    side = sides.pop() if len(sides) == 1 else None
-    return side if isinstance(side, int) else None

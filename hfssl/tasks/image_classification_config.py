@@ -7,7 +7,6 @@ from hfssl.config import DataConfig, option, require
 from hfssl.data.augmentation_config import AugmentationName, View
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.data.views_config import AugmentationFlags
-from hfssl.methods.backbone_settings import adopted_image_data
 from hfssl.tasks.task_config import TaskConfig
 
 
@@ -43,7 +42,7 @@ class ImageClassificationConfig(AugmentationFlags, TaskConfig):
 
     def adopt(self, data: ImageDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, ImageDataConfig]:
         """Image size and channels of any vision config, unless they were given."""
-        adopted = adopted_image_data(data, model_config, given, self.recipe)
+        adopted = data.adopt_model(model_config, given, self.recipe)
         self.check(adopted)
         return self, adopted
 

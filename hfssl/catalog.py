@@ -1,4 +1,4 @@
-"""Methods by name: a method is the two files methods/<name>_config.py and methods/<name>.py, found here and nowhere listed."""
+"""Methods and tasks by name: each is the two files <name>_config.py and <name>.py, found here and nowhere listed."""
 
 import importlib
 import inspect
@@ -23,9 +23,13 @@ DATA_CONFIGS: dict[str, type[DataConfig]] = {
 
 
 def method_names() -> list[str]:
-    """The recipes that exist."""
-    folder = Path(__file__).parent / "methods"
-    return sorted(path.name.removesuffix("_config.py") for path in folder.glob("*_config.py"))
+    """The recipes of pretraining that exist."""
+    return _names("methods")
+
+
+def task_names() -> list[str]:
+    """The downstream tasks that exist."""
+    return [name for name in _names("tasks") if name != "task"]
 
 
 def config_of(name: str) -> type[MethodConfig]:
@@ -36,25 +40,45 @@ def config_of(name: str) -> type[MethodConfig]:
     """
     if name not in method_names():
         raise ConfigError(f"there is no method {name}; there are: {', '.join(method_names())}")
-    configs = [
-        item
-        for item in _classes(importlib.import_module(f"hfssl.methods.{name}_config"))
-        if issubclass(item, MethodConfig)
-    ]
-    assert len(configs) == 1, f"{name}_config must define one MethodConfig"
-    return configs[0]
+    return _config("methods", name)
+
+
+def task_config_of(name: str) -> type[MethodConfig]:
+    """The same for a task."""
+    if name not in task_names():
+        raise ConfigError(f"there is no task {name}; there are: {', '.join(task_names())}")
+    return _config("tasks", name)
 
 
 def method(name: str) -> "tuple[type[MethodConfig], type[Objective]]":
     """(config class, objective class) of a method. Raises ConfigError where there is no such method."""
+    return config_of(name), _objective("methods", name)
+
+
+def task(name: str) -> "tuple[type[MethodConfig], type[Objective]]":
+    """The same for a task."""
+    return task_config_of(name), _objective("tasks", name)
+
+
+def _names(folder: str) -> list[str]:
+    files = (Path(__file__).parent / folder).glob("*_config.py")
+    return sorted(path.name.removesuffix("_config.py") for path in files)
+
+
+def _config(folder: str, name: str) -> type[MethodConfig]:
+    module = importlib.import_module(f"hfssl.{folder}.{name}_config")
+    configs = [item for item in _classes(module) if issubclass(item, MethodConfig)]
+    assert len(configs) == 1, f"{name}_config must define one MethodConfig"
+    return configs[0]
+
+
+def _objective(folder: str, name: str) -> "type[Objective]":
     from hfssl.objective import Objective  # torch
 
-    config = config_of(name)
-    objectives = [
-        item for item in _classes(importlib.import_module(f"hfssl.methods.{name}")) if issubclass(item, Objective)
-    ]
+    module = importlib.import_module(f"hfssl.{folder}.{name}")
+    objectives = [item for item in _classes(module) if issubclass(item, Objective)]
     assert len(objectives) == 1, f"{name} must define one Objective"
-    return config, objectives[0]
+    return objectives[0]
 
 
 def _classes(module: ModuleType) -> list[type]:

@@ -179,6 +179,16 @@ def make_run(method: MethodConfig, data: DataConfig, optim: OptimConfig, loop: L
     return run
 
 
+def split_flag(flag: str, argv: Sequence[str], known: Sequence[str]) -> tuple[str, list[str]]:
+    """(value of `flag`, the other arguments). Raises ConfigError where it is missing."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument(flag)
+    parsed, others = parser.parse_known_args(argv)
+    value = getattr(parsed, flag.removeprefix("--"))
+    require(value is not None, f"name the task with {flag}: {', '.join(known)}")
+    return value, others
+
+
 def exit_with(error: ConfigError) -> NoReturn:
     """Print one line and leave with exit code 2."""
     print(f"error: {error}", file=sys.stderr)

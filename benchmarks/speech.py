@@ -37,8 +37,8 @@ SETS = ("fsdd", "speech_transcribed")
 TASKS = {"digit": "label", "speaker": "speaker"}
 LABELS_A_CLASS = 5
 FLAGS = """--config demo --audio_column none --label_column none --hidden_size 128 --num_hidden_layers 4 --num_attention_heads 4
---conv_dim 96 96 96 96 --conv_kernel 20 8 4 4 --conv_stride 10 4 4 2 --num_codevectors 64 --codevector_size 128
---min_duration_seconds 0.25 --max_duration_seconds 4 --batch_seconds 24 --held_out_share 0.02"""
+--conv_dim 96 96 96 96 --conv_kernel 20 8 4 4 --conv_stride 10 4 4 2 --num_codevectors 16 --codevector_size 128
+--mask_length 4 --min_duration_seconds 0.25 --max_duration_seconds 4 --batch_seconds 24 --held_out_share 0.02"""
 Array = np.ndarray[Any, Any]
 CPU = torch.device("cpu")
 

@@ -1,6 +1,7 @@
 """What a small wav2vec 2.0 learns of real speech in 15 minutes of one thread: spoken digits and who speaks, by linear probes.
 
     python benchmarks/speech.py pretrain --data path/to/data --seed 0
+    python benchmarks/speech.py pretrain --data path/to/data --seed 1 --max_steps 3908
     python benchmarks/speech.py report --data path/to/data
 
 `path/to/data` holds `fsdd` (the Free Spoken Digit Dataset, 2,700 and 300 recordings of six speakers, 8 kHz) and
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--max_steps", type=int, help="instead of minutes: those of the first seed, for the others")
     parser.add_argument("--runs", type=Path, default=Path("runs/speech"))
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -64,7 +66,9 @@ def pretrain(arguments: argparse.Namespace) -> None:
     if not recordings.is_dir():
         write_recordings(arguments.data, recordings)
     command = [sys.executable, str(ROOT / "recipes" / "wav2vec2.py"), *FLAGS.split(), "--dataset", str(recordings)]
-    command += ["--budget_hours", str(arguments.minutes / 60), "--seed", str(arguments.seed)]
+    steps = ["--max_steps", str(arguments.max_steps)] if arguments.max_steps else []
+    command += steps or ["--budget_hours", str(arguments.minutes / 60)]
+    command += ["--seed", str(arguments.seed)]
     command += ["--cpu_threads", str(arguments.threads), "--output_dir", str(arguments.runs / f"seed-{arguments.seed}")]
     subprocess.run(command, check=True)
 

@@ -16,7 +16,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoMode
 from hfssl.config import require
 from hfssl.evaluation.pixels import pixel_blocks
 from hfssl.fields import ConfigError, one_line
-from hfssl.nn.adapter_files import adapter_at
+from hfssl.nn.adapter_files import CONFIG_FILE, adapter_at
 from hfssl.nn.pooling import pool, pooling_of, registers_of
 from hfssl.nn.stock_encoder import UNREADABLE, encoder_class, without_pooler
 from hfssl.objective import BadRowError, Examples
@@ -64,7 +64,8 @@ def find_checkpoint(model: str) -> Checkpoint:
     if not run_dir.config_file.is_file():
         return Checkpoint(str(path), path.parent.name if RunDir(path.parent).export == path else path.name)
     remedy = f"python recipes/export.py --run {model} makes one of its newest checkpoint"
-    require((run_dir.export / "config.json").is_file(), f"--model {model} has no export yet: {remedy}")
+    is_there = any((run_dir.export / name).is_file() for name in ("config.json", CONFIG_FILE))
+    require(is_there, f"--model {model} has no export yet: {remedy}")
     return Checkpoint(str(run_dir.export), path.name)
 
 

@@ -1,0 +1,71 @@
+"""A classifier that is kept as an adapter: LoRA matrices and a trained head beside the name of the model that they belong to."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from peft.utils.save_and_load import load_peft_weights
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig
+
+from hfssl.config import require
+
+_PREFIX = "base_model.model."  # of every name in an adapter's file
+
+
+def adapted_config(name: str) -> tuple[Any, str]:
+    """(config of the whole model, its base); the config lies beside the adapter, or is the base's with the adapted class.
+
+    Its number of labels may still be that of the base.
+    """
+    peft_config = PeftConfig.from_pretrained(name)
+    base = str(peft_config.base_model_name_or_path)
+    if (Path(name) / "config.json").is_file():
+        return AutoConfig.from_pretrained(name), base
+    config = AutoConfig.from_pretrained(base)
+    recorded = (peft_config.auto_mapping or {}).get("base_model_class")
+    known: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
+    if recorded is None and peft_config.task_type == "SEQ_CLS" and known is not None:
+        recorded = known.__name__
+    config.architectures = [recorded or f"adapter without a recorded class ({peft_config.task_type})"]
+    return config, base
+
+
+def open_adapted_classifier(auto_class: Any, name: str, config: Any) -> tuple[Any, list[str]]:
+    """(stock model in float32 with the adapter merged in, names of the tensors that neither base nor adapter has).
+
+    Raises:
+        ConfigError: no LoRA, or it does not fit its base.
+    """
+    peft_config = PeftConfig.from_pretrained(name)
+    require(
+        peft_config.peft_type == "LORA", f"{name} is an adapter of the kind {peft_config.peft_type}: only LoRA is read"
+    )
+    base = str(peft_config.base_model_name_or_path)
+    saved = load_peft_weights(name, device="cpu")
+    config = _with_own_head(auto_class, config, {key: tensor.shape for key, tensor in saved.items()})
+    model, info = auto_class.from_pretrained(
+        base, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    untrained = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    missing = sorted(key for key in untrained if f"{_PREFIX}{key}" not in saved)
+    if missing:
+        return model, missing
+    adapted = PeftModel.from_pretrained(model, name)
+    absent = sorted(set(get_peft_model_state_dict(adapted)) - set(saved))
+    require(not absent, f"the adapter {name} lacks weights ({', '.join(absent[:3])}): it does not fit {base}")
+    return adapted.merge_and_unload(), []
+
+
+def _with_own_head(auto_class: Any, config: Any, shapes: dict[str, Any]) -> Any:
+    """`config` with as many labels as the head in the adapter's file; which tensor tells, two models without memory say."""
+    other = copy.deepcopy(config)
+    other.num_labels = config.num_labels + 1
+    with torch.device("meta"):
+        here, there = (auto_class.from_config(some).state_dict() for some in (config, other))
+    counted = [key for key, tensor in here.items() if tensor.shape != there[key].shape and f"{_PREFIX}{key}" in shapes]
+    if counted and (num_labels := int(shapes[f"{_PREFIX}{counted[0]}"][0])) != config.num_labels:
+        other.num_labels = num_labels
+        return other
+    return config

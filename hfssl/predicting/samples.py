@@ -1,0 +1,121 @@
+"""From a row's content to what the model takes, one sample at a time, as transformers' pipelines do it.
+
+T tokens or samples of a waveform; arrays are numpy's, since they travel from worker processes by the thousand.
+"""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from hfssl.data import audio_files, image_files
+from hfssl.data.audio_config import LEAST_SECONDS
+from hfssl.evaluation.pixels import processed
+from hfssl.objective import BadRowError
+
+Prepared = dict[str, np.ndarray[Any, Any]]
+_LONGEST = 512  # tokens, where neither tokenizer nor model names a limit
+_NO_LIMIT = 1_000_000  # what tokenizers call their limit where they have none is above
+_SECONDS_OF_A_BATCH = 120.0
+
+
+class Samples(ABC):
+    """How samples of one kind are prepared.
+
+    most_together: samples that may share a batch whatever the user says; most_numbers: of the first array of a batch, padding
+    included.
+    """
+
+    most_together: int | None = None
+    most_numbers: int | None = None
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    @abstractmethod
+    def prepare(self, content: Any) -> Prepared:
+        """The arrays of one sample, without a batch dimension. Raises BadRowError."""
+
+    def trial(self) -> tuple[Prepared, Prepared] | None:
+        """A short and a long sample, on which the model shows whether it hears padding; None where nothing may be padded."""
+        return None
+
+    def padded(self, samples: list[Prepared]) -> dict[str, Tensor]:
+        """Samples of unequal length as one batch."""
+        columns = {name: [sample[name] for sample in samples] for name in samples[0]}
+        batch = self._processor.pad(columns, padding=True, return_tensors="pt")
+        return dict(batch)
+
+
+class Images(Samples):
+    def __init__(self, processor: Any, num_channels: int) -> None:
+        super().__init__(processor)
+        self._num_channels = num_channels
+
+    def prepare(self, content: Any) -> Prepared:
+        image = image_files.decode(_existing(content), self._num_channels)
+        return {"pixel_values": processed(self._processor, [image])[0].numpy()}
+
+
+class Texts(Samples):
+    def __init__(self, processor: Any, config: Any) -> None:
+        super().__init__(processor)
+        body = config.get_text_config()
+        self.max_length = _limit(processor, body.to_dict())
+        self._can_pad = processor.pad_token_id is not None and processor.pad_token_id == body.pad_token_id
+        self.most_together = None if self._can_pad else 1  # a head at the last token would look for it in vain
+
+    def prepare(self, content: Any) -> Prepared:
+        if content is None or (isinstance(content, str) and not content.strip()):
+            raise BadRowError("the text is empty")
+        if not isinstance(content, str):
+            raise BadRowError(f"holds no text but a {type(content).__name__}")
+        try:
+            content.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise BadRowError("is not UTF-8") from error
+        encoded = self._processor(content, truncation=True, max_length=self.max_length)
+        if not len(encoded["input_ids"]):
+            raise BadRowError("holds no token")
+        return {name: np.asarray(values) for name, values in encoded.items()}
+
+    def trial(self) -> tuple[Prepared, Prepared] | None:
+        return (self.prepare("one"), self.prepare("one " * 20)) if self._can_pad else None
+
+
+class Recordings(Samples):
+    def __init__(self, processor: Any) -> None:
+        super().__init__(processor)
+        self._rate = int(processor.sampling_rate)
+        self.most_numbers = round(_SECONDS_OF_A_BATCH * self._rate)
+
+    def prepare(self, content: Any) -> Prepared:
+        audio = audio_files.decode(_existing(content), self._rate).numpy()
+        if len(audio) < LEAST_SECONDS * self._rate:  # without a single frame, which padding would hide
+            raise BadRowError(f"is shorter than {LEAST_SECONDS:g} s")
+        return self._extracted(audio)
+
+    def trial(self) -> tuple[Prepared, Prepared] | None:
+        noise = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * self._rate).astype(np.float32)
+        short, long = self._extracted(noise[: self._rate]), self._extracted(noise)
+        return (short, long) if "attention_mask" in short else None
+
+    def _extracted(self, audio: np.ndarray[Any, Any]) -> Prepared:
+        extracted = self._processor(audio, sampling_rate=self._rate, return_tensors="np")
+        return {name: values[0] for name, values in extracted.items()}
+
+
+def _existing(content: Any) -> Any:
+    if content["bytes"] is None and not Path(content["path"]).is_file():
+        raise BadRowError("there is no such file")
+    return content
+
+
+def _limit(tokenizer: Any, config: dict[str, Any]) -> int:
+    """Tokens of a text that are read."""
+    positions = config.get("max_position_embeddings", config.get("n_positions"))
+    if tokenizer.model_max_length < _NO_LIMIT:
+        return min(int(tokenizer.model_max_length), positions or _NO_LIMIT)
+    return positions - 2 if positions else _LONGEST  # RoBERTa's positions start at 2

@@ -1,0 +1,15 @@
+"""Predictions of a fine-tuned classifier as CSV or JSONL.  python recipes/predict.py --model CHECKPOINT --input FILE_OR_FOLDER"""
+
+from hfssl.config import parse_plain
+from hfssl.predict_config import PredictConfig
+
+
+def main() -> None:
+    wanted = parse_plain(PredictConfig, str(__doc__))
+    from hfssl.predict import predict  # heavy imports after the flags are known to be good
+
+    predict(wanted)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from hfssl.config import ConfigError
+from hfssl.intervals import interval_of
 from hfssl.publishing import figures
 from hfssl.publishing.facts import facts_of, warnings
 from hfssl.publishing.report import write_report
-from hfssl.publishing.scores import interval_of
 from hfssl.report import report
 from hfssl.report_config import ReportConfig
 from hfssl.run_dir import RunDir

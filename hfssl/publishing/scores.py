@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from scipy.stats import binomtest
-
+from hfssl.intervals import interval_of
 from hfssl.publishing.facts import NOT_MEASURED
 
 Row = Mapping[str, Any]
@@ -75,12 +74,6 @@ def class_names(result: Row) -> str:
     names = [str(name) for name in result["classes"]]
     more = f" and {len(names) - _NAMED_CLASSES} more" if len(names) > _NAMED_CLASSES else ""
     return ", ".join(names[:_NAMED_CLASSES]) + more
-
-
-def interval_of(accuracy: float, num_rows: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of an accuracy on `num_rows` test rows."""
-    found = binomtest(round(accuracy * num_rows), num_rows).proportion_ci(0.95, method="wilson")
-    return float(found.low), float(found.high)
 
 
 def _accuracy(value: float | None, num_rows: int) -> Cell:

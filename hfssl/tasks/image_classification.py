@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.data.labelled import LabelledImages
 from hfssl.data.source import Source
+from hfssl.nn.backbone import encoder_config
 from hfssl.nn.batch_norm import across_ranks
 from hfssl.nn.image_classifier import body_of, classifier_config, fresh_classifier, head_name, load_body
 from hfssl.nn.lora import adapter_of, merged, with_adapter
@@ -30,6 +31,7 @@ _LAYER = re.compile(r"\.(?:layer|layers|stages|blocks)\.(\d+)\.")
 
 class ImageClassification(Objective):
     class_weights_C: Tensor
+    encoder_type: str
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
     paper: ClassVar[str] = ""
 
@@ -62,11 +64,13 @@ class ImageClassification(Objective):
         across_ranks(model)
         if config.adaptation == "lora":
             with_adapter(model, config.lora_settings(), modules_to_save=[head_name(model)])
-        return cls(config, model, spec.processor, torch.ones(len(spec.class_names)))
+        objective = cls(config, model, spec.processor, torch.ones(len(spec.class_names)))
+        objective.encoder_type = encoder_config(model_config).model_type
+        return objective
 
     @torch.no_grad()
     def load_pretrained(self, checkpoint: str) -> LoadReport:
-        return load_body(self.model, checkpoint, self.model.config.model_type)
+        return load_body(self.model, checkpoint, self.encoder_type)
 
     def train(self, mode: bool = True) -> Self:
         """A frozen body stays in eval mode: no dropout, no new moments of its norms."""

@@ -218,7 +218,10 @@ def report(folder: Path) -> None:
     if "scratch" not in arms:
         raise SystemExit("there is nothing to compare with: run trials and study of --arm scratch first")
     scratch = table_of(arms["scratch"]["study"])
-    result: dict[str, Any] = {"command": " && ".join(" ".join(line.split()) for line in __doc__.splitlines()[2:6]), "arms": {}}
+    result: dict[str, Any] = {
+        "command": " && ".join(" ".join(line.split()) for line in __doc__.splitlines()[2:6]),
+        "arms": {},
+    }
     result |= {"versions": versions(), "cpu": cpu_name(), "sizes": list(SIZES), "steps": STEPS, "rates": list(RATES)}
     for name, runs in arms.items():
         correct = table_of(runs["study"])

@@ -22,7 +22,7 @@ SMALL = ["--config", "demo", "--hidden_size", "16", "--num_hidden_layers", "1", 
 SMALL += ["--conv_dim", "8", "8", "8", "--conv_kernel", "10", "8", "4", "--conv_stride", "10", "8", "4"]
 SMALL += ["--num_codevectors", "8", "--codevector_size", "8", "--max_duration_seconds", "1.0", "--batch_seconds", "4.0"]
 SMALL += ["--min_duration_seconds", "0.3", "--max_steps", "6", "--log_every", "2", "--cpu_threads", "1"]
-SMALL += ["--audio_column", "none", "--label_column", "none"]
+SMALL += ["--audio_column", "none", "--label_column", "none", "--feat_extract_norm", "layer"]
 
 
 def run_on(folder: Path, output: Path, *more: str) -> RunDir:
@@ -88,7 +88,7 @@ def test_a_run_starts_from_another_runs_weights(
     finished: RunDir, two_tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sized = {"--hidden_size": 2, "--num_hidden_layers": 2, "--num_attention_heads": 2, "--num_codevectors": 2}
-    sized |= {"--conv_dim": 4, "--conv_kernel": 4, "--conv_stride": 4, "--codevector_size": 2}
+    sized |= {"--conv_dim": 4, "--conv_kernel": 4, "--conv_stride": 4, "--codevector_size": 2, "--feat_extract_norm": 2}
     flags = list(SMALL)
     for name, length in sized.items():
         start = flags.index(name)

@@ -22,7 +22,7 @@ from hfssl.training.accelerator import start
 from hfssl.training.energy import estimate_lines, power_of
 from hfssl.training.loop import Session
 from hfssl.training.measure import Measured, measure
-from hfssl.training.optimizer import NUM_MOMENTS, learning_rate
+from hfssl.training.optimizer import NUM_MOMENTS, peak_learning_rate
 from hfssl.training.rehearsal import Rehearsal, estimated_bytes
 from hfssl.training.report import duration, size
 from hfssl.training.start import Start
@@ -186,15 +186,15 @@ def _trained_share(objective: Objective) -> str:
 def opening_lines(session: Session) -> list[str]:
     """What is going to be trained, on what, for how long."""
     run, state, layout = session.run, session.state, session.layout
-    peak = learning_rate(run.optim, modality=session.objective.modality, global_batch_size=layout.global_batch_size)
     epochs = state.max_steps * layout.global_batch_size / state.num_rows
     cut = f"{layout.num_micro_batches} x {layout.per_device_batch_size} on {layout.world_size} process(es)"
-    watched = "" if session.monitor is None else f", watched on {len(session.monitor.good)} others"
+    beside = session.scored or session.monitor
+    watched = "" if beside is None else f", watched on {len(beside.good)} others"
     return [
         f"preset      {run.recipe}/{run.preset}",
         f"data        {run.data.dataset}, {state.num_rows} {run.data.rows_are} of the split {run.data.split}{watched}",
         f"model       {_trained_share(session.objective)}",
-        f"steps       {state.max_steps} of {layout.global_batch_size} ({cut}), peak learning rate {peak:.2e}",
+        f"steps       {state.max_steps} of {layout.global_batch_size} ({cut}), peak learning rate {peak_learning_rate(run):.2e}",
         f"samples     {state.max_steps * layout.global_batch_size:,} in all, {epochs:.1f} epochs",
     ]
 

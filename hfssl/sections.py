@@ -20,6 +20,7 @@ class MethodConfig:
     modality: ClassVar[Literal["text", "image", "audio"]]
     architecture_fields: ClassVar[frozenset[str]] = frozenset()  # what --model_config and --init_from decide instead
     takes_adapters: ClassVar[bool] = False  # whether --init_from may name an adapter
+    needs_labels: ClassVar[bool] = False  # a downstream task: trained and scored on labelled rows
     rows_at_once: ClassVar[int | None] = None  # of a micro-batch by default, where a row holds many samples
 
     @classmethod

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,23 +21,27 @@ from hfssl.data.loader import KeyedRows, Layout
 from hfssl.data.source import Source
 from hfssl.data.text import open_texts
 from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
+from hfssl.dividing import divided
 from hfssl.fields import BatchSizeError, ConfigError
 from hfssl.nn.adapter_files import CONFIG_FILE, adapter_at
 from hfssl.objective import BadRowError, Batch, DataSpec, Objective
 from hfssl.randomness import combine, stream_id
 from hfssl.run_dir import RunDir
+from hfssl.scoring.kinds import scoring_of
 from hfssl.settings_file import model_config_file
 from hfssl.training.checkpoint import TrainingError, TrainState
 from hfssl.training.loop import Session
 from hfssl.training.monitor import Monitor
 from hfssl.training.progress import wants_bars
 from hfssl.training.rehearsal import Rehearsal, loss_scale_for, rehearse
+from hfssl.training.scored_rows import Choice, ScoredRows
 from hfssl.training.start import FolderLock, Start, choose, versions
-from hfssl.watching import open_monitor
+from hfssl.watching import open_monitor, open_scored_rows
 
 OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images, "text": open_texts, "audio": open_recordings}
 
 Result = TypeVar("Result")
+Watched = TypeVar("Watched", Monitor, ScoredRows)
 
 
 class SharedError(ConfigError):
@@ -128,6 +133,14 @@ def _inside_run(name: str) -> str:
     return next((str(file.parent) for file in candidates if file.is_file()), name)
 
 
+def open_rows(run: Run) -> Source:
+    """The rows that `run` trains on, with those that it is watched on and scored on beside them."""
+    open_modality = OPENERS[run.method.modality]
+    if not run.method.needs_labels:
+        return open_modality(run.data)
+    return divided(open_modality(dataclasses.replace(run.data, held_out_share=0.0)), run).source
+
+
 def choose_folder(run: Run) -> tuple[Start, FolderLock | None]:
     """The main process's choice, on every rank, and the lock that it holds (None elsewhere)."""
     choice: Start | ConfigError | None = None
@@ -159,17 +172,24 @@ def open_session(
         ConfigError: on every rank, what on one of them can not work.
     """
 
-    def open_data() -> tuple[KeyedRows, Monitor | None, Batch]:
-        source = OPENERS[objective_class.modality](run.data)
+    def open_data() -> tuple[KeyedRows, Monitor | None, ScoredRows | None, Batch]:
+        source = open_rows(run)
         kept = run.data.keeps_processor and started.run_dir.processor.is_dir()
         data = run.data.with_processor(str(started.run_dir.processor)) if kept else run.data
         spec = objective_class.data_spec(run.method, data, source)
         rows = KeyedRows(spec.prepare(source), spec, run.loop.seed)
-        return rows, open_monitor(source, rows), _first_batch(rows, layout, started)
+        monitor = scored = None
+        if run.method.needs_labels:
+            scoring = scoring_of(run.method.kind)
+            choice = Choice(scoring.CHOSEN_BY, run.method.early_stopping)
+            scored = open_scored_rows(source, rows, partial(scoring.scores, run.method), choice)
+        else:
+            monitor = open_monitor(source, rows)
+        return rows, monitor, scored, _first_batch(rows, layout, started)
 
     layout = _layout(run, accelerator)
-    rows, monitor, batch = _on_all_ranks(open_data)
-    monitor = None if any(all_gather_objects(monitor is None)) or monitor is None else monitor.agreed()
+    rows, monitor, scored, batch = _on_all_ranks(open_data)
+    monitor, scored = _agreed(monitor), _agreed(scored)
     spec, num_rows = rows.spec, len(rows.examples)
     max_steps = run.loop.max_steps or math.ceil((run.loop.num_epochs or 0) * num_rows / run.loop.global_batch_size)
     state = started.state or TrainState(
@@ -198,8 +218,13 @@ def open_session(
     if is_new:
         state.loss_scale = loss_scale_for(rehearsal.num_targets * layout.num_micro_batches * layout.world_size)
     workers = run.data.num_workers if run.data.num_workers is not None else _choose_workers(spec, accelerator.device)
-    session = Session(run, started.run_dir, accelerator, objective, rows, layout, workers, state, monitor)
+    session = Session(run, started.run_dir, accelerator, objective, rows, layout, workers, state, monitor, scored)
     return session, rehearsal
+
+
+def _agreed(watched: Watched | None) -> Watched | None:
+    """What is watched on every rank, or on none. Called by all ranks."""
+    return None if any(all_gather_objects(watched is None)) or watched is None else watched.agreed()
 
 
 def _on_all_ranks(action: Callable[[], Result]) -> Result:

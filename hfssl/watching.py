@@ -11,8 +11,9 @@ from hfssl.distributed import is_main_process, world_size
 from hfssl.evaluation.knn import knn_accuracy
 from hfssl.fields import ConfigError
 from hfssl.training.monitor import Monitor, good_rows, watched_samples
+from hfssl.training.scored_rows import Choice, ScoredRows, Scores
 
-_WATCHED_ROWS, _VOTING_ROWS = 512, 1024
+_WATCHED_ROWS, _VOTING_ROWS, _SCORED_ROWS = 512, 1024, 5000
 
 
 def open_monitor(source: Source, training_rows: KeyedRows) -> Monitor | None:
@@ -38,6 +39,20 @@ def open_monitor(source: Source, training_rows: KeyedRows) -> Monitor | None:
         voting_spec = copy.copy(training_rows.spec)
         voters = watched_samples(voting_spec.samples(voting), voting_spec, labels, torch.arange(len(labels)))
     return Monitor(rows, good, samples, voters, knn_accuracy)
+
+
+def open_scored_rows(source: Source, training_rows: KeyedRows, scores: Scores, choice: Choice) -> ScoredRows | None:
+    """Labelled rows that choose the best step; None where the data holds nothing out."""
+    if source.watched is None:
+        return None
+    part = source.watched.part(fixed_rows(len(source.watched), _SCORED_ROWS))
+    spec = copy.copy(training_rows.spec)
+    examples = spec.samples(part)
+    good = _shared_out(good_rows(examples, torch.arange(len(examples))))
+    if len(good) < world_size():
+        _say_unwatched(source.watched.split, "too few of its rows can be read")
+        return None
+    return ScoredRows(examples, spec, good, scores, choice)
 
 
 def _shared_out(good: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, AutoModelForIma
 
 from hfssl.fields import ConfigError, one_line
 from hfssl.nn.backbone import encoder_config, fitted, stored_tensors
+from hfssl.nn.lora import base_tensors
 from hfssl.nn.pooling import pooling_of
 from hfssl.objective import LoadReport
 
@@ -93,7 +94,7 @@ def load_body(model: Any, checkpoint: str, model_type: str) -> LoadReport:
     """
     stored, found = stored_tensors(checkpoint, model_type)
     prefix = f"{model.base_model_prefix}."
-    own = model.state_dict()
+    own = base_tensors(model)
     loaded, used = [], set()
     for name, tensor in own.items():
         source = _name_in_checkpoint(name.removeprefix(prefix), stored)

@@ -8,41 +8,44 @@ arXiv 2003.10555, appendix; Bao et al. 2021, arXiv 2106.08254). Mixup blends eac
 opposite (Zhang et al. 2018, arXiv 1710.09412, equation 1), by a share that is drawn from the image's key.
 """
 
-import re
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, AutoModelForImageClassification
 
+from hfssl.config import require
+from hfssl.data.class_balance import balanced_weights
+from hfssl.data.head_inputs import HeadInputsSpec, content_of
 from hfssl.data.image_config import ImageDataConfig
-from hfssl.data.labelled import LabelledImages
+from hfssl.data.labelled import Blend, LabelledImages
 from hfssl.data.source import Source
 from hfssl.nn.backbone import encoder_config
 from hfssl.nn.batch_norm import across_ranks
-from hfssl.nn.image_classifier import body_of, classifier_config, fresh_classifier, head_name, load_body
+from hfssl.nn.image_classifier import HeadInputs, body_of, classifier_config, fresh_classifier, head_name, load_body
+from hfssl.nn.layer_decay import decayed_groups
 from hfssl.nn.lora import adapter_of, merged, with_adapter
 from hfssl.nn.precision import wide
-from hfssl.objective import Batch, Export, LoadReport, Objective, StepOutput, is_matrix
+from hfssl.objective import Batch, Export, LoadReport, StepOutput
+from hfssl.task import Task
 from hfssl.tasks.image_classification_config import ImageClassificationConfig
 
-_LAYER = re.compile(r"\.(?:layer|layers|stages|blocks)\.(\d+)\.")
 
-
-class ImageClassification(Objective):
+class ImageClassification(Task):
     class_weights_C: Tensor
-    encoder_type: str
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
-    paper: ClassVar[str] = ""
+    auto_class: ClassVar[Any] = AutoModelForImageClassification
 
-    def __init__(self, config: ImageClassificationConfig, model: Any, processor: Any, class_weights: Tensor) -> None:
+    def __init__(
+        self, config: ImageClassificationConfig, model: Any, processor: Any, class_weights_C: Tensor, encoder_type: str
+    ) -> None:
         super().__init__()
         self.config = config
         self.model = model
+        self.encoder_type = encoder_type
         self._processor = processor
-        self.register_buffer("class_weights_C", class_weights)
-        if config.adaptation == "frozen":
-            body_of(model).requires_grad_(False)
+        self.register_buffer("class_weights_C", class_weights_C)
 
     @property
     def batch_coupled(self) -> bool:
@@ -50,25 +53,23 @@ class ImageClassification(Objective):
         return any(norm.training for norm in norms)
 
     @classmethod
-    def data_spec(cls, config: ImageClassificationConfig, data: ImageDataConfig, source: Source) -> LabelledImages:
+    def data_spec(
+        cls, config: ImageClassificationConfig, data: ImageDataConfig, source: Source
+    ) -> LabelledImages | HeadInputsSpec:
         assert config.class_names is not None, "found in the data before a run is opened"
-        return LabelledImages(data, config.views(data.image_size), config.class_names)
+        blend = Blend(config.mixup, config.cutmix)
+        whole = LabelledImages(data, config.views(data.image_size), config.class_names, blend)
+        return whole if config.adaptation != "frozen" or source is None else _of_frozen(config, whole)
 
     @classmethod
-    def build(cls, config: ImageClassificationConfig, spec: LabelledImages, model_config: Any) -> Self:
-        fitted = classifier_config(model_config, spec.class_names, config.drop_path)
-        for name, value in (("image_size", spec.data.image_size), ("num_channels", spec.data.num_channels)):
-            if name in fitted.to_dict():
-                setattr(fitted, name, value)
-        model = fresh_classifier(fitted)
-        across_ranks(model)
-        if config.adaptation == "lora":
-            with_adapter(model, config.lora_settings(), modules_to_save=[head_name(model)])
-        objective = cls(config, model, spec.processor, torch.ones(len(spec.class_names)))
-        objective.encoder_type = encoder_config(model_config).model_type
-        return objective
+    def build(cls, config: ImageClassificationConfig, spec: LabelledImages | HeadInputsSpec, model_config: Any) -> Self:
+        whole = spec.whole if isinstance(spec, HeadInputsSpec) else spec
+        model = _fresh(config, whole, model_config)
+        weights_C = torch.ones(len(whole.class_names))
+        if config.class_weights == "balanced":
+            weights_C = torch.from_numpy(balanced_weights(whole.counts_C)).float()
+        return cls(config, model, whole.processor, weights_C, encoder_config(model_config).model_type)
 
-    @torch.no_grad()
     def load_pretrained(self, checkpoint: str) -> LoadReport:
         return load_body(self.model, checkpoint, self.encoder_type)
 
@@ -80,23 +81,35 @@ class ImageClassification(Objective):
         return self
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
-        logits_BC = wide(self.model(pixel_values=batch["pixel_values"]).logits)
-        labels_B = batch["labels"]
-        loss_sum = cross_entropy(
-            logits_BC,
-            labels_B,
-            weight=self.class_weights_C,
-            label_smoothing=self.config.label_smoothing,
-            reduction="sum",
-        )
+        """Cross-entropy; of blended images that of both labels, by their shares."""
+        logits_BC, labels_B = self.logits(batch), batch["labels"]
+        losses_B, weights_B = self._losses(logits_BC, labels_B)
+        if "partner_labels" in batch:
+            of_partners_B, partners_B = self._losses(logits_BC, batch["partner_labels"])
+            shares_B = batch["shares"]
+            losses_B = torch.lerp(of_partners_B, losses_B, shares_B)
+            weights_B = torch.lerp(partners_B, weights_B, shares_B)
         right_B = logits_BC.detach().argmax(dim=1) == labels_B
-        num_targets = self.class_weights_C[labels_B].sum()
-        return StepOutput(loss_sum, num_targets, {"accuracy": right_B.float().mean()})
+        return StepOutput(losses_B.sum(), weights_B.sum(), {"accuracy": right_B.float().mean()})
 
-    def features(self, batch: Batch) -> Tensor:
-        """Logits; (B, C)."""
-        logits_BC: Tensor = self.model(pixel_values=batch["pixel_values"]).logits
-        return logits_BC
+    def _losses(self, logits_BC: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) losses by class weight, and the (B,) weights."""
+        smoothing = self.config.label_smoothing
+        weights_B = self.class_weights_C[labels_B]
+        losses_B = cross_entropy(logits_BC, labels_B, label_smoothing=smoothing, reduction="none")
+        return losses_B * weights_B, weights_B
+
+    def logits(self, batch: Batch) -> Tensor:
+        """(B, C) float32."""
+        if "head_inputs" in batch:
+            head = getattr(self.model, head_name(self.model))
+            return wide(head(batch["head_inputs"]))
+        return wide(self.model(pixel_values=batch["pixel_values"]).logits)
+
+    def answers(self, batch: Batch) -> list[Any]:
+        """(logits (C,) float32, number of the true class) of each image."""
+        logits_BC = self.logits(batch).float().cpu().numpy()
+        return list(zip(logits_BC, batch["labels"].tolist(), strict=True))
 
     def export(self) -> Export:
         settings = self.config.lora_settings()
@@ -104,31 +117,42 @@ class ImageClassification(Objective):
         return Export(model, self._processor)
 
     def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """By depth, where layers learn at different rates; no decay on norms and biases."""
-        trainable = [(name, tensor) for name, tensor in self.named_parameters() if tensor.requires_grad]
-        depths = depths_of([name for name, _ in self.model.named_parameters()])
-        top = max(depths.values())
-        groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
-        for name, parameter in trainable:
-            key = depths[name.removeprefix("model.")], is_matrix(parameter)
-            groups.setdefault(key, []).append(parameter)
-        return [
-            {
-                "params": parameters,
-                "weight_decay": weight_decay if decays else 0.0,
-                "lr_scale": self.config.layer_decay ** (top - depth),
-            }
-            for (depth, decays), parameters in groups.items()
-        ]
-
-    def enable_gradient_checkpointing(self) -> None:
-        self.model.gradient_checkpointing_enable()
+        return decayed_groups(self.model.named_parameters(), weight_decay=weight_decay, decay=self.config.layer_decay)
 
 
-def depths_of(names: list[str]) -> dict[str, int]:
-    """Depth of each parameter of a classifier: 0 for embeddings, 1, 2, ... for layers (stages of a hierarchical model), the
-    next for everything above them."""
-    numbered = {name: int(found.group(1)) + 1 for name in names if (found := _LAYER.search(name))}
-    top = max(numbered.values(), default=0) + 1
-    last = max((names.index(name) for name in numbered), default=-1)
-    return {name: numbered.get(name, 0 if names.index(name) < last else top) for name in names}
+def _fresh(config: ImageClassificationConfig, spec: LabelledImages, model_config: Any) -> Any:
+    """The stock classifier, with adapters if asked for; random weights."""
+    own = classifier_config(model_config, spec.class_names, config.drop_path)
+    for name, value in (("image_size", spec.data.image_size), ("num_channels", spec.data.num_channels)):
+        if name in own.to_dict():
+            setattr(own, name, value)
+    model = fresh_classifier(own)
+    across_ranks(model)
+    if config.adaptation == "frozen":
+        body_of(model).requires_grad_(False)
+    if config.adaptation == "lora":
+        is_other = own.model_type != encoder_config(model_config).model_type
+        require(
+            config.merge or not is_other,
+            f"this encoder pools over patches, so it becomes a {own.model_type}, and an adapter of that would belong to no model "
+            "that strangers have: add --merge",
+        )
+        model.name_or_path = config.model  # what the adapter records as its base
+        with_adapter(model, config.lora_settings(), modules_to_save=[head_name(model)])
+    return model
+
+
+def _of_frozen(config: ImageClassificationConfig, whole: LabelledImages) -> HeadInputsSpec:
+    assert config.model is not None
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model_config = AutoConfig.from_pretrained(config.model)
+    model = _fresh(config, whole, model_config)
+    load_body(model, config.model, encoder_config(model_config).model_type)
+    encoder = HeadInputs(model).to(device).eval()
+
+    @torch.inference_mode()
+    def encode(batch: Batch) -> Tensor:
+        inputs: Tensor = encoder(batch["pixel_values"])
+        return inputs
+
+    return HeadInputsSpec(whole, encode, device, f"{content_of(body_of(model))} {whole.processor.to_json_string()}")

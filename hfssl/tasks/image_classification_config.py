@@ -18,14 +18,17 @@ class ImageClassificationConfig(AugmentationFlags, TaskConfig):
 
     augmentation: AugmentationName = option("plain", "what is done to a training image (docs/augmentation.md)")  # noqa: RUF009
     drop_path: float | None = option(None, "share of dropped layers of the last one, falling to 0 at the first")
-    mixup: float = option(0.0, "alpha of the Beta distribution by which images of a batch are blended; 0: none")
+    mixup: float = option(0.0, "alpha of the Beta distribution by which images are blended in pairs; 0: none")
+    cutmix: float = option(0.0, "the same for a box that is put in from another image; 0: none")
 
     def __post_init__(self) -> None:
         TaskConfig.__post_init__(self)
-        require(self.mixup >= 0, f"mixup must be at least 0, got {self.mixup:g}")
+        for name in ("mixup", "cutmix"):
+            require(getattr(self, name) >= 0, f"{name} must be at least 0, got {getattr(self, name):g}")
         require(self.drop_path is None or 0 <= self.drop_path < 1, f"drop_path must be in [0, 1), got {self.drop_path}")
         self.check_effects([view.augmentation for view in self.views(1)["global_crops"]])
-        augmented = [*self.overrides(), *(["mixup"] if self.mixup else []), *(["drop_path"] if self.drop_path else [])]
+        chosen = [name for name in ("mixup", "cutmix", "drop_path") if getattr(self, name)]
+        augmented = [*self.overrides(), *chosen, *(["augmentation"] if self.augmentation != "plain" else [])]
         require(
             self.adaptation != "frozen" or not augmented,
             f"{', '.join(augmented)} has no effect with --adaptation frozen, whose features are computed once",

@@ -1,7 +1,7 @@
 """What every downstream task can be told: the checkpoint, how much of it is trained, and how."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from hfssl.config import MethodConfig, option, require
 from hfssl.nn.lora_settings import LoraSettings
@@ -13,6 +13,9 @@ _OF_LORA = ("lora_rank", "lora_alpha", "lora_targets", "lora_dropout", "merge")
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig(MethodConfig):
     """Base of the tasks' configs. A subclass with a `__post_init__` of its own calls this one."""
+
+    needs_labels: ClassVar[bool] = True
+    splits_by_class: ClassVar[bool] = True  # whether a row has one class, which a split made here follows
 
     model: str | None = option(
         None,
@@ -35,7 +38,22 @@ class TaskConfig(MethodConfig):
         None, "column of groups, a patient or a video, kept on one side of a split made here"
     )
 
+    early_stopping: int | None = option(None, "looks at the validation rows without a better score that end the run")
+    test_share: float = option(
+        0.2, "share of the rows held out for the final score, where the data has no split for it"
+    )
+    label_share: float | None = option(None, "train on this share of the rows of each class, drawn by the seed")
+
+    @property
+    def kind(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
+        """What an answer is, and so how it is scored: a module of `scoring/`."""
+        return "classes"
+
     def __post_init__(self) -> None:
+        share, stopping = self.label_share, self.early_stopping
+        require(share is None or 0 < share <= 1, f"label_share must be in (0, 1], got {share}")
+        require(0 < self.test_share <= 0.5, f"test_share must be in (0, 0.5], got {self.test_share:g}")
+        require(stopping is None or stopping > 0, f"early_stopping must be above 0, got {stopping}")
         require(0 < self.layer_decay <= 1, f"layer_decay must be in (0, 1], got {self.layer_decay:g}")
         require(0 <= self.label_smoothing < 1, f"label_smoothing must be in [0, 1), got {self.label_smoothing:g}")
         self.lora_settings().check_lora()

@@ -39,6 +39,7 @@ class TrainState:
     loss_scale: see `training.step.Parts`.
     bad_rows: ids of rows that could not be used.
     interval: sums of the metrics since the last logged row.
+    best_step, best_reached, looks_since_best: see `training.scored_rows.Choice`; the best step's checkpoint stays.
     first_figures, held_signs: what the alarms remember, see `training.alarms.Memory`.
     mixed_precision, data_path: what may not change on the way; see Accelerator and `DataSpec.data_path`.
     """
@@ -53,6 +54,9 @@ class TrainState:
     interval: dict[str, float] = field(default_factory=dict)
     first_figures: dict[str, float] = field(default_factory=dict)
     held_signs: dict[str, list[float]] = field(default_factory=dict)
+    best_step: int | None = None
+    best_reached: list[float] | None = None
+    looks_since_best: int = 0
     samples_seen: int = 0
     mixed_precision: str = "no"
     data_path: str = ""
@@ -83,7 +87,7 @@ def save(accelerator: Accelerator, run_dir: RunDir, state: TrainState, *, keep: 
         last = f"the last whole one is {kept[-1]}" if kept else "there is no earlier one"
         raise TrainingError(f"the checkpoint of step {state.step} could not be written: {problems[0]}; {last}")
     if is_main_process():
-        _remove_oldest(run_dir, keep)
+        _remove_oldest(run_dir, keep, state.best_step)
     return target
 
 
@@ -135,9 +139,11 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remove_oldest(run_dir: RunDir, keep: int) -> None:
+def _remove_oldest(run_dir: RunDir, keep: int, best_step: int | None) -> None:
     ours = [step for step in run_dir.checkpoint_steps() if (run_dir.checkpoint(step) / _MANIFEST).is_file()]
     for step in ours[:-keep]:
+        if step == best_step:
+            continue
         leaving = run_dir.checkpoint(step).with_name(
             f".{run_dir.checkpoint(step).name}.tmp"
         )  # a kill leaves no half one

@@ -24,9 +24,10 @@ from hfssl.training.checkpoint import TrainingError, TrainState, load, newest_wh
 from hfssl.training.interruption import StopRequest
 from hfssl.training.lookout import Lookout
 from hfssl.training.monitor import Monitor
-from hfssl.training.optimizer import build_optimizer, learning_rate, set_learning_rate, set_weight_decay
+from hfssl.training.optimizer import build_optimizer, peak_learning_rate, set_learning_rate, set_weight_decay
 from hfssl.training.progress import say, step_bar
 from hfssl.training.report import Interval, Stopwatch, duration, held_out_line
+from hfssl.training.scored_rows import ScoredRows
 from hfssl.training.step import Parts, StepResult, train_step
 from hfssl.training.tracking import track
 
@@ -47,6 +48,7 @@ class Session:
     num_workers: int
     state: TrainState
     monitor: Monitor | None = None
+    scored: ScoredRows | None = None
     lookout: Lookout = field(init=False)
 
     def __post_init__(self) -> None:
@@ -89,7 +91,7 @@ def train(session: Session) -> int | None:
     """
     parts = prepare(session)
     run, state = session.run, session.state
-    peak = learning_rate(run.optim, modality=session.objective.modality, global_batch_size=run.loop.global_batch_size)
+    peak = peak_learning_rate(run)
     interval, watch = Interval(state.interval), Stopwatch(session.objective.modality)
     verdict = _LateVerdict(session)
     session.objective.train()
@@ -100,6 +102,8 @@ def train(session: Session) -> int | None:
     with StopRequest() as request, _stacks_of_hanging_ranks(), bar, ExitStack() as resources:
         batches = resources.enter_context(closing(steps_of_batches(session, watch)))
         for step in range(state.step, session.max_steps):
+            if session.scored is not None and session.scored.choice.is_over(state):
+                return None
             progress = step / session.max_steps
             rate = set_learning_rate(parts.optimizer, peak, run.optim.warmup_fraction, progress)
             set_weight_decay(parts.optimizer, run.optim, progress)
@@ -118,10 +122,12 @@ def train(session: Session) -> int | None:
             if finished or state.step % run.loop.log_every == 0:
                 stop = verdict.read() or stop
                 _log(session, interval, watch, rate)
+            is_best = over = False
             if finished or state.step % run.loop.evaluate_every == 0:
-                _look(session, watch)
+                is_best = _look(session, watch)
+                over = session.scored is not None and session.scored.choice.is_over(state)
             collapsed = run.loop.stop_on_collapse and bool(session.lookout.alarms)
-            if stop or finished or collapsed or state.step % run.loop.save_every == 0:
+            if stop or finished or over or collapsed or is_best or state.step % run.loop.save_every == 0:
                 stop = verdict.read() or stop
                 state.interval = interval.sums()
                 state.bad_rows = _joined_bad_rows(session)
@@ -214,17 +220,18 @@ def _log(session: Session, interval: Interval, watch: Stopwatch, rate: float) ->
         say(watch.line(row, session.max_steps))
 
 
-def _look(session: Session, watch: Stopwatch) -> None:
-    """A row of `held_out/...` figures in metrics.jsonl, where there are rows to look at."""
-    if session.monitor is None:
-        return
+def _look(session: Session, watch: Stopwatch) -> bool:
+    """A row of `held_out/...` figures in metrics.jsonl, where there are rows to look at; whether the step is the best so far."""
+    watched = session.scored or session.monitor
+    if watched is None:
+        return False
     start = time.perf_counter()
     progress = session.state.step / session.max_steps
-    figures = session.monitor.look(session.accelerator, session.objective, session.layout, progress)
+    figures = watched.look(session.accelerator, session.objective, session.layout, progress)
     if figures is None:
         if is_main_process():
             say("held-out rows can no longer be read: this look at them is left out")
-        return
+        return False
     row = {"step": session.state.step} | figures
     row |= session.lookout.after_look(row)
     track(session.accelerator, row)
@@ -232,6 +239,8 @@ def _look(session: Session, watch: Stopwatch) -> None:
         session.run_dir.append_metrics(row)
         say(held_out_line(session.state.step, session.max_steps, figures))
     watch.leave_out(time.perf_counter() - start)
+    is_trained = session.state.step > 0
+    return is_trained and session.scored is not None and session.scored.choice.is_best(session.state, figures)
 
 
 class _Pending(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 
 from hfssl.distributed import all_gather_objects
 from hfssl.training.loop import Session, prepare, steps_of_batches
-from hfssl.training.optimizer import learning_rate, set_learning_rate, set_weight_decay
+from hfssl.training.optimizer import peak_learning_rate, set_learning_rate, set_weight_decay
 from hfssl.training.report import Stopwatch
 from hfssl.training.step import train_step
 
@@ -54,7 +54,7 @@ def measure(session: Session, num_steps: int = NUM_STEPS) -> Measured:
     parts = prepare(session)
     session.objective.train()
     optim, watch = session.run.optim, Stopwatch(session.objective.modality)
-    peak = learning_rate(optim, modality=watch.modality, global_batch_size=session.run.loop.global_batch_size)
+    peak = peak_learning_rate(session.run)
     settled = begun
     with closing(steps_of_batches(session, watch)) as batches:
         for step in range(num_steps):
@@ -67,8 +67,8 @@ def measure(session: Session, num_steps: int = NUM_STEPS) -> Measured:
     finished = _now(device)
     a_step = (finished - settled) / (num_steps - settling)
     startup = max(0.0, settled - begun - settling * a_step)
-    if session.monitor is not None:
-        session.monitor.look(session.accelerator, session.objective, session.layout, 0.0)
+    if (watched := session.scored or session.monitor) is not None:
+        watched.look(session.accelerator, session.objective, session.layout, 0.0)
     looked = _now(device) - finished
     wait = watch.waited / (finished - settled)
     mine = Measured(num_steps, a_step, startup, looked, _peak_bytes(device), wait)

@@ -137,10 +137,10 @@ class Monitor:
         """
         sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
         nothing_applied = torch.zeros((), dtype=torch.bool, device=accelerator.device)
-        for ids_B in _blocks(self.good, layout):
+        for ids_B in blocks(self.good, layout):
             batch = self.rows.__getitems__((torch.full_like(ids_B, _FIXED_EPOCH), ids_B))
             del batch["bad_ids"]
-            output = objective.forward(self.rows.spec.augment(_moved(batch, accelerator), progress), progress)
+            output = objective.forward(self.rows.spec.augment(moved(batch, accelerator), progress), progress)
             objective.on_step_end(progress, nothing_applied)  # forgets what forward staged for a queue or a centre
             sums += torch.stack([output.loss_sum.double(), output.num_targets.double()])
         loss_sum, num_targets = all_reduce_sum(sums).tolist()
@@ -150,7 +150,7 @@ class Monitor:
 def _features(samples: Samples, accelerator: Accelerator, objective: Objective, layout: Layout) -> Tensor:
     """(N, D) float32 on the CPU, in the order of `good`: as of the export, of examples without crop and chance."""
     gathered = []
-    for ids_B in _blocks(samples.good, layout):
+    for ids_B in blocks(samples.good, layout):
         batch, problems = None, torch.zeros((), device=accelerator.device)
         try:
             batch = samples.spec.eval_transform([samples.examples[index] for index in ids_B.tolist()])
@@ -158,11 +158,11 @@ def _features(samples: Samples, accelerator: Accelerator, objective: Objective, 
             problems += 1
         if bool(all_reduce_sum(problems)) or batch is None:  # every rank raises, or none does
             raise BadRowError("a row that was looked at before can no longer be read")
-        gathered.append(all_gather_with_gradient(objective.features(_moved(batch, accelerator)).float()).cpu())
+        gathered.append(all_gather_with_gradient(objective.features(moved(batch, accelerator)).float()).cpu())
     return torch.cat(gathered)
 
 
-def _blocks(good: Tensor, layout: Layout) -> list[Tensor]:
+def blocks(good: Tensor, layout: Layout) -> list[Tensor]:
     """This rank's ids of each block of at most R * B rows; all ranks have as many, so up to R - 1 rows are left out."""
     size, ranks = layout.per_device_batch_size * layout.world_size, layout.world_size
     blocks = []
@@ -172,5 +172,6 @@ def _blocks(good: Tensor, layout: Layout) -> list[Tensor]:
     return blocks
 
 
-def _moved(batch: Batch, accelerator: Accelerator) -> Batch:
+def moved(batch: Batch, accelerator: Accelerator) -> Batch:
+    """The batch on the device."""
     return {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in batch.items()}

@@ -2,7 +2,7 @@
 
 import torch
 
-from hfssl.config import OptimConfig
+from hfssl.config import OptimConfig, Run
 from hfssl.objective import Objective
 from hfssl.schedules import cosine, warmup_cosine
 from hfssl.training.lars import LARS
@@ -15,6 +15,12 @@ def learning_rate(optim: OptimConfig, *, modality: str, global_batch_size: int) 
     """The peak: base * global batch / 256 for vision (Goyal et al. 2017, section 2.1), base as it is elsewhere."""
     scale = global_batch_size / VISION_REFERENCE_BATCH if modality == "image" else 1.0
     return optim.base_learning_rate * scale
+
+
+def peak_learning_rate(run: Run) -> float:
+    """Of a run; that of a task does not follow the batch, whatever its modality."""
+    modality = "task" if run.method.needs_labels else run.method.modality
+    return learning_rate(run.optim, modality=modality, global_batch_size=run.loop.global_batch_size)
 
 
 def build_optimizer(objective: Objective, optim: OptimConfig) -> torch.optim.Optimizer:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hfssl.training.step import StepResult
 
+_HELD_OUT = {"loss": ("loss", 4), "std": ("feature std", 3), "rank_me": ("RankMe", 1), "knn": ("kNN", 3)}
 _ITEMS = {"image": "images", "text": "rows", "audio": "rows"}
 _REFINED_BETWEEN = (5, 30)
 
@@ -108,14 +109,11 @@ class Stopwatch:
 
 def held_out_line(step: int, max_steps: int, figures: Mapping[str, Any]) -> str:
     """What the monitor saw, in a line for people."""
-    loss, knn = figures["held_out/loss"], figures.get("held_out/knn")
-    shown = [
-        f"step {step:>{len(str(max_steps))}}/{max_steps}  held out: loss {'-' if loss is None else f'{loss:.4f}'}",
-    ]
-    if figures["held_out/std"] is not None:
-        shown += [f"feature std {figures['held_out/std']:.3f}", f"RankMe {figures['held_out/rank_me']:.1f}"]
-    if knn is not None:
-        shown.append(f"kNN {knn:.3f}")
+    shown = [f"step {step:>{len(str(max_steps))}}/{max_steps}  held out:"]
+    for name, value in figures.items():
+        key = name.removeprefix("held_out/")
+        title, digits = _HELD_OUT.get(key, (key.replace("_", " "), 3))
+        shown.append(f"{title} {'-' if value is None else f'{value:.{digits}f}'}")
     return "  ".join(shown)
 
 

@@ -1,0 +1,39 @@
+"""What a downstream task adds to the protocol of `objective.py`: a stock model with a head, and answers that can be scored.
+
+B samples, C classes, T tokens or frames.
+"""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from hfssl.objective import Batch, Objective
+
+
+class Task(Objective):
+    """A downstream task, fine-tuned on the loop that pretrains.
+
+    model: the stock model with its head, what `auto_class` opens; it may carry adapters.
+    """
+
+    auto_class: ClassVar[Any]
+    paper: ClassVar[str] = ""
+    model: Any
+
+    @abstractmethod
+    def answers(self, batch: Batch) -> list[Any]:
+        """For each sample of a batch of `eval_transform`, what the model says beside what is true, as the
+        module of its kind in `scoring/` takes it; on the host. Called in eval mode without gradient."""
+
+    def features(self, batch: Batch) -> Tensor:
+        """Logits, (B, C) or (B, T, C)."""
+        logits: Tensor = self.logits(batch)
+        return logits
+
+    @abstractmethod
+    def logits(self, batch: Batch) -> Tensor:
+        """(B, C) or (B, T, C) float32, as the exported model gives them in eval mode."""
+
+    def enable_gradient_checkpointing(self) -> None:
+        self.model.gradient_checkpointing_enable()

@@ -283,7 +283,7 @@ def _check_run(run: Run) -> None:
         source = "init_from" if loop.init_from else "model_config"
         raise ConfigError(f"--{without_effect[0]} has no effect beside --{source}, which decides it: leave it out")
     for name, reason in run.method.without_effect().items():
-        require(name not in run.given, f"--{name} has no effect {reason}: set that, or leave it out")
+        require(name not in run.given, f"--{name} has no effect {reason}")
     run.data.check()
     run.method.check_batch(loop.global_batch_size)
     run.method.check_start(loop.init_from)

@@ -114,13 +114,12 @@ def _finish(session: Session) -> None:
     write_export(task.eval().export(), run_dir.export)
     figures.loss_curve(run_dir)
     opened = open_divided(run)
-    summary: dict[str, Any] = {"recipe": run.recipe, "data": run.data.dataset, "notes": opened.notes}
+    summary: dict[str, Any] = {"data": run.data.dataset, "notes": opened.notes, "rows": [], "kind": run.method.kind}
     summary |= {"train_rows": len(opened.source), "steps": state.step, "samples_seen": state.samples_seen}
-    summary |= {"best_step": state.best_step, "rows": 0}
+    summary |= {"best_step": state.best_step, "best_score": state.best_reached and state.best_reached[0]}
     if opened.source.held_out is not None:
         scores = scored_by_export(session, opened.source.held_out)
-        summary |= scores | {"test_split": opened.source.held_out.split}
-    run_dir.write_eval("test", summary)
+        summary |= {"scores": scores, "test_rows": scores["rows"], "test_split": opened.source.held_out.split}
     run_dir.write_summary(summary)
     _print_summary(run_dir)
 
@@ -143,8 +142,7 @@ def scored_by_export(session: Session, tested: Source) -> dict[str, Any]:
     require(bool(rows), f"no row of the split {tested.split} can be read: there is nothing to score")
     scoring = scoring_of(run.method.kind)
     summary = scoring.close(run_dir, run.method, answers, lambda place: spec.shown(examples[rows[place]]))
-    unreadable = len(tested) - len(rows)
-    return summary | {"kind": run.method.kind, "unreadable_rows": unreadable}
+    return summary | {"unreadable_rows": len(tested) - len(rows)}
 
 
 def _open_export(auto_class: Any, run_dir: RunDir) -> Any:
@@ -180,12 +178,13 @@ def _print_summary(run_dir: RunDir) -> None:
     if summary is None or not is_main_process():
         return
     print()
-    if summary["rows"]:
-        print(f"{summary['rows']} rows of {summary['test_split']}, answered by the export")
-        for line in scoring_of(summary["kind"]).lines(summary):
+    scores = summary.get("scores")
+    if scores is not None:
+        print(f"{scores['rows']} rows of {summary['test_split']}, answered by the export")
+        for line in scoring_of(summary["kind"]).lines(scores):
             print(f"  {line}")
-        if summary["unreadable_rows"]:
-            print(f"  {summary['unreadable_rows']} rows could not be read and were not scored")
+        if scores["unreadable_rows"]:
+            print(f"  {scores['unreadable_rows']} rows could not be read and were not scored")
     if summary["best_step"] is not None:
         print(f"weights of step {summary['best_step']} of {summary['steps']}, the best on the validation rows")
     print(f"export      {run_dir.export}")

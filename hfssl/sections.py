@@ -32,7 +32,7 @@ class MethodConfig:
         """Raise ConfigError where method and data do not fit together."""
 
     def without_effect(self) -> dict[str, str]:
-        """Flags that change nothing beside the other settings, and why; an error where somebody gave them."""
+        """Flags without effect beside the other settings, with reason and remedy; an error where somebody gave them."""
         return {}
 
     def check_batch(self, global_batch_size: int) -> None:

@@ -136,7 +136,7 @@ class LocalCropFlags:
     def without_effect(self) -> dict[str, str]:
         """Flags that change nothing, and why."""
         unused = [] if self.num_local_crops else ["local_crop_size", "local_crop_scale"]
-        return dict.fromkeys(unused, "without --num_local_crops")
+        return dict.fromkeys(unused, "without --num_local_crops: set that, or leave it out")
 
     def check_local_size(self, image_size: int) -> None:
         """Raise ConfigError for small crops that are larger than the global ones."""

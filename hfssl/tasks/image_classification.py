@@ -117,7 +117,7 @@ class ImageClassification(Task):
         return Export(model, self._processor)
 
     def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        return decayed_groups(self.model.named_parameters(), weight_decay=weight_decay, decay=self.config.layer_decay)
+        return decayed_groups(self.model.named_parameters(), weight_decay=weight_decay, decay=self.config.rate_decay)
 
 
 def _fresh(config: ImageClassificationConfig, spec: LabelledImages, model_config: Any) -> Any:

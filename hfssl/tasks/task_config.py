@@ -57,8 +57,17 @@ class TaskConfig(MethodConfig):
         require(0 < self.layer_decay <= 1, f"layer_decay must be in (0, 1], got {self.layer_decay:g}")
         require(0 <= self.label_smoothing < 1, f"label_smoothing must be in [0, 1), got {self.label_smoothing:g}")
         self.lora_settings().check_lora()
-        has_none = self.adaptation == "full" or self.layer_decay == 1.0
-        require(has_none, f"layer_decay has no effect with --adaptation {self.adaptation}: leave it out")
+
+    def without_effect(self) -> dict[str, str]:
+        flags = {"stop_on_collapse": "in fine-tuning: leave it out"}
+        if self.adaptation != "full":
+            flags["layer_decay"] = f"with --adaptation {self.adaptation}: leave it out"
+        return flags
+
+    @property
+    def rate_decay(self) -> float:
+        """Learning rate of a layer relative to the one above it: 1 where the layers are not trained themselves."""
+        return self.layer_decay if self.adaptation == "full" else 1.0
 
     def lora_settings(self) -> LoraSettings:
         """The settings of the adapters."""

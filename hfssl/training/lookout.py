@@ -16,25 +16,32 @@ _SHOWN = ("weight_norm", "teacher_distance", "centre_norm")
 
 @dataclass
 class Lookout:
-    """`alarms`: those in force, the same on all ranks; what earlier rows showed is kept in `state`."""
+    """`alarms`: those in force, the same on all ranks; what earlier rows showed is kept in `state`.
+
+    is_on: not where labels keep a model from collapse, and a fresh head grows as no encoder does.
+    """
 
     objective: Objective
     state: TrainState
+    is_on: bool = True
     alarms: list[Alarm] = field(default_factory=list)
 
     def begin(self) -> None:
         """Keep the figures of the start, which later ones are compared with."""
-        self._memory().begin(self._state_figures())
+        if self.is_on:
+            self._memory().begin(self._state_figures())
 
     def after_interval(self, figures: dict[str, Any]) -> dict[str, Any]:
         """What a training row gets beside its own figures: some of the weights, and `warnings`. Called by all ranks."""
+        if not self.is_on:
+            return {}
         of_state = self._state_figures()
         warnings = self._observe("training", figures | of_state)
         return {name: of_state[name] for name in _SHOWN if name in of_state} | warnings
 
     def after_look(self, figures: dict[str, Any]) -> dict[str, Any]:
         """`warnings` of a row on held-out data, where there are some. Called by all ranks."""
-        return self._observe("held_out", figures)
+        return self._observe("held_out", figures) if self.is_on else {}
 
     def why_stopped(self) -> str:
         """One line for --stop_on_collapse."""

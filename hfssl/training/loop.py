@@ -52,7 +52,7 @@ class Session:
     lookout: Lookout = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lookout = Lookout(self.objective, self.state)
+        self.lookout = Lookout(self.objective, self.state, is_on=not self.run.method.needs_labels)
 
     @property
     def max_steps(self) -> int:

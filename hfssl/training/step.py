@@ -126,7 +126,8 @@ def _scale_gradients(parts: Parts, num_targets: Tensor) -> None:
     if parts.accelerator.scaler is not None:
         parts.accelerator.scaler.unscale_(parts.optimizer)
     gradients = [p.grad for p in parts.objective.parameters() if p.grad is not None]
-    factor = world_size() / (parts.loss_scale * num_targets.clamp(min=1.0))
+    targets = torch.where(num_targets > 0, num_targets, 1.0)  # weighted ones may sum to less than 1
+    factor = world_size() / (parts.loss_scale * targets)
     torch._foreach_mul_(gradients, factor.to(gradients[0].dtype))
 
 

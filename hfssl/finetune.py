@@ -47,8 +47,7 @@ def _finetune(task_class: type[Task], run: Run, accelerator: Accelerator) -> Run
     run, model_config = with_model(run)
     opened = open_divided(run)
     run = _with_classes(run, opened.source)
-    if is_main_process():
-        _say_what_is_there(run, opened)
+    _check_and_say(run, opened)
     return carry_out(task_class, run, model_config, accelerator, finish=_finish, summarise=_print_summary)
 
 
@@ -93,13 +92,18 @@ def _with_classes(run: Run, source: Source) -> Run:
     return dataclasses.replace(run, method=dataclasses.replace(run.method, class_names=tuple(class_names_of(source))))
 
 
-def _say_what_is_there(run: Run, opened: Divided) -> None:
+def _check_and_say(run: Run, opened: Divided) -> None:
+    """Raises ConfigError where a side has labels that the training rows do not have."""
+    names = run.method.class_names
+    sides = [opened.source, opened.source.watched, opened.source.held_out]
+    numbers = [] if names is None else [class_numbers(side, names) for side in sides if side is not None]
+    if not is_main_process():
+        return
     for note in opened.notes:
         print(f"rows        {note}")
-    if run.method.class_names is None:
+    if names is None:
         return
-    names = run.method.class_names
-    counts_C = class_counts(class_numbers(opened.source, names), len(names))
+    counts_C = class_counts(numbers[0], len(names))
     parts = [f"{name} {count}" for name, count in zip(names[:10], counts_C.tolist(), strict=False)]
     print(f"classes     {', '.join(parts)}{f' and {len(names) - 10} more' if len(names) > 10 else ''}")
     if (sentence := imbalance_sentence(counts_C, names)) is not None:

@@ -279,7 +279,8 @@ def build_objective(
     report = objective.load_pretrained(_inside_run(run.loop.init_from))
     require(bool(report.loaded), f"--init_from {run.loop.init_from} holds no tensor that fits this model")
     if verbose:
-        print(f"init_from {run.loop.init_from}: {len(report.loaded)} tensors loaded")
+        flag = "model" if run.method.needs_labels else "init_from"
+        print(f"{flag} {run.loop.init_from}: {len(report.loaded)} tensors loaded")
         for title, names in (("new", report.new), ("unused", report.unused)):
             print(f"  {title} ({len(names)}): {', '.join(names) or 'none'}")
     return objective

@@ -27,12 +27,15 @@ class ImageClassificationConfig(AugmentationFlags, TaskConfig):
             require(getattr(self, name) >= 0, f"{name} must be at least 0, got {getattr(self, name):g}")
         require(self.drop_path is None or 0 <= self.drop_path < 1, f"drop_path must be in [0, 1), got {self.drop_path}")
         self.check_effects([view.augmentation for view in self.views(1)["global_crops"]])
-        chosen = [name for name in ("mixup", "cutmix", "drop_path") if getattr(self, name)]
-        augmented = [*self.overrides(), *chosen, *(["augmentation"] if self.augmentation != "plain" else [])]
-        require(
-            self.adaptation != "frozen" or not augmented,
-            f"{', '.join(augmented)} has no effect with --adaptation frozen, whose features are computed once",
-        )
+
+    def without_effect(self) -> dict[str, str]:
+        flags = super().without_effect()
+        if self.adaptation == "frozen":
+            augmented = [*self.overrides(), "augmentation", "mixup", "cutmix", "drop_path"]
+            flags |= dict.fromkeys(
+                augmented, "with --adaptation frozen, whose features are computed once: leave it out"
+            )
+        return flags
 
     def views(self, image_size: int) -> dict[str, list[View]]:
         """The one view of a training image, as `ViewsSpec` takes it."""

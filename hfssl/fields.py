@@ -88,6 +88,8 @@ def _attempt(value: Any, annotation: Any) -> tuple[bool, Any]:
 def _attempt_tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         value = [value]
+    if arguments[0] in (int, float):  # numbers may be joined by commas too
+        value = [part for element in value for part in (element.split(",") if isinstance(element, str) else [element])]
     if arguments[-1] is Ellipsis:
         arguments = arguments[:1] * len(value)
     if len(value) != len(arguments):

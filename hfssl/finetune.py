@@ -1,32 +1,26 @@
 """Fine-tuning from a Run to a model that strangers load: labelled rows divided, training, export, scores, in this order."""
 
-import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_model
 
-from hfssl.config import Run, require
-from hfssl.data.class_balance import class_counts, imbalance_sentence
+from hfssl.config import Run
 from hfssl.data.head_inputs import HeadInputsSpec
-from hfssl.data.labelled import class_names_of, class_numbers
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
-from hfssl.dividing import Divided, divided
-from hfssl.nn.adapter_files import CONFIG_FILE, adapter_at
-from hfssl.objective import BadRowError
+from hfssl.label_study import study
+from hfssl.labelled_run import answers_to, check_and_say, load_best, open_divided, with_classes, with_model
+from hfssl.nn.adapter_files import adapter_at
 from hfssl.predicting.adapted import open_adapted_classifier
 from hfssl.publishing import figures
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
 from hfssl.running import carry_out
 from hfssl.scoring.kinds import scoring_of
-from hfssl.session import OPENERS, adopt_checkpoint, quieten_libraries, reported
+from hfssl.session import quieten_libraries, reported
 from hfssl.task import Task
 from hfssl.training.accelerator import start
-from hfssl.training.checkpoint import weights_file
 from hfssl.training.loop import Session
 
 _BLOCK = 64
@@ -46,75 +40,17 @@ def finetune(task_class: type[Task], run: Run) -> RunDir:
 def _finetune(task_class: type[Task], run: Run, accelerator: Accelerator) -> RunDir:
     run, model_config = with_model(run)
     opened = open_divided(run)
-    run = _with_classes(run, opened.source)
-    _check_and_say(run, opened)
+    run = with_classes(run, opened.source)
+    check_and_say(run, opened)
+    if run.method.label_fractions is not None:
+        return study(task_class, run, model_config, accelerator)
     return carry_out(task_class, run, model_config, accelerator, finish=_finish, summarise=_print_summary)
-
-
-def with_model(run: Run) -> tuple[Run, Any]:
-    """(the run with the sizes that --model or --model_config dictates, the loaded transformers config).
-
-    Raises:
-        ConfigError: neither or both are named, or it can not be loaded.
-    """
-    require(run.loop.init_from is None, "--init_from has no effect: name the checkpoint with --model")
-    run.method.check_model(run.loop.model_config)
-    name = run.method.model
-    if name is not None:
-        name = _encoder_of(name)
-        method = dataclasses.replace(run.method, model=name)
-        run = dataclasses.replace(run, method=method, loop=dataclasses.replace(run.loop, init_from=name))
-    run, model_config = adopt_checkpoint(run)
-    return run, model_config
-
-
-def _encoder_of(name: str) -> str:
-    """A run folder stands for the root of its export: the model that strangers load."""
-    export = RunDir(_path(name)).export
-    has_export = (export / "config.json").is_file() or (export / CONFIG_FILE).is_file()
-    return str((export if has_export else _path(name)).absolute()) if _path(name).exists() else name
-
-
-def _path(name: str) -> Any:
-    from pathlib import Path
-
-    return Path(name).expanduser()
-
-
-def open_divided(run: Run) -> Divided:
-    """The labelled rows to train on, to choose by and to score on."""
-    return divided(OPENERS[run.method.modality](dataclasses.replace(run.data, held_out_share=0.0)), run)
-
-
-def _with_classes(run: Run, source: Source) -> Run:
-    if not run.method.splits_by_class or run.method.class_names is not None:
-        return run
-    return dataclasses.replace(run, method=dataclasses.replace(run.method, class_names=tuple(class_names_of(source))))
-
-
-def _check_and_say(run: Run, opened: Divided) -> None:
-    """Raises ConfigError where a side has labels that the training rows do not have."""
-    names = run.method.class_names
-    sides = [opened.source, opened.source.watched, opened.source.held_out]
-    numbers = [] if names is None else [class_numbers(side, names) for side in sides if side is not None]
-    if not is_main_process():
-        return
-    for note in opened.notes:
-        print(f"rows        {note}")
-    if names is None:
-        return
-    counts_C = class_counts(numbers[0], len(names))
-    parts = [f"{name} {count}" for name, count in zip(names[:10], counts_C.tolist(), strict=False)]
-    print(f"classes     {', '.join(parts)}{f' and {len(names) - 10} more' if len(names) > 10 else ''}")
-    if (sentence := imbalance_sentence(counts_C, names)) is not None:
-        print(f"            {sentence}")
 
 
 def _finish(session: Session) -> None:
     """The best step's weights exported, the test rows answered by the export, scores and pictures. For the main process alone."""
     run, run_dir, state, task = session.run, session.run_dir, session.state, session.objective
-    if state.best_step is not None and state.best_step != state.step:
-        load_model(task, weights_file(run_dir, state.best_step), strict=True)
+    load_best(session)
     write_export(task.eval().export(), run_dir.export)
     figures.loss_curve(run_dir)
     opened = open_divided(run)
@@ -136,14 +72,7 @@ def scored_by_export(session: Session, tested: Source) -> dict[str, Any]:
     spec = spec.whole if isinstance(spec, HeadInputsSpec) else spec
     task.model = _open_export(task.auto_class, run_dir).to(device).eval()
     examples = spec.samples(tested)
-    answers: list[Any] = []
-    rows: list[int] = []
-    for block_rows, block in _readable_blocks(examples):
-        batch = {name: tensor.to(device) for name, tensor in spec.eval_transform(block).items()}
-        with torch.inference_mode():
-            answers += task.answers(batch)
-        rows += block_rows
-    require(bool(rows), f"no row of the split {tested.split} can be read: there is nothing to score")
+    answers, rows = answers_to(task, spec, examples, device)
     scoring = scoring_of(run.method.kind)
     summary = scoring.close(run_dir, run.method, answers, lambda place: spec.shown(examples[rows[place]]))
     return summary | {"unreadable_rows": len(tested) - len(rows)}
@@ -158,23 +87,6 @@ def _open_export(auto_class: Any, run_dir: RunDir) -> Any:
     assert adapter is not None
     config = AutoConfig.from_pretrained(adapter.base)
     return open_adapted_classifier(auto_class, str(run_dir.export), config)[0]
-
-
-def _readable_blocks(examples: Any) -> Iterator[tuple[list[int], list[Any]]]:
-    """(row numbers, examples) in blocks, without those that can not be read."""
-    rows: list[int] = []
-    block: list[Any] = []
-    for row in range(len(examples)):
-        try:
-            block.append(examples[row])
-            rows.append(row)
-        except BadRowError:
-            continue
-        if len(block) == _BLOCK:
-            yield rows, block
-            rows, block = [], []
-    if block:
-        yield rows, block
 
 
 def _print_summary(run_dir: RunDir) -> None:

@@ -13,6 +13,8 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
     ConvNextConfig,
+    Dinov2Config,
+    MobileNetV2Config,
     ResNetConfig,
     SwinConfig,
     ViTConfig,
@@ -311,13 +313,15 @@ SMALL = {
     "vit": ViTConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32, image_size=32),
     "resnet": ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"),
     "convnext": ConvNextConfig(num_stages=2, hidden_sizes=[8, 16], depths=[1, 1]),
+    "dinov2": Dinov2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8),
+    "mobilenet": MobileNetV2Config(depth_multiplier=0.1),
     "swin": SwinConfig(embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=2, image_size=32),
 }
 
 
 @pytest.mark.parametrize("kind", list(SMALL))
 def test_learning_rates_fall_towards_the_input(kind: str) -> None:
-    model = fresh_classifier(classifier_config(SMALL[kind], ["a", "b"], None))
+    model = fresh_classifier(classifier_config(SMALL[kind], ["a", "b"], None), 32)
     names = [name for name, _ in model.named_parameters()]
     depths = depths_of(names)
     top = max(depths.values())
@@ -326,7 +330,7 @@ def test_learning_rates_fall_towards_the_input(kind: str) -> None:
     assert all(depths[name] == top for name in names if name.startswith("classifier"))
     groups = decayed_groups(model.named_parameters(), weight_decay=1.0, decay=0.5)
     members = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(members) == sorted(id(parameter) for parameter in model.parameters())
+    assert sorted(members) == sorted(id(one) for one in model.parameters() if one.requires_grad)
     scales = sorted({group["lr_scale"] for group in groups})
     assert scales[-1] == 1.0
     assert scales[0] == 0.5**top
@@ -341,10 +345,14 @@ def test_any_backbone_becomes_a_classifier(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     options = {"add_pooling_layer": False} if kind == "vit" else {}
     AutoModel.from_config(SMALL[kind], **options).save_pretrained(tmp_path)
-    model = fresh_classifier(classifier_config(AutoConfig.from_pretrained(tmp_path), ["a", "b"], None))
+    model = fresh_classifier(classifier_config(AutoConfig.from_pretrained(tmp_path), ["a", "b"], None), 32)
     report = load_body(model, str(tmp_path), SMALL[kind].model_type)
     assert set(report.new) == {name for name in model.state_dict() if name.startswith("classifier")}
-    assert model(pixel_values=torch.randn(2, 3, 32, 32)).logits.shape == (2, 2)
+    loss = model.train()(pixel_values=torch.randn(4, 3, 32, 32)).logits.square().sum()
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == (parameter.grad is not None), name
+        assert not (name.endswith("position_embeddings") and not bool(parameter.any())), name
 
 
 def test_paths_are_dropped_where_the_class_can(encoder: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from hfssl.fields import ConfigError, one_line
 from hfssl.nn.backbone import encoder_config, fitted, stored_tensors
 from hfssl.nn.lora import base_tensors
 from hfssl.nn.pooling import pooling_of
+from hfssl.nn.stock_encoder import correct_initialisation
 from hfssl.objective import LoadReport
 
 _HEADS = ("classifier", "head", "cls_classifier")
@@ -67,12 +68,32 @@ def _as_beit(config: Any) -> BeitConfig:
     )
 
 
-def fresh_classifier(config: Any) -> Any:
-    """Raises ConfigError where the config can not be built."""
+def fresh_classifier(config: Any, image_size: int) -> Any:
+    """The stock class with random weights: positions drawn where it leaves them at zero, and what the logits of images of
+    `image_size` do not depend on (tokens of hidden patches) frozen.
+
+    Raises:
+        ConfigError: the config can not be built, or takes no such images.
+    """
     try:
-        return AutoModelForImageClassification.from_config(config, dtype=torch.float32)
+        model: Any = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
+        correct_initialisation(model)
+        _freeze_what_is_dead(model, image_size)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ConfigError(f"a {config.model_type} classifier can not be built: {one_line(error)}") from error
+    return model
+
+
+def _freeze_what_is_dead(model: Any, image_size: int) -> None:
+    """One pass on noise in eval mode, which changes no buffer and no random state."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        noise = torch.randn(2, model.config.num_channels, image_size, image_size)
+        model.eval()(pixel_values=noise).logits.square().sum().backward()
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+    model.zero_grad(set_to_none=True)
+    model.train()
 
 
 def head_name(model: Any) -> str:

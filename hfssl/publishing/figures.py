@@ -82,7 +82,9 @@ def picture(run_dir: RunDir, content: Picture) -> None:
     _save(figure, run_dir, content.name)
 
 
-def label_curves(path: Path, rows: Sequence[Mapping[str, Any]], data: str) -> None:
+def label_curves(
+    path: Path, rows: Sequence[Mapping[str, Any]], data: str, measured: str = "test accuracy of the linear probe"
+) -> None:
     """A PNG of accuracy against labels, a line with its 95 % band for each kind of features."""
     figure, axis = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     for row in rows:
@@ -90,7 +92,7 @@ def label_curves(path: Path, rows: Sequence[Mapping[str, Any]], data: str) -> No
         (line,) = axis.plot(labels, [point["accuracy"] for point in row["curve"]], marker="o", label=row["features"])
         low, high = ([point[side] for point in row["curve"]] for side in ("low", "high"))
         axis.fill_between(labels, low, high, color=line.get_color(), alpha=0.15)
-    axis.set(xscale="log", xlabel="labelled training rows", ylabel="test accuracy of the linear probe")
+    axis.set(xscale="log", xlabel="labelled training rows", ylabel=measured)
     axis.set_title(data, parse_math=False)
     axis.grid(alpha=0.3)
     axis.legend()

@@ -126,7 +126,7 @@ def _fresh(config: ImageClassificationConfig, spec: LabelledImages, model_config
     for name, value in (("image_size", spec.data.image_size), ("num_channels", spec.data.num_channels)):
         if name in own.to_dict():
             setattr(own, name, value)
-    model = fresh_classifier(own)
+    model = fresh_classifier(own, spec.data.image_size)
     across_ranks(model)
     if config.adaptation == "frozen":
         body_of(model).requires_grad_(False)

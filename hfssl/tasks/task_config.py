@@ -1,7 +1,7 @@
 """What every downstream task can be told: the checkpoint, how much of it is trained, and how."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 from hfssl.config import MethodConfig, option, require
 from hfssl.nn.lora_settings import LoraSettings
@@ -44,6 +44,17 @@ class TaskConfig(MethodConfig):
     )
     label_share: float | None = option(None, "train on this share of the rows of each class, drawn by the seed")
 
+    label_fractions: tuple[float, ...] | None = option(
+        None, "study instead of one run: train on these shares of the labels, like 0.01,0.1,1, and draw the curve"
+    )
+    seeds: int = option(1, "draws of the labels, and runs, for each point of that curve")
+    compare: Literal["none", "scratch"] = option(
+        "none", "scratch: the same from random weights, for what pretraining is worth"
+    )
+    learning_rates: tuple[float, ...] | None = option(
+        None, "grid for each point of the curve (default: 0.1, 0.3, 1 and 3 times base_learning_rate)"
+    )
+
     @property
     def kind(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
         """What an answer is, and so how it is scored: a module of `scoring/`."""
@@ -56,13 +67,27 @@ class TaskConfig(MethodConfig):
         require(stopping is None or stopping > 0, f"early_stopping must be above 0, got {stopping}")
         require(0 < self.layer_decay <= 1, f"layer_decay must be in (0, 1], got {self.layer_decay:g}")
         require(0 <= self.label_smoothing < 1, f"label_smoothing must be in [0, 1), got {self.label_smoothing:g}")
+        for fraction in self.label_fractions or ():
+            require(0 < fraction <= 1, f"label_fractions must be in (0, 1], got {fraction:g}")
+        require(self.seeds > 0, f"seeds must be above 0, got {self.seeds}")
         self.lora_settings().check_lora()
 
     def without_effect(self) -> dict[str, str]:
         flags = {"stop_on_collapse": "in fine-tuning: leave it out"}
         if self.adaptation != "full":
             flags["layer_decay"] = f"with --adaptation {self.adaptation}: leave it out"
+        if self.label_fractions is None:
+            flags |= dict.fromkeys(
+                ("seeds", "compare", "learning_rates"), "without --label_fractions: set that, or leave it out"
+            )
+        else:
+            flags["label_share"] = "beside --label_fractions: leave it out"
         return flags
+
+    def from_scratch(self) -> Self:
+        """The same without a checkpoint: every weight is trained, at one learning rate."""
+        of_adapters = {name: None for name in _OF_LORA if name != "merge"}
+        return replace(self, model=None, adaptation="full", layer_decay=1.0, merge=False, **of_adapters)  # type: ignore[arg-type]
 
     @property
     def rate_decay(self) -> float:

@@ -1,0 +1,125 @@
+"""What a run on labelled rows needs before and after its training: its model, its rows in three parts, answers to rows."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_model
+
+from hfssl.config import Run, require
+from hfssl.data.class_balance import class_counts, imbalance_sentence
+from hfssl.data.labelled import class_names_of, class_numbers
+from hfssl.data.source import Source
+from hfssl.distributed import is_main_process
+from hfssl.dividing import Divided, divided
+from hfssl.nn.adapter_files import CONFIG_FILE
+from hfssl.objective import BadRowError, DataSpec
+from hfssl.run_dir import RunDir
+from hfssl.session import OPENERS, adopt_checkpoint
+from hfssl.task import Task
+from hfssl.training.checkpoint import weights_file
+from hfssl.training.loop import Session
+
+_BLOCK = 64
+
+
+def with_model(run: Run) -> tuple[Run, Any]:
+    """(the run with the sizes that --model or --model_config dictates, the loaded transformers config).
+
+    Raises:
+        ConfigError: neither or both are named, or it can not be loaded.
+    """
+    require(run.loop.init_from is None, "--init_from has no effect: name the checkpoint with --model")
+    run.method.check_model(run.loop.model_config)
+    name = run.method.model
+    if name is not None:
+        name = _encoder_of(name)
+        method = dataclasses.replace(run.method, model=name)
+        run = dataclasses.replace(run, method=method, loop=dataclasses.replace(run.loop, init_from=name))
+    run, model_config = adopt_checkpoint(run)
+    return run, model_config
+
+
+def _encoder_of(name: str) -> str:
+    """A run folder stands for the root of its export: the model that strangers load."""
+    export = RunDir(_path(name)).export
+    has_export = (export / "config.json").is_file() or (export / CONFIG_FILE).is_file()
+    return str((export if has_export else _path(name)).absolute()) if _path(name).exists() else name
+
+
+def _path(name: str) -> Path:
+    return Path(name).expanduser()
+
+
+def open_divided(run: Run) -> Divided:
+    """The labelled rows to train on, to choose by and to score on."""
+    return divided(OPENERS[run.method.modality](dataclasses.replace(run.data, held_out_share=0.0)), run)
+
+
+def with_classes(run: Run, source: Source) -> Run:
+    if not run.method.splits_by_class or run.method.class_names is not None:
+        return run
+    return dataclasses.replace(run, method=dataclasses.replace(run.method, class_names=tuple(class_names_of(source))))
+
+
+def check_and_say(run: Run, opened: Divided) -> None:
+    """Raises ConfigError where a side has labels that the training rows do not have."""
+    names = run.method.class_names
+    sides = [opened.source, opened.source.watched, opened.source.held_out]
+    numbers = [] if names is None else [class_numbers(side, names) for side in sides if side is not None]
+    if not is_main_process():
+        return
+    for note in opened.notes:
+        print(f"rows        {note}")
+    if names is None:
+        return
+    counts_C = class_counts(numbers[0], len(names))
+    parts = [f"{name} {count}" for name, count in zip(names[:10], counts_C.tolist(), strict=False)]
+    print(f"classes     {', '.join(parts)}{f' and {len(names) - 10} more' if len(names) > 10 else ''}")
+    if (sentence := imbalance_sentence(counts_C, names)) is not None:
+        print(f"            {sentence}")
+
+
+def load_best(session: Session) -> None:
+    """Give the task the weights of the step that did best on the validation rows."""
+    state = session.state
+    if state.best_step is not None and state.best_step != state.step:
+        load_model(session.objective, weights_file(session.run_dir, state.best_step), strict=True)
+
+
+class Answered(NamedTuple):
+    """answers: a task's, one for each of `rows`, the numbers of those that could be read."""
+
+    answers: list[Any]
+    rows: list[int]
+
+
+@torch.inference_mode()
+def answers_to(task: Task, spec: DataSpec, examples: Any, device: torch.device) -> Answered:
+    """What a task in eval mode says of labelled examples, whole and without chance."""
+    found = Answered([], [])
+    for rows, block in _readable_blocks(examples):
+        batch = {name: tensor.to(device) for name, tensor in spec.eval_transform(block).items()}
+        found.answers.extend(task.answers(batch))
+        found.rows.extend(rows)
+    require(bool(found.rows), "no row to score can be read")
+    return found
+
+
+def _readable_blocks(examples: Any) -> Iterator[tuple[list[int], list[Any]]]:
+    """(row numbers, examples) in blocks, without those that can not be read."""
+    rows: list[int] = []
+    block: list[Any] = []
+    for row in range(len(examples)):
+        try:
+            block.append(examples[row])
+            rows.append(row)
+        except BadRowError:
+            continue
+        if len(block) == _BLOCK:
+            yield rows, block
+            rows, block = [], []
+    if block:
+        yield rows, block

@@ -179,16 +179,6 @@ def make_run(method: MethodConfig, data: DataConfig, optim: OptimConfig, loop: L
     return run
 
 
-def split_flag(flag: str, argv: Sequence[str], known: Sequence[str]) -> tuple[str, list[str]]:
-    """(value of `flag`, the other arguments). Raises ConfigError where it is missing."""
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument(flag)
-    parsed, others = parser.parse_known_args(argv)
-    value = getattr(parsed, flag.removeprefix("--"))
-    require(value is not None, f"name the task with {flag}: {', '.join(known)}")
-    return value, others
-
-
 def exit_with(error: ConfigError) -> NoReturn:
     """Print one line and leave with exit code 2."""
     print(f"error: {error}", file=sys.stderr)
@@ -205,13 +195,18 @@ def _read_flags(
 ) -> tuple[dict[str, Any], str | None]:
     """({flag: text}, --config) of the flags that were given."""
     presets = ", ".join(preset_names(method.recipe))
-    parser = _Parser(
-        prog=f"recipes/{method.recipe}.py", description=sys.modules[method.__module__].__doc__, allow_abbrev=False
-    )
+    recipe = "finetune" if method.needs_labels else method.recipe
+    about = sys.modules[method.__module__].__doc__
+    parser = _Parser(prog=f"recipes/{recipe}.py", description=about, allow_abbrev=False)
     parser.add_argument(
         "--config", default=argparse.SUPPRESS, metavar="NAME_OR_FILE", help=f"a preset ({presets}) or a YAML file"
     )
     known = {"config"}
+    if method.needs_labels:
+        parser.add_argument(
+            "--task", default=argparse.SUPPRESS, help=f"{method.recipe}, or found by the data's columns"
+        )
+        known.add("task")
     for section, config in section_types(method, data).items():
         group = parser.add_argument_group(section)
         annotations = annotations_of(config)
@@ -222,6 +217,7 @@ def _read_flags(
     if unknown:
         refuse_unknown(unknown[0], {f"--{name}" for name in known}, "flag")
     values = vars(parsed)
+    values.pop("task", None)  # it chose `method`
     return values, values.pop("config", None)
 
 

@@ -1,23 +1,19 @@
-"""Fine-tuning.  accelerate launch recipes/finetune.py --task TASK --model RUN --dataset path/to/labelled/data"""
+"""Fine-tuning.  accelerate launch recipes/finetune.py --model RUN --dataset path/to/labelled/data"""
 
 import sys
 
-from hfssl.catalog import DATA_CONFIGS, task_config_of, task_names
-from hfssl.config import ConfigError, exit_with, parse, split_flag
+from hfssl.catalog import DATA_CONFIGS
+from hfssl.config import parse
+from hfssl.task_choice import task_of_command
 
 
 def main() -> None:
-    try:
-        name, argv = split_flag("--task", sys.argv[1:], task_names())
-        config = task_config_of(name)
-    except ConfigError as error:
-        exit_with(error)
-    sys.argv[1:] = argv
+    config = task_of_command(sys.argv[1:])
     run = parse(config, DATA_CONFIGS[config.modality])
     from hfssl.catalog import task  # heavy imports after the flags are known to be good
     from hfssl.finetune import finetune
 
-    finetune(task(name)[1], run)
+    finetune(task(run.recipe)[1], run)
 
 
 if __name__ == "__main__":

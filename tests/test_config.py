@@ -148,7 +148,7 @@ def test_help_and_mistakes_are_answered_without_torch(recipe: str) -> None:
         "except SystemExit as stop: code = stop.code\n"
         "print('torch' in sys.modules, code)"
     )
-    recipe_first = ["mae"] if recipe == "plan.py" else []
+    recipe_first = {"plan.py": ["mae"], "finetune.py": ["--task", "image_classification"]}.get(recipe, [])
     for flag, expected in (("--help", "False 0"), ("--no_such_flag", "False 2")):
         done = subprocess.run(
             [sys.executable, "-c", probe, str(RECIPES / recipe), *recipe_first, flag],

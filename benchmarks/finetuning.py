@@ -20,6 +20,18 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "finetuning.json"
 SMALL_VIT = ["--patch_size", "4", "--hidden_size", "96", "--num_hidden_layers", "4", "--num_attention_heads", "4"]
 STUDY = ["--seeds", "3", "--compare", "scratch", "--max_steps", "200", "--evaluate_every", "50"]
+SHORT = [
+    "--seeds",
+    "3",
+    "--compare",
+    "scratch",
+    "--max_steps",
+    "100",
+    "--evaluate_every",
+    "50",
+    "--held_out_share",
+    "0.02",
+]
 # name: (recipe and flags of pretraining or None, task, flags of fine-tuning); {data} is the folder of --data
 CASES: dict[str, tuple[list[str] | None, str, list[str]]] = {
     "digits_mae": (
@@ -35,17 +47,17 @@ CASES: dict[str, tuple[list[str] | None, str, list[str]]] = {
     "fashion_mae": (
         ["mae", "--config", "demo", "--dataset", "{data}/fashion_mnist", "--image_size", "28", *SMALL_VIT],
         "image_classification",
-        ["--dataset", "{data}/fashion_mnist", "--label_fractions", "0.001,0.01,0.1", *STUDY],
+        ["--dataset", "{data}/fashion_mnist", "--label_fractions", "0.001,0.01", *SHORT],
     ),
     "fashion_simclr": (
         ["simclr", "--config", "demo", "--dataset", "{data}/fashion_mnist", "--image_size", "28", *SMALL_VIT],
         "image_classification",
-        ["--dataset", "{data}/fashion_mnist", "--label_fractions", "0.001,0.01,0.1", *STUDY],
+        ["--dataset", "{data}/fashion_mnist", "--label_fractions", "0.001,0.01", *SHORT],
     ),
     "xrays_mae": (
         ["mae", "--config", "demo", "--dataset", "{data}/pneumoniamnist", "--image_size", "28", *SMALL_VIT],
         "image_classification",
-        ["--dataset", "{data}/pneumoniamnist", "--label_fractions", "0.005,0.05,1", *STUDY],
+        ["--dataset", "{data}/pneumoniamnist", "--label_fractions", "0.005,0.05,1", *SHORT[:-2]],
     ),
 }
 

@@ -30,7 +30,7 @@ from hfssl.training.loop import Session, train
 from hfssl.training.start import Start, environment
 
 Arm = Literal["fine-tuned", "from scratch"]
-GRID = (0.1, 0.3, 1.0, 3.0)  # of the base learning rate
+GRID = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the base learning rate
 TRIAL_SEED = 1_000_003
 EVAL_NAME = "label_study"
 

@@ -52,7 +52,7 @@ class TaskConfig(MethodConfig):
         "none", "scratch: the same from random weights, for what pretraining is worth"
     )
     learning_rates: tuple[float, ...] | None = option(
-        None, "grid for each point of the curve (default: 0.1, 0.3, 1 and 3 times base_learning_rate)"
+        None, "grid for each point of the curve (default: 0.1, 0.3, 1, 3 and 10 times base_learning_rate)"
     )
 
     @property

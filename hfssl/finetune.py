@@ -19,7 +19,9 @@ from hfssl.nn.adapter_files import CONFIG_FILE, adapter_at
 from hfssl.objective import BadRowError
 from hfssl.predicting.adapted import open_adapted_classifier
 from hfssl.publishing import figures
+from hfssl.publishing.card import write_card
 from hfssl.publishing.export import write_export
+from hfssl.publishing.report import write_report
 from hfssl.run_dir import RunDir
 from hfssl.running import carry_out
 from hfssl.scoring.kinds import scoring_of
@@ -98,30 +100,48 @@ def _say_what_is_there(run: Run, opened: Divided) -> None:
         print(f"rows        {note}")
     if run.method.class_names is None:
         return
-    names = run.method.class_names
-    counts_C = class_counts(class_numbers(opened.source, names), len(names))
+    names, counts_C = run.method.class_names, _class_counts(run, opened.source)
     parts = [f"{name} {count}" for name, count in zip(names[:10], counts_C.tolist(), strict=False)]
     print(f"classes     {', '.join(parts)}{f' and {len(names) - 10} more' if len(names) > 10 else ''}")
     if (sentence := imbalance_sentence(counts_C, names)) is not None:
         print(f"            {sentence}")
 
 
+def _class_counts(run: Run, source: Source) -> Any:
+    names = run.method.class_names
+    return class_counts(class_numbers(source, names), len(names))
+
+
 def _finish(session: Session) -> None:
-    """The best step's weights exported, the test rows answered by the export, scores and pictures. For the main process alone."""
+    """The best step's weights exported, the test rows answered by the export, scores, pictures, report and card.
+
+    For the main process alone.
+    """
     run, run_dir, state, task = session.run, session.run_dir, session.state, session.objective
     if state.best_step is not None and state.best_step != state.step:
         load_model(task, weights_file(run_dir, state.best_step), strict=True)
     write_export(task.eval().export(), run_dir.export)
     figures.loss_curve(run_dir)
+    figures.score_curve(run_dir, state.best_step)
     opened = open_divided(run)
     summary: dict[str, Any] = {"data": run.data.dataset, "notes": opened.notes, "rows": [], "kind": run.method.kind}
     summary |= {"train_rows": len(opened.source), "steps": state.step, "samples_seen": state.samples_seen}
     summary |= {"best_step": state.best_step, "best_score": state.best_reached and state.best_reached[0]}
+    summary |= {"chosen_by": scoring_of(run.method.kind).CHOSEN_BY, "warnings": _warnings(run, opened.source)}
     if opened.source.held_out is not None:
         scores = scored_by_export(session, opened.source.held_out)
         summary |= {"scores": scores, "test_rows": scores["rows"], "test_split": opened.source.held_out.split}
     run_dir.write_summary(summary)
+    write_report(run_dir)
+    write_card(run_dir)
     _print_summary(run_dir)
+
+
+def _warnings(run: Run, source: Source) -> list[str]:
+    if run.method.class_names is None:
+        return []
+    sentence = imbalance_sentence(_class_counts(run, source), run.method.class_names)
+    return [] if sentence is None else [sentence]
 
 
 def scored_by_export(session: Session, tested: Source) -> dict[str, Any]:
@@ -189,4 +209,6 @@ def _print_summary(run_dir: RunDir) -> None:
         print(f"weights of step {summary['best_step']} of {summary['steps']}, the best on the validation rows")
     print(f"export      {run_dir.export}")
     print(f"figures     {run_dir.figures}")
+    print(f"report      {run_dir.report_file}")
+    print(f"card        {run_dir.card_file}")
     print(f"next        python recipes/predict.py --model {run_dir.path} --input FILE_OR_FOLDER")

@@ -14,6 +14,7 @@ def main() -> None:
         exit_with(error)
     sys.argv[1:] = argv
     run = parse(config, DATA_CONFIGS[config.modality])
+    sys.argv[1:1] = ["--task", name]  # the command as it is recorded
     from hfssl.catalog import task  # heavy imports after the flags are known to be good
     from hfssl.finetune import finetune
 

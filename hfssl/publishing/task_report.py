@@ -48,9 +48,9 @@ def task_warnings(facts: Facts) -> list[str]:
 
 
 def task_data(summary: Row) -> dict[str, str]:
-    """Rows by what they were for."""
+    """The rows beside those that were trained on."""
     tested = f"{summary['test_rows']:,} of the split {summary['test_split']}" if "test_rows" in summary else "none"
-    return {"rows to train on": f"{summary['train_rows']:,}", "test rows": tested}
+    return {"test rows": tested}
 
 
 def kept_weights(facts: Facts) -> str | None:

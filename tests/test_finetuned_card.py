@@ -297,7 +297,7 @@ def test_the_snippet_of_an_adapter_opens_the_adapted_model(
 def test_the_snippet_of_a_regression_gives_the_number_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, tokenizer = text_model(BertForSequenceClassification, num_labels=1, problem_type="regression")
+    model, tokenizer = text_model(BertForSequenceClassification, num_labels=1)
     write_export(Export(model, tokenizer), tmp_path / "export")
     exported = describe_export(tmp_path / "export")
     assert exported is not None

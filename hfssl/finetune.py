@@ -103,7 +103,7 @@ def _say_what_is_there(run: Run, opened: Divided) -> None:
     names, counts_C = run.method.class_names, _class_counts(run, opened.source)
     parts = [f"{name} {count}" for name, count in zip(names[:10], counts_C.tolist(), strict=False)]
     print(f"classes     {', '.join(parts)}{f' and {len(names) - 10} more' if len(names) > 10 else ''}")
-    if (sentence := imbalance_sentence(counts_C, names)) is not None:
+    for sentence in _warnings(run, opened.source):
         print(f"            {sentence}")
 
 

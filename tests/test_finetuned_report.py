@@ -121,8 +121,11 @@ def test_scores_of_any_kind_are_shown_by_name() -> None:
     assert [score.name for score in main_scores({"rows": 2, "other": 0.5})] == ["other"]
 
 
-def test_a_run_ends_with_its_report_and_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_ends_with_its_report_and_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     use_few_rows()
+    monkeypatch.setattr("hfssl.data.class_balance.MOST_RATIO", 0)
     model, processor = image_classifier()
     model.vit.save_pretrained(tmp_path / "base")
     processor.save_pretrained(tmp_path / "base")
@@ -139,6 +142,7 @@ def test_a_run_ends_with_its_report_and_card(tmp_path: Path, capsys: pytest.Capt
     for file in (run_dir.report_file, run_dir.card_file):
         assert f"{summary['scores']['accuracy']:.3f}" in file.read_text(encoding="utf-8")
         assert summary["notes"][0] in file.read_text(encoding="utf-8")
+        assert "classes are unequal" in file.read_text(encoding="utf-8")
     assert str(tmp_path) not in run_dir.card_file.read_text(encoding="utf-8")
     assert (run_dir.figures / "scores.png").is_file()
 

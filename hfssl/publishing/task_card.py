@@ -67,7 +67,6 @@ class Tuned(NamedTuple):
     kept: str | None
     notes: list[str]
     scores: Row | None
-    train_rows: int | None
     test_rows: int | None
     test_split: str | None
 
@@ -84,7 +83,6 @@ def tuned_of(facts: Facts) -> Tuned:
         kept=kept_weights(facts),
         notes=list(summary.get("notes", [])),
         scores=summary.get("scores"),
-        train_rows=summary.get("train_rows"),
         test_rows=summary.get("test_rows"),
         test_split=summary.get("test_split"),
     )

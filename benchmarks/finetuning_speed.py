@@ -2,17 +2,16 @@
 
     python benchmarks/finetuning_speed.py --rounds 3
 
-demo:digits at 32 px, patches of 4, 4 layers; float32, fused AdamW, gradients clipped. Each side in a process of its own, in turns:
+demo:digits at 32 px, patches of 4, 4 layers; float32, fused AdamW, clipped. Each side in a process of its own, in turns:
 - loop: batches, augmentation and steps of the loop, width 192, batches of 64.
 - bare: forward, loss, backward, clip and step of the same stock model on one batch that lies in memory.
-- full, lora: the loop at width 512, batches of 32, for peak memory over what lay in RAM once all was built (full carries
-  gradients and moments of every weight).
+- full, lora: the loop at width 512, batches of 32: the most bytes that the first two steps hold at once beside the weights
+  (activations, gradients, moments), as torch's profiler counts them.
 - frozen: 100 epochs of a head on features computed once, against one pass of the encoder over the rows, width 192.
 2 steps to warm up, then the median of --steps. Writes benchmarks/results/finetuning_speed.json.
 """
 
 import argparse
-import ctypes
 import itertools
 import json
 import os
@@ -114,7 +113,7 @@ def opened(arguments: argparse.Namespace, folder: Path, adaptation: Any, width: 
         LoopConfig(
             output_dir=str(folder / "run"),
             init_from=str(encoder),
-            max_steps=1000,
+            max_steps=EPOCHS * 30,
             global_batch_size=batch,
             cpu_threads=arguments.threads,
         ),
@@ -130,9 +129,14 @@ def measured(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
         return bare(arguments, folder)
     if arguments.side == "frozen":
         return frozen(arguments, folder)
-    width, batch = (192, 64) if arguments.side == "loop" else (512, 32)
-    adaptation = "lora" if arguments.side == "lora" else "full"
-    return looped(opened(arguments, folder, adaptation, width, batch), WARM_UP + arguments.steps)
+    if arguments.side == "loop":
+        return looped(opened(arguments, folder, "full", 192, 64), WARM_UP + arguments.steps)
+    session = opened(arguments, folder, arguments.side, 512, 32)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiled:
+        looped(session, 2)
+    profiled.export_chrome_trace(str(folder / "trace.json"))
+    events = json.loads((folder / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
+    return {"peak_bytes": max(event["args"]["Total Allocated"] for event in events if event.get("name") == "[memory]")}
 
 
 def looped(session: Any, num_steps: int) -> dict[str, float]:
@@ -142,24 +146,19 @@ def looped(session: Any, num_steps: int) -> dict[str, float]:
 
     parts = prepare(session)
     session.objective.train()
-    ctypes.CDLL(None).malloc_trim(0)
-    baseline, ends = resident("VmRSS"), []
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from here
+    ends = []
     batches = steps_of_batches(session, Stopwatch("image"))
     for step in range(num_steps):
         train_step(parts, next(batches), step=step, progress=step / 1000, stop=False)
         ends.append(time.perf_counter())
-    return {"seconds": a_step(ends), "peak_bytes": resident("VmHWM") - baseline}
+    return {"seconds": a_step(ends)}
 
 
 def a_step(ends: list[float]) -> float:
+    """Seconds, NaN of too few."""
+    if len(ends) <= WARM_UP:
+        return float("nan")
     return statistics.median(after - before for before, after in itertools.pairwise(ends[WARM_UP - 1 :]))
-
-
-def resident(name: str) -> int:
-    """Bytes of this process in RAM: VmRSS now, VmHWM at the most."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
 
 
 def bare(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:

@@ -75,7 +75,16 @@ class Run:
         sections = {name: to_plain(getattr(self, name)) for name in SECTION_NAMES}
         beside: dict[str, Any] = {"digest": self.digest(), "digest_of_any_length": self.digest(any_length=True)}
         beside["local"] = self.local()
+        if self.method.needs_labels:
+            beside["changed"] = self.changed()
         return {"recipe": self.recipe, "preset": self.preset} | sections | beside | {"model_config": self.architecture}
+
+    def changed(self) -> list[str]:
+        """The method's settings that are not their defaults, without classes that the data named: what a command has to say."""
+        own = [
+            item for item in dataclasses.fields(self.method) if item.name != "class_names" or item.name in self.given
+        ]
+        return [item.name for item in own if getattr(self.method, item.name) != item.default]
 
     def local(self) -> list[str]:
         """Which of dataset, init_from and model_config are files here and no Hub ids: what is published does not name them."""

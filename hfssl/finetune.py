@@ -10,11 +10,21 @@ from hfssl.data.head_inputs import HeadInputsSpec
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
 from hfssl.label_study import study
-from hfssl.labelled_run import answers_to, check_and_say, load_best, open_divided, with_classes, with_model
+from hfssl.labelled_run import (
+    answers_to,
+    check_and_say,
+    class_warnings,
+    load_best,
+    open_divided,
+    with_classes,
+    with_model,
+)
 from hfssl.nn.adapter_files import adapter_at
 from hfssl.predicting.adapted import open_adapted_classifier
 from hfssl.publishing import figures
+from hfssl.publishing.card import write_card
 from hfssl.publishing.export import write_export
+from hfssl.publishing.report import write_report
 from hfssl.run_dir import RunDir
 from hfssl.running import carry_out
 from hfssl.scoring.kinds import scoring_of
@@ -48,19 +58,26 @@ def _finetune(task_class: type[Task], run: Run, accelerator: Accelerator) -> Run
 
 
 def _finish(session: Session) -> None:
-    """The best step's weights exported, the test rows answered by the export, scores and pictures. For the main process alone."""
+    """The best step's weights exported, the test rows answered by the export, scores, pictures, report and card.
+
+    For the main process alone.
+    """
     run, run_dir, state, task = session.run, session.run_dir, session.state, session.objective
     load_best(session)
     write_export(task.eval().export(), run_dir.export)
     figures.loss_curve(run_dir)
+    figures.score_curve(run_dir, state.best_step)
     opened = open_divided(run)
     summary: dict[str, Any] = {"data": run.data.dataset, "notes": opened.notes, "rows": [], "kind": run.method.kind}
     summary |= {"train_rows": len(opened.source), "steps": state.step, "samples_seen": state.samples_seen}
     summary |= {"best_step": state.best_step, "best_score": state.best_reached and state.best_reached[0]}
+    summary |= {"chosen_by": scoring_of(run.method.kind).CHOSEN_BY, "warnings": class_warnings(run, opened.source)}
     if opened.source.held_out is not None:
         scores = scored_by_export(session, opened.source.held_out)
         summary |= {"scores": scores, "test_rows": scores["rows"], "test_split": opened.source.held_out.split}
     run_dir.write_summary(summary)
+    write_report(run_dir)
+    write_card(run_dir)
     _print_summary(run_dir)
 
 
@@ -105,4 +122,6 @@ def _print_summary(run_dir: RunDir) -> None:
         print(f"weights of step {summary['best_step']} of {summary['steps']}, the best on the validation rows")
     print(f"export      {run_dir.export}")
     print(f"figures     {run_dir.figures}")
+    print(f"report      {run_dir.report_file}")
+    print(f"card        {run_dir.card_file}")
     print(f"next        python recipes/predict.py --model {run_dir.path} --input FILE_OR_FOLDER")

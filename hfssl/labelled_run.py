@@ -78,8 +78,17 @@ def check_and_say(run: Run, opened: Divided) -> None:
     counts_C = class_counts(numbers[0], len(names))
     parts = [f"{name} {count}" for name, count in zip(names[:10], counts_C.tolist(), strict=False)]
     print(f"classes     {', '.join(parts)}{f' and {len(names) - 10} more' if len(names) > 10 else ''}")
-    if (sentence := imbalance_sentence(counts_C, names)) is not None:
+    for sentence in class_warnings(run, opened.source):
         print(f"            {sentence}")
+
+
+def class_warnings(run: Run, source: Source) -> list[str]:
+    """What to know of the training rows' classes."""
+    names = run.method.class_names
+    if names is None:
+        return []
+    sentence = imbalance_sentence(class_counts(class_numbers(source, names), len(names)), names)
+    return [] if sentence is None else [sentence]
 
 
 def load_best(session: Session) -> None:

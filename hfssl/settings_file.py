@@ -14,6 +14,7 @@ STORED_BESIDE = (
     "digest",
     "digest_of_any_length",
     "local",
+    "changed",
     "model_config",
 )  # what a run's config.yaml holds beside its sections
 SECTION_NAMES = ("method", "data", "optim", "loop")

@@ -14,35 +14,37 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hfssl.publishing.command import hub_id, public_command, public_settings
+from hfssl.publishing.encoder_card import encoder_contents, encoder_results
 from hfssl.publishing.export import Exported, describe_export
 from hfssl.publishing.facts import (
     CURVES,
     NOT_MEASURED,
-    PRETRAINED,
-    SCORES,
     Facts,
-    before_and_after,
     clock,
     facts_of,
     hardware,
-    remark,
     warnings,
 )
-from hfssl.publishing.markdown import code_block, inline, one_line, table
-from hfssl.publishing.papers import PAPERS, Paper
-from hfssl.publishing.scores import Table, class_names, closing_table, evaluation_table, pretext_lines
+from hfssl.publishing.markdown import code_block, inline, one_line
+from hfssl.publishing.papers import PAPERS, Paper, citation
+from hfssl.publishing.scores import Table, as_markdown, class_names, evaluation_table
+from hfssl.publishing.task_card import Tuned, card_warnings, task_card_contents, task_results, told, tuned_of
+from hfssl.publishing.task_usage import task_usage
 from hfssl.publishing.usage import usage
 from hfssl.run_dir import RunDir, write_text
 
 LOCAL_DATA = "a local data set"
 _SAMPLES = {"image-feature-extraction": "images", "feature-extraction": "recordings"}
-_CLASSIFICATIONS = {"image-feature-extraction": "image-classification", "feature-extraction": "audio-classification"}
 _KINDS = {
     "image-feature-extraction": "An image encoder",
     "fill-mask": "A masked language model",
     "text-generation": "A causal language model",
     "feature-extraction": "A speech encoder",
 }
+_TAGS = {
+    True: ("self-supervised-learning", "pretraining"),
+    False: ("fine-tuned",),
+}  # whether it is a pretrained encoder
 
 
 class Evaluation(NamedTuple):
@@ -63,6 +65,7 @@ class Card:
 
     data: Hub id, demo name or "a local data set"; data_id: the Hub id alone. export: None in a run without one.
     load_from: what the snippet loads, a folder beside the card or a Hub id; license: None until somebody chooses one.
+    tuned: what a downstream task adds, None of pretraining.
     """
 
     name: str
@@ -95,21 +98,24 @@ class Card:
     evaluations: list[Evaluation]
     warnings: list[str]
     figures: list[str]
+    tuned: Tuned | None = None
     load_from: str = "export"
     license: str | None = None
 
     @property
-    def task(self) -> str:
-        """The Hub's pipeline tag; that of images while there is no export."""
-        return "image-feature-extraction" if self.export is None else self.export.task
+    def task(self) -> str | None:
+        """The Hub's pipeline tag; while there is no export that of features of images, and none of a downstream task."""
+        if self.export is not None:
+            return self.export.task
+        return "image-feature-extraction" if self.tuned is None else None
 
     @property
     def kind(self) -> str:
-        return _KINDS[self.task]
+        return _KINDS[str(self.task)]
 
     @property
     def samples(self) -> str:
-        return _SAMPLES.get(self.task, "texts")
+        return _SAMPLES.get(str(self.task), "texts") if self.tuned is None else self.tuned.samples
 
 
 def write_card(run_dir: RunDir) -> Path:
@@ -124,8 +130,9 @@ def card_of(run_dir: RunDir) -> Card:
     config, environment = facts.config, facts.environment
     data, data_id = _public_data(config)
     precision = environment.get("mixed_precision", NOT_MEASURED)
+    name = facts.recipe.replace("_", "-")
     return Card(
-        name=facts.recipe if data == LOCAL_DATA else f"{facts.recipe}-{re.split('[/:]', data)[-1]}",
+        name=name if data == LOCAL_DATA else f"{name}-{re.split('[/:]', data)[-1]}",
         recipe=facts.recipe,
         state=facts.state,
         is_finished=facts.summary is not None,
@@ -137,7 +144,7 @@ def card_of(run_dir: RunDir) -> Card:
         num_rows=facts.num_rows,
         bad_rows=facts.last("bad_rows"),
         command=public_command(config, environment),
-        settings=public_settings(config),
+        settings=told(public_settings(config)) if facts.is_fine_tuning else public_settings(config),
         seed=config["loop"]["seed"],
         steps=facts.step,
         samples_seen=facts.samples_seen,
@@ -153,8 +160,9 @@ def card_of(run_dir: RunDir) -> Card:
         is_lora=bool(config["method"].get("lora")),
         summary=facts.summary,
         evaluations=[_evaluation(content) for content in facts.evaluations.values() if _is_table(content)],
-        warnings=warnings(facts),
+        warnings=warnings(facts) + (card_warnings(facts) if facts.is_fine_tuning else []),
         figures=[f"figures/{path.name}" for path in _public_figures(run_dir, facts, data)],
+        tuned=tuned_of(facts) if facts.is_fine_tuning else None,
     )
 
 
@@ -173,23 +181,25 @@ def render(card: Card) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-    ).get_template("card_template.md")
+    ).get_template("card_template.md" if card.tuned is None else "task_card_template.md")
     contents = {
         "card": card,
         "not_measured": NOT_MEASURED,
-        "scores": None if card.summary is None else _markdown_table(closing_table(card.summary)),
-        "language": {} if card.summary is None else _language(card.summary),
-        "pretext": [] if card.summary is None else pretext_lines(card.summary),
-        "remark": None if card.summary is None else remark(card.summary),
-        "spread": None if card.summary is None else _spread(card.summary),
-        "evaluations": [(evaluation, _markdown_table(evaluation.table)) for evaluation in card.evaluations],
-        "usage": None if card.export is None else code_block(usage(card.export, card.load_from), "python"),
+        "evaluations": [(evaluation, as_markdown(evaluation.table)) for evaluation in card.evaluations],
+        "usage": None if card.export is None else code_block(_usage(card, card.export), "python"),
         "command": code_block(card.command, "bash"),
         "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         "settings": code_block(yaml.safe_dump(dict(card.settings), sort_keys=False, allow_unicode=True), "yaml"),
-        "citation": None if card.paper is None else code_block(_citation(card.recipe, card.paper), "bibtex"),
+        "citation": None if card.paper is None else code_block(citation(card.recipe, card.paper), "bibtex"),
     }
+    contents |= encoder_contents(card.summary) if card.tuned is None else task_card_contents(card.tuned, card.task)
     return f"---\n{metadata(card).to_yaml()}\n---\n\n{template.render(contents)}"
+
+
+def _usage(card: Card, export: Exported) -> str:
+    if card.tuned is None:
+        return usage(export, card.load_from)
+    return task_usage(export, card.load_from, card.tuned.class_names, card.tuned.kind)
 
 
 def metadata(card: Card) -> ModelCardData:
@@ -199,7 +209,7 @@ def metadata(card: Card) -> ModelCardData:
         library_name="transformers" if card.export is None or card.export.base is None else "peft",
         pipeline_tag=card.task,
         license=card.license,
-        tags=["self-supervised-learning", "pretraining", "hfssl", card.recipe],
+        tags=[*_TAGS[card.tuned is None], "hfssl", card.recipe],
         datasets=None if card.data_id is None else [card.data_id],
         base_model=card.base_model,
         model_name=one_line(card.name) if results else None,
@@ -208,28 +218,15 @@ def metadata(card: Card) -> ModelCardData:
 
 
 def _eval_results(card: Card) -> list[EvalResult]:
-    if card.summary is None:
+    if card.summary is None or card.task is None:
         return []
-    _, after = before_and_after(card.summary)
-    names = [] if after is None else [name for name in SCORES if name in after]
-    return [
-        EvalResult(
-            task_type=_CLASSIFICATIONS.get(card.task, "text-classification"),
-            task_name=f"classification of frozen features: {_score_title(name, after)}",
-            dataset_type=one_line(card.data_id or card.data.replace(":", "-").replace(" ", "-")),
-            dataset_name=one_line(card.data),
-            dataset_split=one_line(str(card.summary["test_split"])),
-            metric_type="accuracy",
-            metric_name=f"accuracy, {_score_title(name, after)}",
-            metric_value=round(after[name], 4),
-        )
-        for name in names
-        if after is not None
-    ]
-
-
-def _score_title(name: str, row: Mapping[str, Any] | None) -> str:
-    return f"{row['num_labels']} labels" if row is not None and name == "few_labels" else SCORES[name]
+    dataset = {
+        "dataset_type": one_line(card.data_id or card.data.replace(":", "-").replace(" ", "-")),
+        "dataset_name": one_line(card.data),
+    }
+    if card.tuned is not None:
+        return task_results(card.tuned, card.task, dataset)
+    return encoder_results(card.summary, card.task, dataset)
 
 
 def _public_data(config: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -256,40 +253,3 @@ def _evaluation(content: Mapping[str, Any]) -> Evaluation:
         notes=content["notes"],
         table=evaluation_table(content),
     )
-
-
-def _markdown_table(scores: Table) -> str:
-    lines = [
-        [name, *(f"{cell.value} ({cell.interval})" if cell.interval else cell.value for cell in cells)]
-        for name, cells in scores.lines
-    ]
-    return table(scores.header, lines)
-
-
-def _language(summary: Mapping[str, Any]) -> dict[str, float]:
-    """What a language model reached, in words; losses in nats a token."""
-    return {name.replace("_", " "): value for name, value in summary.get("language", {}).items()}
-
-
-def _spread(summary: Mapping[str, Any]) -> str:
-    """The collapse report in a sentence."""
-    rows = {row["features"]: row for row in summary["rows"]}
-    after = rows.get(PRETRAINED, {})
-    if "std" not in after:
-        return NOT_MEASURED
-    return (
-        f"standard deviation of normalised features {after['std']:.3f} (1 if isotropic, 0 if constant), "
-        f"RankMe {after['rank_me']:.1f} of {after['width']} dimensions"
-    )
-
-
-def _citation(recipe: str, paper: Paper) -> str:
-    fields = {
-        "title": paper.title,
-        "author": paper.authors,
-        "year": paper.year,
-        "eprint": paper.arxiv,
-        "archivePrefix": "arXiv",
-    }
-    lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
-    return "\n".join([f"@misc{{{recipe}{paper.year},", *lines, "}"])

@@ -17,6 +17,7 @@ from hfssl.publishing.markdown import one_line
 from hfssl.settings_file import PRESETS, SECTION_NAMES, preset_names
 
 PLACEHOLDERS = {"dataset": "path/to/data", "init_from": "path/to/checkpoint", "model_config": "path/to/config"}
+_START = ("loop", "init_from")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _LENGTH = ("max_steps", "num_epochs")
 
@@ -29,6 +30,11 @@ def hub_id(config: Mapping[str, Any], section: str, name: str) -> str | None:
     return str(value)
 
 
+def is_fine_tuning(config: Mapping[str, Any]) -> bool:
+    """Whether a run's config.yaml is that of a downstream task: --model says there what --init_from says elsewhere."""
+    return "adaptation" in config["method"]
+
+
 def public_settings(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The sections without the settings that a resume may change (folders, logging, workers), local paths replaced."""
     unimportant = {
@@ -36,7 +42,7 @@ def public_settings(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         for section in (_data_config(config), OptimConfig, LoopConfig)
         for item in dataclasses.fields(section)
         if item.metadata["resume"] == "may_change"
-    }
+    } | ({"init_from"} if is_fine_tuning(config) else set())
     return {
         section: {name: _public_value(config, section, name) for name in config[section] if name not in unimportant}
         for section in SECTION_NAMES
@@ -57,13 +63,14 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     """A command whose run has this run's settings: what its preset and the defaults do not already say."""
     recipe, preset = config["recipe"], config["preset"]
     shipped = preset_names(recipe)
-    base = preset if preset in shipped else "demo" if "demo" in shipped else None
+    base = next((name for name in (preset, "demo", "small") if name in shipped), None)
     command = ["accelerate", "launch"]
     if environment.get("num_processes", 1) > 1:
         command += ["--num_processes", str(environment["num_processes"])]
     if environment.get("mixed_precision", "no") != "no":
         command += ["--mixed_precision", environment["mixed_precision"]]
-    command += [f"recipes/{recipe}.py"] + ([] if base is None else ["--config", base])
+    command += ["recipes/finetune.py", "--task", recipe] if is_fine_tuning(config) else [f"recipes/{recipe}.py"]
+    command += [] if base is None else ["--config", base]
     said = _said_already(recipe, base, _data_config(config))
     architecture = config.get("model_config") or {}
     for section, name, value in _flat(public_settings(config)):
@@ -72,10 +79,18 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
         overrules = name in _OF_IMAGES and architecture.get(name, value) != value
         unsaid = value is None and name in _LENGTH
         is_said = value == said.get((section, name)) and not overrules
-        if is_said or from_checkpoint or unsaid or name == "budget_hours":
+        if is_said or from_checkpoint or unsaid or name == "budget_hours" or _goes_without(config, said, section, name):
             continue  # a budget was turned into steps, which say the same on any machine
         command += [f"--{name}", *([_text(part) for part in value] if isinstance(value, list) else [_text(value)])]
     return shlex.join(command)
+
+
+def _goes_without(config: Mapping[str, Any], said: Mapping[tuple[str, str], Any], section: str, name: str) -> bool:
+    """Whether a task's own setting has its default, which no preset changes, or no effect beside the others."""
+    if section != "method" or not is_fine_tuning(config):
+        return False
+    is_default = name not in config.get("changed", config["method"]) and (section, name) not in said
+    return is_default or (name == "layer_decay" and config["method"]["adaptation"] != "full")
 
 
 def _data_config(config: Mapping[str, Any]) -> type[DataConfig]:
@@ -105,6 +120,8 @@ def _public_value(config: Mapping[str, Any], section: str, name: str) -> Any:
     value = config[section][name]
     if not isinstance(value, str):
         return value
+    if (section, name) == ("method", "model") and is_fine_tuning(config):
+        return _public_value(config, *_START)
     if name in PLACEHOLDERS:
         is_demo = section == "data" and value.startswith("demo:")
         return value if is_demo else hub_id(config, section, name) or PLACEHOLDERS[name]

@@ -43,6 +43,15 @@ def write_export(export: Export, folder: Path) -> None:
     unfinished.rename(folder)
 
 
+_HEADS = {
+    "ForImageClassification": "image-classification",
+    "ForAudioClassification": "audio-classification",
+    "ForTokenClassification": "token-classification",
+    "ForQuestionAnswering": "question-answering",
+    "ForCTC": "automatic-speech-recognition",
+}
+
+
 class Exported(NamedTuple):
     """An export in figures; pooling is None where its config does not record one.
 
@@ -64,6 +73,10 @@ class Exported(NamedTuple):
         """The Hub's name for what the class at the root does."""
         if self.architecture.endswith("ForMaskedLM"):
             return "fill-mask"
+        if (head := next((head for head in _HEADS if self.architecture.endswith(head)), None)) is not None:
+            return _HEADS[head]
+        if self.architecture.endswith("ForSequenceClassification"):  # the name that speech models have too
+            return "text-classification" if self.sampling_rate is None else "audio-classification"
         if self.sampling_rate is not None:
             return "feature-extraction"
         is_causal = self.architecture.endswith(("ForCausalLM", "LMHeadModel"))
@@ -93,13 +106,20 @@ def describe_export(folder: Path) -> Exported | None:
     adapter = adapter_at(folder) if folder.is_dir() else None
     if adapter is None:
         return None
-    return Exported(str(adapter.architecture), None, None, 3, _num_parameters(folder / WEIGHTS_FILE), adapter.base)
+    settings = _processor_in(folder)
+    channels, rate = len(settings.get("image_mean") or [0] * 3), settings.get("sampling_rate")
+    size = _num_parameters(folder / WEIGHTS_FILE)
+    return Exported(str(adapter.architecture), None, None, channels, size, adapter.base, sampling_rate=rate)
 
 
 def _processor_in(folder: Path) -> dict[str, Any]:
-    """The settings of an image processor or a feature extractor; empty where there is none."""
-    file = folder / "preprocessor_config.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    """The settings of an image processor or a feature extractor, also of one that is kept with its tokenizer; empty where
+    there is none."""
+    file, joint = folder / "preprocessor_config.json", folder / "processor_config.json"
+    if file.is_file():
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    content = json.loads(joint.read_text(encoding="utf-8")) if joint.is_file() else {}
+    return dict(content.get("feature_extractor", {}))
 
 
 def _num_parameters(file: Path) -> int:

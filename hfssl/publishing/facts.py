@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from hfssl.publishing.command import is_fine_tuning
 from hfssl.run_dir import RunDir
 
 Row = Mapping[str, Any]
@@ -16,6 +17,10 @@ SCORES = {"knn": "kNN", "linear": "linear probe", "few_labels": "few labels"}
 CURVES = {
     "loss": "Loss and learning rate",
     "watch": "Features of held-out rows while training",
+    "scores": "Scores of the validation rows while training",
+    "confusion": "Which classes are taken for which",
+    "calibration": "How far the probabilities can be trusted",
+    "scatter": "Numbers said against true ones",
 }
 _BEFORE = ("untrained", "before this run")
 _LONG_WAIT = 0.2
@@ -46,6 +51,11 @@ class Facts:
     @property
     def dataset(self) -> str:
         return str(self.config["data"]["dataset"])
+
+    @property
+    def is_fine_tuning(self) -> bool:
+        """Whether a downstream task was trained, on labelled rows."""
+        return is_fine_tuning(self.config)
 
     @property
     def step(self) -> int:
@@ -141,7 +151,7 @@ def warnings(facts: Facts) -> list[str]:
         found.append(f"{skipped} of {facts.step} steps were skipped: their loss or gradient was not finite")
     if bad := facts.last("bad_rows"):
         found.append(f"{bad} rows could not be used and were replaced by others")
-    if (facts.waiting or 0) > _LONG_WAIT:
+    if (facts.waiting or 0) > _LONG_WAIT and facts.config["method"].get("adaptation") != "frozen":  # steps of no time
         found.append(f"{facts.waiting:.0%} of the time went into waiting for data: more --num_workers may help")
     alarms = facts.alarms
     found += alarms

@@ -63,6 +63,29 @@ def watch_curve(run_dir: RunDir) -> None:
     _save(figure, run_dir, "watch")
 
 
+def score_curve(run_dir: RunDir, kept: int | None = None) -> None:
+    """figures/scores.png: scores of the validation rows over steps, with the kept step marked; nothing where none was logged."""
+    rows = run_dir.held_out_rows()
+    keys = list(dict.fromkeys(key for row in rows for key in row if key.startswith("held_out/")))
+    named = [(key.removeprefix("held_out/"), _points(rows, key)) for key in keys if key != "held_out/loss"]
+    named = [(name, points) for name, points in named if points]
+    if not named:
+        return
+    figure, axes = pyplot.subplots(
+        len(named), 1, figsize=(7, 1.8 * len(named) + 0.4), sharex=True, squeeze=False, layout="constrained"
+    )
+    for axis, (name, points) in zip(axes[:, 0], named, strict=True):
+        axis.plot(*zip(*points, strict=True), color=INK, linewidth=1.5, marker="o", markersize=3)
+        axis.set_ylabel(name.replace("_", " "), parse_math=False)
+        axis.grid(alpha=0.3)
+        if kept is not None:
+            axis.axvline(kept, color=_SECOND_INK, linestyle="--", linewidth=1.2, label=f"kept: step {kept}")
+    if kept is not None:
+        axes[0, 0].legend(fontsize=8)
+    axes[-1, 0].set_xlabel("step")
+    _save(figure, run_dir, "scores")
+
+
 def _points(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
     """(step, value) where there is a value: none in an interval whose steps were all skipped."""
     return [(row["step"], row[key]) for row in rows if row.get(key) is not None]

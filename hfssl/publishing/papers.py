@@ -146,3 +146,16 @@ PAPERS = {
         ),
     ),
 }
+
+
+def citation(recipe: str, paper: Paper) -> str:
+    """A paper in BibTeX."""
+    fields = {
+        "title": paper.title,
+        "author": paper.authors,
+        "year": paper.year,
+        "eprint": paper.arxiv,
+        "archivePrefix": "arXiv",
+    }
+    lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
+    return "\n".join([f"@misc{{{recipe}{paper.year},", *lines, "}"])

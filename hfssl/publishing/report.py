@@ -27,6 +27,8 @@ from hfssl.publishing.facts import (
     warnings,
 )
 from hfssl.publishing.scores import Table, class_names, closing_table, evaluation_table, pretext_lines
+from hfssl.publishing.task_report import task_contents, task_data, task_tiles, task_warnings
+from hfssl.publishing.task_scores import in_words
 from hfssl.run_dir import RunDir, write_text
 from hfssl.settings_file import SECTION_NAMES
 
@@ -62,7 +64,7 @@ def write_report(run_dir: RunDir) -> Path:
     facts = facts_of(run_dir)
     if facts.summary is None and facts.training:
         figures.loss_curve(run_dir)
-        figures.watch_curve(run_dir)
+        (figures.score_curve if facts.is_fine_tuning else figures.watch_curve)(run_dir)
         facts = facts_of(run_dir)
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -70,7 +72,7 @@ def write_report(run_dir: RunDir) -> Path:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    ).get_template("report_template.html")
+    ).get_template("task_report_template.html" if facts.is_fine_tuning else "report_template.html")
     write_text(run_dir.report_file, page.render(_contents(run_dir, facts)))
     return run_dir.report_file
 
@@ -85,12 +87,8 @@ def _contents(run_dir: RunDir, facts: Facts) -> dict[str, Any]:
         "is_finished": facts.summary is not None,
         "share": 1.0 if facts.summary is not None else facts.step / (facts.max_steps or max(1, facts.step)),
         "model": _model(run_dir, facts),
-        "warnings": warnings(facts),
+        "warnings": warnings(facts) + (task_warnings(facts) if facts.is_fine_tuning else []),
         "tiles": _tiles(facts),
-        "table": None if facts.summary is None else closing_table(facts.summary),
-        "pretext": [] if facts.summary is None else pretext_lines(facts.summary),
-        "remark": None if facts.summary is None else remark(facts.summary),
-        "protocol": {} if facts.summary is None else facts.summary["protocol"],
         "curves": [picture for picture in shown if picture.is_chart],
         "pictures": [picture for picture in shown if not picture.is_chart],
         "watched": _watched(facts),
@@ -101,6 +99,18 @@ def _contents(run_dir: RunDir, facts: Facts) -> dict[str, Any]:
         "environment": _environment(facts),
         "command": facts.environment.get("command", NOT_MEASURED),
         "report_command": shlex.join(["python", "recipes/report.py", "--run", str(run_dir.path)]),
+    } | (task_contents(facts) if facts.is_fine_tuning else _closing(facts.summary))
+
+
+def _closing(summary: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The closing table of encoders, and how to read it."""
+    if summary is None:
+        return {"table": None, "pretext": [], "remark": None, "protocol": {}}
+    return {
+        "table": closing_table(summary),
+        "pretext": pretext_lines(summary),
+        "remark": remark(summary),
+        "protocol": summary["protocol"],
     }
 
 
@@ -114,8 +124,8 @@ def _model(run_dir: RunDir, facts: Facts) -> str:
 
 
 def _tiles(facts: Facts) -> list[Tile]:
-    """The gain over the encoder as it was before, then what it took."""
-    tiles = []
+    """The gain over the encoder as it was before, or what a fine-tuned model gets right, then what it took."""
+    tiles = [Tile(*tile) for tile in task_tiles(facts)] if facts.is_fine_tuning else []
     before, after = (None, None) if facts.summary is None else before_and_after(facts.summary)
     if before is not None and after is not None:
         for name in SCORES:
@@ -139,6 +149,9 @@ def _shown(path: Path) -> Shown:
 def _watched(facts: Facts) -> list[tuple[str, str, str]]:
     """(what, at the first watched step, at the last) of held-out rows."""
     titles = {"loss": "held-out loss", "knn": "kNN", "std": "feature std", "rank_me": "RankMe"}
+    if facts.is_fine_tuning:
+        logged = [key.removeprefix("held_out/") for row in facts.held_out for key in row if key.startswith("held_out/")]
+        titles = {"loss": "validation loss"} | {name: in_words(name) for name in logged if name != "loss"}
     lines = []
     for key, title in titles.items():
         rows = [row for row in facts.held_out if row.get(f"held_out/{key}") is not None]
@@ -172,7 +185,9 @@ def _data(facts: Facts) -> dict[str, str]:
     lines = {"data set": facts.dataset, "split": str(data["split"]), "rows": num_rows}
     bad = facts.last("bad_rows")
     lines["rows skipped as unusable"] = NOT_MEASURED if bad is None else str(bad)
-    if summary is not None:
+    if summary is not None and facts.is_fine_tuning:
+        lines |= task_data(summary)
+    elif summary is not None:
         test = f"{summary['test_rows']:,} of the split {summary['test_split']}" if summary["test_rows"] else "none"
         lines |= {"training rows in the table": f"{summary['train_rows']:,}", "test rows in the table": test}
     return lines

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from hfssl.intervals import interval_of
 from hfssl.publishing.facts import NOT_MEASURED
+from hfssl.publishing.markdown import Trusted, table
 
 Row = Mapping[str, Any]
 _NAMED_CLASSES = 20
@@ -67,6 +68,15 @@ def pretext_lines(summary: Row) -> list[str]:
         elif len(found["parts"]) > 1:
             lines.append(f"{part}: {figures}")
     return lines
+
+
+def as_markdown(scores: Table) -> Trusted:
+    """A table of literal cells, intervals in brackets."""
+    lines = [
+        [name, *(f"{cell.value} ({cell.interval})" if cell.interval else cell.value for cell in cells)]
+        for name, cells in scores.lines
+    ]
+    return table(scores.header, lines)
 
 
 def class_names(result: Row) -> str:

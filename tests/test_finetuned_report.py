@@ -1,0 +1,175 @@
+"""The report of a fine-tuned run: every number of its summary, its pictures and what speaks against it, finished or not."""
+
+import base64
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hfssl.config import LoopConfig, OptimConfig, make_run
+from hfssl.data.image_config import ImageDataConfig
+from hfssl.finetune import finetune
+from hfssl.publishing import figures
+from hfssl.publishing.facts import facts_of
+from hfssl.publishing.report import write_report
+from hfssl.publishing.scores import Table
+from hfssl.publishing.task_report import task_tiles
+from hfssl.publishing.task_scores import all_scores, main_scores, part_tables, score_warnings
+from hfssl.run_dir import RunDir
+from hfssl.tasks.image_classification import ImageClassification
+from hfssl.tasks.image_classification_config import ImageClassificationConfig
+from tests.finetuned_folder import NOTE, PICTURES, begun_task, class_summary, finished_task, image_classifier
+from tests.laboratory import use_few_rows
+from tests.test_report import Page
+
+
+def read(run_dir: RunDir) -> Page:
+    return Page(write_report(run_dir).read_text(encoding="utf-8"))
+
+
+def test_scores_stand_with_interval_and_floor(tmp_path: Path) -> None:
+    run_dir = finished_task(tmp_path)
+    page, scores = read(run_dir), class_summary(("ant", "bee", "cow"))
+    low, high = scores["accuracy_interval"]
+    for shown in (
+        f"{scores['accuracy']:.3f}",
+        f"95 % interval {low:.3f} to {high:.3f}",
+        "0.333, always the commonest class",
+        "the trivial floor",
+        "Matthews correlation",
+        "60 of the split test",
+        NOTE,
+        "weights of step 10 of 20, the best on the validation rows (accuracy 0.438)",
+    ):
+        assert shown in page.text
+    titles = [title for title, _, _ in task_tiles(facts_of(run_dir))]
+    assert titles == ["accuracy", "macro F1", "always the commonest class"]
+
+
+def test_every_picture_is_in_the_report_and_nothing_is_beside_it(tmp_path: Path) -> None:
+    page = read(finished_task(tmp_path))
+    embedded = {base64.b64decode(source.split(",")[1]) for source in page.values("src")}
+    files = {path.name: path.read_bytes() for path in (tmp_path / "figures").glob("*.png")}
+    assert set(files) == {f"{name}.png" for name in PICTURES}
+    assert embedded == set(files.values())
+
+
+def test_a_run_without_test_rows_has_a_report_that_says_so(tmp_path: Path) -> None:
+    page = read(finished_task(tmp_path, test=False))
+    assert "no scores: the data has no labelled rows held out for a test" in page.text
+    assert "Not measured: the data has no labelled rows held out" in page.text
+    assert "By class" not in page.text
+
+
+def test_a_killed_run_has_a_report_with_curves_and_no_scores(tmp_path: Path) -> None:
+    page = read(begun_task(tmp_path))
+    assert "not finished, at step 20 of 40" in page.text
+    assert "Not measured yet: the test rows are answered when the run is finished." in page.text
+    assert len(page.values("src")) == 2
+    assert "0.500 at step 20" in page.text  # of the validation rows
+
+
+def test_what_speaks_against_the_model_comes_first(tmp_path: Path) -> None:
+    run_dir = finished_task(tmp_path)
+    summary: Any = run_dir.read_summary()
+    assert score_warnings(summary) == []
+    summary["warnings"] = ["classes are unequal: ant has 80 rows"]
+    summary["scores"] |= {"unreadable_rows": 3, "accuracy_interval": [0.31, 0.5], "accuracy": 0.4}
+    summary["scores"]["per_class"][0]["recall"] = 0.0
+    summary["scores"]["per_class"][1] |= {"support": 0, "recall": None}
+    run_dir.write_summary(summary)
+    page = read(run_dir)
+    for words in (
+        "classes are unequal: ant has 80 rows",
+        "3 test rows could not be read and were not scored",
+        "accuracy 0.400 is not clearly above 0.333",
+        "classes never found: ant",
+        "classes without a test row: bee",
+    ):
+        assert -1 < page.text.find(words) < page.text.find("What the model gets right")
+
+
+def test_scores_of_any_kind_are_shown_by_name() -> None:
+    scores = {
+        "rows": 1200,
+        "pearson": 0.81,
+        "mean_squared_error": 0.25,
+        "of_mean": 1.5,
+        "odd_share": 0.125,
+        "undefined_score": None,
+        "per_type": {"PER": {"precision": 0.5, "f1": None}, "LOC": {"precision": 0.25, "f1": 0.3}},
+        "mistakes": [{"row": 3}],
+    }
+    shown = {score.title: (score.cell.value, score.floor) for score in all_scores(scores)}
+    assert shown == {
+        "rows scored": ("1,200", ""),
+        "Pearson correlation": ("0.810", ""),
+        "mean squared error": ("0.250", "1.500, always the mean"),
+        "odd share": ("0.125", ""),
+        "undefined score": ("undefined", ""),
+    }
+    (parts,) = part_tables(scores)
+    assert isinstance(parts, Table)
+    assert parts.header == ["type", "precision", "F1"]
+    assert [[name, *(cell.value for cell in cells)] for name, cells in parts.lines] == [
+        ["PER", "0.500", "undefined"],
+        ["LOC", "0.250", "0.300"],
+    ]
+    assert [score.name for score in main_scores(scores)] == ["pearson"]
+    assert [score.name for score in main_scores({"rows": 2, "other": 0.5})] == ["other"]
+
+
+def test_a_run_ends_with_its_report_and_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_few_rows()
+    monkeypatch.setattr("hfssl.data.class_balance.MOST_RATIO", 0)
+    model, processor = image_classifier()
+    model.vit.save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    method = ImageClassificationConfig(model=str(tmp_path / "base"), adaptation="frozen")
+    data = dataclasses.replace(ImageDataConfig.tiny(), image_size=8, num_channels=3)
+    loop = LoopConfig(
+        output_dir=str(tmp_path / "run"), max_steps=4, global_batch_size=8, evaluate_every=2, cpu_threads=1
+    )
+    run_dir = finetune(ImageClassification, make_run(method, data, OptimConfig(), loop))
+    said, summary = capsys.readouterr().out, run_dir.read_summary()
+    assert summary is not None
+    assert f"report      {run_dir.report_file}" in said
+    assert f"card        {run_dir.card_file}" in said
+    for file in (run_dir.report_file, run_dir.card_file):
+        assert f"{summary['scores']['accuracy']:.3f}" in file.read_text(encoding="utf-8")
+        assert summary["notes"][0] in file.read_text(encoding="utf-8")
+        assert "classes are unequal" in file.read_text(encoding="utf-8")
+    assert str(tmp_path) not in run_dir.card_file.read_text(encoding="utf-8")
+    assert (run_dir.figures / "scores.png").is_file()
+
+
+def test_mistakes_that_are_texts_are_a_table(tmp_path: Path) -> None:
+    run_dir = finished_task(tmp_path)
+    summary: Any = run_dir.read_summary()
+    hostile = "<img src=x onerror=alert(1)>"
+    summary["scores"]["mistakes"] = [{"row": 1, "true": 0, "said": 2, "probability": 0.75, "text": hostile}]
+    run_dir.write_summary(summary)
+    page = read(run_dir)
+    assert re.search(rf"{re.escape(hostile)}\s+cow\s+ant\s+0.750", page.text)
+    assert "onerror" not in {name for name, _ in page.attributes}
+
+
+def test_the_kept_step_is_marked_in_the_curve_of_scores(tmp_path: Path) -> None:
+    run_dir = begun_task(tmp_path)
+    drawn = []
+    for kept in (None, 10, 20):
+        figures.score_curve(run_dir, kept)
+        drawn.append((run_dir.figures / "scores.png").read_bytes())
+    assert len(set(drawn)) == 3
+
+
+@pytest.mark.parametrize("row", [{}, {"held_out/loss": 1.0}, {"held_out/loss": 1.0, "held_out/accuracy": None}])
+def test_there_is_no_curve_of_scores_that_nobody_took(row: dict[str, Any], tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    run_dir.append_metrics({"step": 1} | row)
+    figures.score_curve(run_dir, 1)
+    assert not (run_dir.figures / "scores.png").exists()

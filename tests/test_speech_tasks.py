@@ -127,6 +127,9 @@ def test_masks_are_keyed_lie_inside_a_recording_and_hide_the_share_of_the_checkp
         own += int(own_BF.sum())
     assert 0.2 < hidden / own < 0.3  # spans overlap
     assert "mask_time_indices" not in opened.rows.spec.eval_transform(rows_of(opened))
+    faint = open_task(CLASSES, bases["layer"], tmp_path, {"mask_time_probability": 0.02}, max_steps=10)
+    hidden = sum(int(step[0]["mask_time_indices"].any(dim=1).sum()) for step in steps_of(faint, 10))
+    assert 5 < hidden < 40  # of 80: no recording has to have a span
     nothing = open_task(CLASSES, bases["layer"], tmp_path, {"mask_time_probability": 0.0})
     assert "mask_time_indices" not in first_batch(nothing)
     assert not hasattr(body_of(nothing.objective.model), "masked_spec_embed")
@@ -331,7 +334,7 @@ def test_a_whole_run_is_scored_by_its_export(bases: dict[str, Path], tmp_path: P
         ),
         ({"mask_time_probability": 1.5}, r"must be in \[0, 1\), got 1.5"),
         ({"mask_time_length": 0}, "mask_time_length must be above 0, got 0"),
-        ({"conv_kernel": (3, 3)}, "--conv_kernel has no effect beside the convolutions of the checkpoint"),
+        ({"conv_kernel": (3, 3)}, "--conv_kernel has no effect beside --model or --model_config"),
         ({"classifier_proj_size": -1}, "classifier_proj_size must be above 0"),
     ],
 )

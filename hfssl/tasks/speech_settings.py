@@ -50,16 +50,13 @@ class SpeechSettings(TaskConfig):
         return self.mask_time_probability, self.mask_time_length
 
     def without_effect(self) -> dict[str, str]:
-        heard = (
-            f"in a task, where a row is one recording of at least {LEAST_SECONDS:g} s: --max_duration_seconds has one"
-        )
+        heard = f"in a task, whose rows are recordings from {LEAST_SECONDS:g} s up to --max_duration_seconds"
         found = dict.fromkeys(("batch_seconds", "min_duration_seconds"), heard)
-        found |= dict.fromkeys(_CONVOLUTIONS, "beside the convolutions of the checkpoint: --model")
+        found |= dict.fromkeys(_CONVOLUTIONS, "beside --model or --model_config, which decide it")
         if self.adaptation == "frozen":
-            found |= dict.fromkeys(_OF_MASKS, "with --adaptation frozen, whose body sees each recording as it is: full")
+            found |= dict.fromkeys(_OF_MASKS, "with --adaptation frozen, whose body sees each recording as it is")
         if self.adaptation != "full":
-            reason = f"with --adaptation {self.adaptation}, which trains no convolution: --adaptation full"
-            found["freeze_convolutions"] = reason
+            found["freeze_convolutions"] = f"with --adaptation {self.adaptation}, which trains no convolution"
         return found
 
     def adopt(self, data: AudioDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, AudioDataConfig]:

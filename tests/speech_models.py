@@ -1,14 +1,17 @@
 """Tiny speech encoders of several architectures as checkpoints, and small sessions that fine-tune them."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
 from hfssl import catalog, finetune, session
 from hfssl.config import LoopConfig, OptimConfig, Run, make_run
 from hfssl.data.audio_config import AudioDataConfig
+from hfssl.data.source import Source
 from hfssl.run_dir import RunDir
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session
@@ -43,16 +46,28 @@ def write_encoder(kind: str, folder: Path, **settings: Any) -> Path:
 def task_run(task: str, base: Path, folder: Path, method: dict[str, Any] | None = None, **loop: Any) -> Run:
     """A tiny run of a task on `base`; keywords go to LoopConfig."""
     config = catalog.task_config_of(task)(**{"model": str(base)} | (method or {}))
-    data = AudioDataConfig(dataset="demo:vowels", max_duration_seconds=0.8, num_workers=0)
+    labels = {"label_column": "text"} if task == "speech_recognition" else {}
+    data = AudioDataConfig(dataset="demo:vowels", max_duration_seconds=0.8, num_workers=0, **labels)
     settings: dict[str, Any] = {"output_dir": str(folder), "max_steps": 4, "global_batch_size": 8, "log_every": 2}
     settings |= {"save_every": 100, "evaluate_every": 2, "cpu_threads": 1} | loop
     optim = OptimConfig(base_learning_rate=1e-3, warmup_fraction=0.2)
     return make_run(config, data, optim, LoopConfig(**settings))
 
 
-def use_few_recordings() -> None:
-    session.OPENERS["audio"] = lambda data: few_recordings()
-    finetune.OPENERS["audio"] = session.OPENERS["audio"]
+def use_few_recordings(source: Source | None = None) -> None:
+    """Let tasks of this process open these recordings, by default labelled ones."""
+    session.OPENERS["audio"] = lambda data: source or few_recordings()
+
+
+def few_transcribed(*, texts: dict[int, str] | None = None) -> Source:
+    """`few_recordings` with made-up transcripts of 3 to 8 characters, except where `texts` has others by row."""
+    source = few_recordings()
+    words = ["".join(np.random.default_rng(row).choice(list("abc D"), 3 + row % 6)) + "a" for row in range(len(source))]
+    for row, text in (texts or {}).items():
+        words[row] = text
+    rows = source.rows.remove_columns("label").add_column("text", words)
+    rows._fingerprint = f"few-transcribed-{texts}"
+    return dataclasses.replace(source, rows=rows, all_rows=rows, label_column="text")
 
 
 def open_task(
@@ -62,10 +77,11 @@ def open_task(
     method: dict[str, Any] | None = None,
     *,
     started: Start | None = None,
+    source: Source | None = None,
     **loop: Any,
 ) -> Session:
     """A session of a tiny run, as fine-tuning opens it."""
-    use_few_recordings()
+    use_few_recordings(source or (few_transcribed() if task == "speech_recognition" else few_recordings()))
     task_class: Any = catalog.task(task)[1]
     run, model_config = finetune.with_model(task_run(task, base, folder, method, **loop))
     run = finetune._with_classes(run, finetune.open_divided(run).source)

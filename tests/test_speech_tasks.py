@@ -8,9 +8,12 @@ import pytest
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import AutoModelForAudioClassification, BertConfig, BertModel, pipeline
+from transformers import AutoModelForAudioClassification, AutoModelForCTC, BertConfig, BertModel, pipeline
 
-from hfssl.config import ConfigError
+from hfssl.catalog import task_config_of
+from hfssl.config import ConfigError, parse
+from hfssl.data.audio_config import AudioDataConfig
+from hfssl.data.transcripts import frames_needed, normalised
 from hfssl.finetune import finetune
 from hfssl.nn.speech_model import body_of, frame_counts
 from hfssl.objective import Batch
@@ -21,9 +24,9 @@ from hfssl.training.loop import Session
 from hfssl.training.start import Start
 from hfssl.training.step import train_step
 from tests.laboratory import differing, few_recordings, ready, record_gradients, state_of, steps_of
-from tests.speech_models import KINDS, open_task, task_run, use_few_recordings, write_encoder
+from tests.speech_models import KINDS, few_transcribed, open_task, task_run, use_few_recordings, write_encoder
 
-CLASSES = "audio_classification"
+CLASSES, SPEECH = "audio_classification", "speech_recognition"
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -39,7 +42,8 @@ def first_batch(opened: Session) -> Batch:
 
 def rows_of(opened: Session, count: int = 5) -> list[Any]:
     spec: Any = opened.rows.spec
-    return [spec.samples(few_recordings())[row] for row in range(count)]
+    examples = spec.samples(few_transcribed() if opened.run.recipe == SPEECH else few_recordings())
+    return [examples[row] for row in range(count)]
 
 
 def moved(opened: Session, num_steps: int = 3, rate: float = 3e-2) -> Session:
@@ -254,10 +258,11 @@ def test_a_merged_adapter_is_a_stock_model_of_the_same_logits(
 
 
 @pytest.mark.parametrize("adaptation", ["full", "frozen", "lora"])
-def test_a_rebuilt_session_goes_on_bitwise(adaptation: str, bases: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", [CLASSES, SPEECH])
+def test_a_rebuilt_session_goes_on_bitwise(task: str, adaptation: str, bases: dict[str, Path], tmp_path: Path) -> None:
     def steps(first: int, last: int, started: Start | None, save_at: int | None) -> dict[str, Tensor]:
         loop = {"per_device_batch_size": 4, "max_steps": 6}
-        opened = open_task(CLASSES, bases["layer"], tmp_path, {"adaptation": adaptation}, started=started, **loop)
+        opened = open_task(task, bases["layer"], tmp_path, {"adaptation": adaptation}, started=started, **loop)
         parts = ready(opened)
         for step, batches in enumerate(steps_of(opened, last)):
             if step >= first:
@@ -361,3 +366,209 @@ def test_a_checkpoint_without_its_encoder_is_refused(bases: dict[str, Path], tmp
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ConfigError, match=r"lacks weights of the encoder .encoder.layers.1.attention.k_proj.weight"):
         open_task(CLASSES, folder, tmp_path / "run")
+
+
+@every_kind
+def test_the_ctc_loss_and_its_gradients_are_the_stock_heads(kind: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    opened = open_task(SPEECH, bases[kind], tmp_path, {"freeze_convolutions": False, "mask_time_probability": 0.4})
+    task: Any = opened.objective.train()
+    batch = first_batch(opened)
+    if kind == "group":  # the stock loss takes frames of padding for speech where there is no mask
+        shortest = int(batch["lengths"].min())
+        frames = frame_counts(opened.run.method, shortest)
+        batch |= {"input_values": batch["input_values"][:, :shortest], "lengths": batch["lengths"].clamp(max=shortest)}
+        batch["mask_time_indices"] = batch["mask_time_indices"][:, :frames]
+    output = task(batch, 0.0)
+    output.loss_sum.backward()
+    ours = {name: p.grad.clone() for name, p in task.model.named_parameters() if p.grad is not None}
+    task.zero_grad()
+    names = ("input_values", "attention_mask", "mask_time_indices", "labels")
+    stock = task.model(**{name: batch[name] for name in names if name in batch}).loss
+    stock.backward()
+    assert int(output.num_targets) == int((batch["labels"] >= 0).sum()) > 24
+    assert float(output.loss_sum.detach()) == pytest.approx(float(stock.detach()), rel=1e-5)
+    assert ours.keys() == {name for name, p in task.model.named_parameters() if p.requires_grad}
+    for name, parameter in task.model.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-3, atol=1e-4)
+
+
+@every_kind
+def test_the_recognition_pipeline_on_the_export_hears_what_we_hear(
+    kind: str, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    opened = open_task(SPEECH, bases[kind], tmp_path)
+    task: Any = opened.objective.eval()
+    rows = rows_of(opened, 6)
+    with torch.no_grad():
+        task.model.lm_head.weight.normal_()
+        task.model.lm_head.bias.sub_(
+            answered(opened, rows).flatten(0, 1).mean(dim=0)
+        )  # so that every character is said
+        answers = task.answers(opened.rows.spec.eval_transform(rows))
+    write_export(task.export(), tmp_path / "export")
+    stranger = pipeline("automatic-speech-recognition", model=str(tmp_path / "export"), device="cpu")
+    said = [stranger({"raw": row[0].piece(0, len(row[0])).numpy(), "sampling_rate": 16_000})["text"] for row in rows]
+    assert [heard for heard, _ in answers] == said
+    assert len(set(said)) > 1
+    assert len(set("".join(said))) > 2
+    assert [true for _, true in answers] == [row[1] for row in rows]
+
+
+def test_a_recording_too_long_or_with_too_many_characters_is_judged_and_not_trained_on(
+    bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dense = {0: "ab" * 60, 1: "a" * 20}  # of 25 to 50 frames
+    opened = open_task(SPEECH, bases["layer"], tmp_path, source=few_transcribed(texts=dense))
+    source = few_transcribed(texts=dense)
+    spec: Any = opened.rows.spec
+    capsys.readouterr()
+    kept, judged = spec.prepare(source), spec.samples(source)
+    told = capsys.readouterr().out
+    lengths = [len(judged[row][0]) for row in range(len(judged))]
+    too_long = sum(length > 12_800 for length in lengths)
+    assert f"{too_long} of 90 recordings of train are longer than 0.8 s: they are not trained on" in told
+    fits = [length <= 12_800 and length // 320 >= frames_needed(judged[row][1]) for row, length in enumerate(lengths)]
+    assert len(kept) == sum(fits) < 90 - too_long
+    assert (
+        f"{90 - too_long - sum(fits)} of 90 recordings of train have fewer frames than their transcripts need" in told
+    )
+    assert [kept[place][1] for place in range(len(kept))] == [judged[row][1] for row in np.flatnonzero(fits)]
+    assert int(spec.eval_transform([judged[row] for row in range(5)])["lengths"].max()) == max(lengths[:5])
+    with torch.no_grad():
+        output = opened.objective(spec.eval_transform([judged[0]]), 0.0)
+    assert float(output.loss_sum) == 0.0
+
+
+def test_frames_are_needed_for_characters_and_between_equal_ones() -> None:
+    assert [frames_needed(text) for text in ("", "a", "ab", "aa", "aab b", "aaa")] == [0, 1, 2, 3, 6, 5]
+
+
+def test_transcripts_become_one_form() -> None:
+    assert normalised("  E\u0301t|  A\n", keeps_case=False) == "\u00e9t a"
+    assert normalised("  E\u0301t|  A\n", keeps_case=True) == "\u00c9t A"
+
+
+@pytest.mark.parametrize("keep_case", [True, False])
+def test_the_vocabulary_is_that_of_training_rows_and_unknown_characters_are_named(
+    keep_case: bool, bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = open_task(SPEECH, bases["layer"], tmp_path, {"keep_case": keep_case})
+    spec: Any = opened.rows.spec
+    letters = ["D", "a", "b", "c"] if keep_case else ["a", "b", "c", "d"]
+    assert list(spec.processor.tokenizer.encoder) == ["<pad>", "<unk>", "|", *letters]
+    assert opened.objective.model.config.vocab_size == 7
+    capsys.readouterr()
+    examples = spec.samples(few_transcribed(texts={3: "caf\u00e9 D", 4: "a\u00e9"}))
+    assert (
+        "characters of train that no training row has, with the rows that have them: '\u00e9' (2)"
+        in capsys.readouterr().out
+    )
+    batch = spec.eval_transform([examples[3], examples[4]])
+    assert batch["labels"][1].tolist() == [spec.numbers["a"], 1, -100, -100, -100, -100]
+    with torch.no_grad():
+        task: Any = opened.objective.eval()
+        assert [true for _, true in task.answers(batch)] == ["caf\u00e9 D" if keep_case else "caf\u00e9 d", "a\u00e9"]
+
+
+def test_answers_do_not_depend_on_the_batch(bases: dict[str, Path], tmp_path: Path) -> None:
+    for kind in ("layer", "group"):
+        opened = moved(open_task(SPEECH, bases[kind], tmp_path))
+        rows = rows_of(opened)
+        together = answered(opened, rows)
+        for row, logits_FV in zip(rows, together, strict=True):
+            alone = answered(opened, [row])[0]
+            torch.testing.assert_close(logits_FV[: len(alone)], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_frozen_body_under_a_ctc_head_keeps_its_bits(bases: dict[str, Path], tmp_path: Path) -> None:
+    opened = open_task(SPEECH, bases["group"], tmp_path, {"adaptation": "frozen"})
+    body = body_of(opened.objective.model)
+    before = {name: tensor.clone() for name, tensor in body.state_dict().items()}
+    head = opened.objective.model.lm_head.weight.clone()
+    moved(opened)
+    assert differing(before, body.state_dict()) == []
+    assert not torch.equal(head, opened.objective.model.lm_head.weight)
+
+
+def test_adapters_of_a_ctc_model_load_on_the_stock_base_and_merge(bases: dict[str, Path], tmp_path: Path) -> None:
+    for merge in (False, True):
+        method = {"adaptation": "lora", "lora_rank": 4, "merge": merge}
+        opened = moved(open_task(SPEECH, bases["layer"], tmp_path / str(merge), method))
+        rows = rows_of(opened)
+        write_export(opened.objective.export(), tmp_path / "export")
+        if merge:
+            stranger = AutoModelForCTC.from_pretrained(tmp_path / "export").eval()
+        else:
+            base = AutoModelForCTC.from_pretrained(bases["layer"], vocab_size=7)
+            stranger = PeftModel.from_pretrained(base, tmp_path / "export").eval()
+        batch = opened.rows.spec.eval_transform(rows)
+        with torch.no_grad():
+            found = stranger(batch["input_values"], attention_mask=batch["attention_mask"]).logits
+        frames_B = frame_counts(opened.run.method, batch["lengths"])
+        for theirs, ours, frames in zip(found, answered(opened, rows), frames_B.tolist(), strict=True):
+            torch.testing.assert_close(theirs[:frames], ours[:frames], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("adaptation", ["full", "lora"])
+def test_a_whole_run_of_recognition_is_scored_by_its_export(
+    adaptation: str, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    from hfssl.tasks.speech_recognition import SpeechRecognition
+
+    use_few_recordings(few_transcribed())
+    run = task_run(SPEECH, bases["layer"], tmp_path, {"adaptation": adaptation}, max_steps=6)
+    run_dir = finetune(SpeechRecognition, run)
+    summary: Any = run_dir.read_summary()
+    assert (summary["kind"], summary["rows"]) == ("transcripts", 18)
+    assert summary["cer"] == pytest.approx(summary["edits"] / summary["characters"])
+    assert summary["character_accuracy"] == pytest.approx(1 - summary["cer"])
+    shares = [one["edits"] / len(one["true"]) for one in summary["worst"]]
+    assert shares == sorted(shares, reverse=True) != []
+    looks = [row for row in run_dir.read_metrics() if "held_out/character_accuracy" in row]
+    best = max(looks, key=lambda row: (row["held_out/character_accuracy"], -row["held_out/loss"]))
+    assert summary["best_step"] == best["step"]
+
+
+def test_the_column_of_transcripts_is_found_by_its_name(bases: dict[str, Path], tmp_path: Path) -> None:
+    from hfssl.finetune import with_model
+
+    rows = few_transcribed().rows.select(range(4))
+    for names, found in (({"text": "sentence"}, "sentence"), ({"text": "words"}, None), ({}, "text")):
+        table = rows.rename_columns(names)
+        table.to_parquet(tmp_path / "train.parquet")
+        argv = ["--model", str(bases["layer"]), "--dataset", str(tmp_path / "train.parquet"), "--max_steps", "1"]
+        run = parse(task_config_of(SPEECH), AudioDataConfig, argv)
+        if found is None:
+            with pytest.raises(ConfigError, match=r"no column is named like transcripts .audio, words.: name theirs"):
+                with_model(run)
+        else:
+            assert with_model(run)[0].data.label_column == found
+    (tmp_path / "train.parquet").unlink()
+    rows.add_column("sentence", ["a"] * 4).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(ConfigError, match=r"several columns could be the transcripts .text, sentence."):
+        with_model(run)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"class_weights": "balanced"}, "--class_weights has no effect on transcripts"),
+        ({"label_smoothing": 0.1}, "--label_smoothing has no effect on transcripts"),
+        ({"class_names": ("a",)}, "--class_names has no effect on transcripts"),
+    ],
+)
+def test_settings_of_classes_are_refused_on_transcripts(
+    method: dict[str, Any], message: str, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        task_run(SPEECH, bases["layer"], tmp_path, method)
+
+
+def test_rows_without_a_transcript_and_numbers_in_their_place_are_refused(
+    bases: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="has rows without a transcript"):
+        open_task(SPEECH, bases["layer"], tmp_path, source=few_transcribed(texts=dict.fromkeys(range(30))))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="holds no transcripts but numbers"):
+        open_task(SPEECH, bases["layer"], tmp_path, source=few_recordings())

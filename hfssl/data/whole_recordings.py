@@ -24,10 +24,11 @@ from hfssl.randomness import uniform
 
 
 class LongEnough:
-    """Recordings of LEAST_SECONDS and more; what is shorter has hardly a frame."""
+    """Recordings of LEAST_SECONDS and more; what is shorter has hardly a frame. lengths: (N,) int64, of all of them."""
 
     def __init__(self, recordings: Recordings, sampling_rate: int) -> None:
         self._recordings = recordings
+        self.lengths = recordings.lengths
         self._least = round(LEAST_SECONDS * sampling_rate)
 
     def __len__(self) -> int:
@@ -45,8 +46,8 @@ class WholeRecordings(AudioSpec):
     """Batches of `input_values` (B, T) float32, padded with zeros, `lengths` (B,) int64, what `targets` makes of the labels,
     and where the model is told of padding `attention_mask` (B, T) int64. Examples are (recording, label).
 
-    A recording that is longer than `--max_duration_seconds` is heard by a window that its key places while training, by its
-    first one else. Training batches also hold what `draw` gives, from keys and lengths.
+    Of a recording that is longer than `--max_duration_seconds` training hears a window that its key places. Training batches also
+    hold what `draw` gives, from keys and lengths.
     """
 
     def __init__(self, data: AudioDataConfig, *, attention_mask: bool, draw: Draw = nothing) -> None:
@@ -57,12 +58,12 @@ class WholeRecordings(AudioSpec):
     def targets(self, labels: Sequence[Any]) -> Batch:
         """The labels of a batch as tensors."""
 
-    def opened(self, source: Source) -> LongEnough:
-        """The recordings of these rows; how many are cut is printed."""
+    def opened(self, source: Source, longer_ones: str | None = None) -> LongEnough:
+        """The recordings of these rows; how many can not be used is printed, and what becomes of those longer than a window."""
         recordings = self._recordings(source)
         self._is_cached = isinstance(recordings, CachedAudio)
         self._data_path = "cached" if self._is_cached else "decoded at each access"
-        _report(source, recordings, self.data)
+        _report(source, recordings, self.data, longer_ones)
         return LongEnough(recordings, self.data.sampling_rate)
 
     @abstractmethod
@@ -86,16 +87,20 @@ class WholeRecordings(AudioSpec):
 
     def eval_transform(self, examples: Sequence[tuple[Recording, Any]], first: int = 0) -> Batch:  # type: ignore[override]
         recordings, labels = zip(*examples, strict=True)
-        batch = super().eval_transform([one.piece(0, self.data.longest_window) for one in recordings], first)
+        batch = super().eval_transform([self.judged(one) for one in recordings], first)
         del batch["window_keys"]
         return batch | self.targets(labels)
+
+    def judged(self, recording: Recording) -> Tensor:
+        """What is heard of a recording without chance, (T,) float32: its first window."""
+        return recording.piece(0, self.data.longest_window)
 
     def shown(self, example: tuple[Recording, Any]) -> str:
         """A sample for people."""
         return f"a recording of {len(example[0]) / self.data.sampling_rate:.2f} s"
 
 
-def _report(source: Source, recordings: Recordings, data: AudioDataConfig) -> None:
+def _report(source: Source, recordings: Recordings, data: AudioDataConfig, longer_ones: str | None) -> None:
     """Say what is not heard, or not whole. Raises ConfigError where nothing is."""
     total, bad = len(recordings), recordings.bad_rows
     named = "; ".join(f"row {row} {reason}" for row, reason in list(bad.items())[:3])
@@ -104,9 +109,10 @@ def _report(source: Source, recordings: Recordings, data: AudioDataConfig) -> No
         return
     if bad:
         print(f"{len(bad)} of {total} recordings of {source.split} can not be used: {named}", flush=True)
-    if num_longer := int((recordings.lengths > data.longest_window).sum()):
+    num_longer = int((recordings.lengths > data.longest_window).sum())
+    if num_longer and longer_ones is not None:
         which = f"{num_longer} of {total} recordings of {source.split} are longer than {data.max_duration_seconds:g} s"
-        print(f"{which}: training hears a window that moves each epoch, scores are of the first one", flush=True)
+        print(f"{which}: {longer_ones}", flush=True)
 
 
 class LabelledRecordings(WholeRecordings):
@@ -125,7 +131,8 @@ class LabelledRecordings(WholeRecordings):
     def prepare(self, source: Source) -> Labelled:  # type: ignore[override]
         numbers_N = class_numbers(source, self.class_names)
         self.counts_C = class_counts(numbers_N, len(self.class_names))
-        examples: Examples = self.opened(source)
+        cut = "training hears a window that moves each epoch, scores are of the first one"
+        examples: Examples = self.opened(source, cut)
         return Labelled(examples, numbers_N)
 
     def targets(self, labels: Sequence[int]) -> Batch:

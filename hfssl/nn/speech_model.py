@@ -19,6 +19,7 @@ from hfssl.nn.stock_encoder import UNREADABLE
 from hfssl.objective import Batch, LoadReport
 
 _TRIAL_SAMPLES = 16_000
+_MOST_TOGETHER = 1_920_000  # samples that go through a model at once while it is judged: two minutes at 16 kHz
 _WITHOUT_MEANING = ("masked_spec_embed",)  # random in every checkpoint that was pretrained without it
 
 
@@ -122,12 +123,27 @@ def hears_padding(model_config: Any, attention_mask: bool) -> bool:
     return not attention_mask or model_config.to_dict().get("feat_extract_norm", "layer") == "group"
 
 
-def of_equal_length(batch: Batch) -> Iterator[tuple[Tensor, Batch]]:
-    """(which rows, (B,) bool, and their inputs without padding) for each length in a batch."""
-    lengths_B = batch["lengths"]
-    for length in lengths_B.unique().tolist():
-        rows_B = lengths_B == length
-        yield rows_B, {name: tensor[rows_B, :length] for name, tensor in model_inputs(batch).items()}
+def in_groups(batch: Batch, *, equal: bool) -> Iterator[tuple[Tensor, Batch]]:
+    """(rows of a batch, (R,) int64, and their inputs, padded to the longest of them): rows of like length, or of one if `equal`.
+
+    A group has at most _MOST_TOGETHER samples, padding included, unless a recording alone has more.
+    """
+    lengths = batch["lengths"].tolist()
+    for group in _groups(lengths, equal):
+        inputs = {name: tensor[group, : lengths[group[-1]]] for name, tensor in model_inputs(batch).items()}
+        yield torch.tensor(group, device=batch["lengths"].device), inputs
+
+
+def _groups(lengths: list[int], equal: bool) -> Iterator[list[int]]:
+    group: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        is_full = lengths[row] * (len(group) + 1) > _MOST_TOGETHER
+        if group and (is_full or (equal and lengths[row] != lengths[group[-1]])):
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
 
 
 def model_inputs(batch: Batch) -> Batch:

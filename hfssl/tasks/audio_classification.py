@@ -23,7 +23,7 @@ from hfssl.data.class_balance import balanced_weights
 from hfssl.data.head_inputs import HeadInputsSpec, content_of
 from hfssl.data.source import Source
 from hfssl.data.whole_recordings import LabelledRecordings
-from hfssl.nn.speech_model import body_of, load_body, model_inputs, of_equal_length, speech_config
+from hfssl.nn.speech_model import body_of, in_groups, load_body, model_inputs, speech_config
 from hfssl.objective import Batch, StepOutput
 from hfssl.tasks.audio_classification_config import AudioClassificationConfig
 from hfssl.tasks.speech_task import SpanDraw, SpeechTask, fresh_task_model
@@ -74,11 +74,11 @@ class AudioClassification(SpeechTask):
         """(B, C)."""
         if "head_inputs" in batch:
             return logits_of_means(self.model, batch["head_inputs"])
-        if not self.goes_by_length:
+        if body_of(self.model).training:
             whole: Tensor = self.model(**model_inputs(batch)).logits
             return whole
-        parts = [(rows_B, self.model(**inputs).logits) for rows_B, inputs in of_equal_length(batch)]
-        return _joined(parts)
+        groups = in_groups(batch, equal=self.hears_padding)
+        return _joined([(rows, self.model(**inputs).logits) for rows, inputs in groups])
 
     def answers(self, batch: Batch) -> list[Any]:
         """(logits (C,) float32, number of the true class) of each recording."""
@@ -107,11 +107,10 @@ def logits_of_means(model: Any, means_BL1W: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def hidden_means(model: Any, batch: Batch, by_length: bool) -> Tensor:
+def hidden_means(model: Any, batch: Batch, hears_padding: bool) -> Tensor:
     """(B, L, 1, W): the mean over its own frames of each hidden state that the head reads; L is 1 if it reads the last alone."""
-    if by_length:
-        return _joined([(rows_B, _means(model, inputs)) for rows_B, inputs in of_equal_length(batch)])
-    return _means(model, model_inputs(batch))
+    groups = in_groups(batch, equal=hears_padding)
+    return _joined([(rows, _means(model, inputs)) for rows, inputs in groups])
 
 
 def _means(model: Any, inputs: Batch) -> Tensor:
@@ -127,8 +126,8 @@ def _means(model: Any, inputs: Batch) -> Tensor:
 
 
 def _joined(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Rows of a batch that came apart, (which of them, (B,) bool, and their values), in their order."""
-    order = torch.cat([rows_B.nonzero()[:, 0] for rows_B, _ in parts])
+    """Values of groups of rows, each with the numbers of its rows, in the order of the rows."""
+    order = torch.cat([rows for rows, _ in parts])
     return torch.cat([values for _, values in parts])[order.argsort()]
 
 
@@ -153,14 +152,13 @@ def _of_frozen(config: AudioClassificationConfig, whole: LabelledRecordings) -> 
     model = _fresh(config, whole.class_names, AutoConfig.from_pretrained(config.model))
     load_body(model, config.model)
     task = AudioClassification(config, model, whole.processor, torch.ones(len(whole.class_names))).to(device).eval()
-    by_length = task.goes_by_length
 
     def encode(batch: Batch) -> Tensor:
-        return hidden_means(task.model, batch, by_length)
+        return hidden_means(task.model, batch, task.hears_padding)
 
     check_means(task, whole, device)
     about = f"{content_of(body_of(model))} {whole.processor.to_json_string()} {whole.data.longest_window}"
-    return HeadInputsSpec(whole, encode, device, f"{about} {config.sums_layers} {by_length}")
+    return HeadInputsSpec(whole, encode, device, f"{about} {config.sums_layers} {task.hears_padding}")
 
 
 @torch.no_grad()
@@ -173,7 +171,7 @@ def check_means(task: AudioClassification, whole: LabelledRecordings, device: to
     keys_B = torch.zeros(len(examples), dtype=torch.int64)
     batch = {name: tensor.to(device) for name, tensor in whole.collate(examples, keys_B).items()}
     expected = task.raw_logits(batch)
-    found = logits_of_means(task.model, hidden_means(task.model, batch, task.goes_by_length))
+    found = logits_of_means(task.model, hidden_means(task.model, batch, task.hears_padding))
     deviation = float((expected - found).abs().max() / expected.abs().max().clamp(min=1.0))
     require(
         deviation <= _MOST_DEVIATION,

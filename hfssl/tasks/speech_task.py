@@ -76,11 +76,6 @@ class SpeechTask(Task):
             body_of(self.model).feature_extractor.eval()
         return self
 
-    @property
-    def goes_by_length(self) -> bool:
-        """Whether recordings of each length go through the model by themselves."""
-        return self.hears_padding and not body_of(self.model).training
-
     def logits(self, batch: Batch) -> Tensor:
         """(B, C) or (B, F, C) float32."""
         return wide(self.raw_logits(batch))

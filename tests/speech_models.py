@@ -1,11 +1,14 @@
 """Tiny speech encoders of several architectures as checkpoints, and small sessions that fine-tune them."""
 
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
+from datasets import Audio, Dataset, Features, Value
 from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
 from hfssl import catalog, finetune, session
@@ -88,3 +91,25 @@ def open_task(
     started = started or Start(RunDir(folder), None, [])
     opened, _ = session.open_session(task_class, run, model_config, started, start(run.loop))
     return opened
+
+
+def spelt_tones(count: int = 96) -> Source:
+    """Recordings of two to four tones of 0.16 s, a letter each, with their letters as transcripts."""
+    recordings, texts = [], []
+    for row in range(count):
+        generator = np.random.default_rng(row)
+        text = "".join(generator.choice(list("abc"), 2 + row % 3))
+        time = np.arange(2_560) / 16_000
+        tones = [
+            np.sin(2 * np.pi * {"a": 300, "b": 900, "c": 2700}[letter] * time) * np.hanning(2_560) for letter in text
+        ]
+        buffer = io.BytesIO()
+        sound = 0.4 * np.concatenate(tones) + 0.01 * generator.standard_normal(2_560 * len(text))
+        soundfile.write(buffer, sound, 16_000, format="WAV", subtype="PCM_16")
+        recordings.append({"bytes": buffer.getvalue(), "path": None})
+        texts.append(text)
+    features = Features({"audio": {"bytes": Value("binary"), "path": Value("string")}, "text": Value("string")})
+    rows = Dataset.from_dict({"audio": recordings, "text": texts}, features=features)
+    rows = rows.cast_column("audio", Audio(decode=False))
+    rows._fingerprint = f"spelt-tones-{count}"
+    return Source("demo:vowels", "train", rows, "audio", "text", None, rows)

@@ -19,12 +19,21 @@ from hfssl.nn.speech_model import body_of, frame_counts
 from hfssl.objective import Batch
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
+from hfssl.scoring.transcripts import scores
 from hfssl.training.checkpoint import read_state, save
 from hfssl.training.loop import Session
 from hfssl.training.start import Start
 from hfssl.training.step import train_step
 from tests.laboratory import differing, few_recordings, ready, record_gradients, state_of, steps_of
-from tests.speech_models import KINDS, few_transcribed, open_task, task_run, use_few_recordings, write_encoder
+from tests.speech_models import (
+    KINDS,
+    few_transcribed,
+    open_task,
+    spelt_tones,
+    task_run,
+    use_few_recordings,
+    write_encoder,
+)
 
 CLASSES, SPEECH = "audio_classification", "speech_recognition"
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -572,3 +581,15 @@ def test_rows_without_a_transcript_and_numbers_in_their_place_are_refused(
         open_task(SPEECH, bases["layer"], tmp_path, source=few_transcribed(texts=dict.fromkeys(range(30))))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="holds no transcripts but numbers"):
         open_task(SPEECH, bases["layer"], tmp_path, source=few_recordings())
+
+
+def test_tones_are_spelt_after_some_steps(bases: dict[str, Path], tmp_path: Path) -> None:
+    method = {"freeze_convolutions": False, "mask_time_probability": 0.0}
+    opened = open_task(SPEECH, bases["layer"], tmp_path, method, source=spelt_tones(), max_steps=120)
+    spec: Any = opened.rows.spec
+    moved(opened, 120, rate=1e-2)
+    examples = spec.samples(spelt_tones(120))
+    with torch.no_grad():
+        task: Any = opened.objective
+        answers = task.answers(spec.eval_transform([examples[row] for row in range(96, 120)]))
+    assert scores(None, answers)["cer"] < 0.1

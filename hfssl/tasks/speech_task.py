@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from hfssl.config import require
 from hfssl.nn.batch_norm import across_ranks
 from hfssl.nn.layer_decay import decayed_groups
 from hfssl.nn.lora import adapter_of, merged, with_adapter
@@ -60,9 +59,10 @@ class SpeechTask(Task):
 
     @property
     def batch_coupled(self) -> bool:
-        """What hears padding hears how long the others of its micro-batch are."""
+        """A body that hears padding hears, while it trains, how long the others of its micro-batch are."""
         norms = (module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
-        return self.hears_padding or any(norm.training for norm in norms)
+        is_heard = self.hears_padding and self.config.adaptation != "frozen"
+        return is_heard or any(norm.training for norm in norms)
 
     def load_pretrained(self, checkpoint: str) -> LoadReport:
         return load_body(self.model, checkpoint)
@@ -119,6 +119,5 @@ def fresh_task_model(config: SpeechSettings, auto_class: Any, own: Any, head: li
         model.freeze_feature_encoder()
     if config.adaptation == "lora":
         model.name_or_path = config.model  # what the adapter records as its base
-        require(config.model is not None, "adaptation lora needs --model")
         with_adapter(model, config.lora_settings(), modules_to_save=head)
     return model

@@ -209,7 +209,8 @@ def open_session(
         objective.enable_gradient_checkpointing()
     objective.to(accelerator.device).train()
     joined = layout.per_device_batch_size * layout.world_size
-    if joined == 1 and objective.batch_coupled and run.method.rows_at_once is None:
+    is_alone = joined == 1 and run.method.rows_at_once is None and not run.method.needs_labels
+    if is_alone and objective.batch_coupled:
         raise BatchSizeError(
             f"{run.recipe} compares the samples of a batch: one alone has nothing to be compared with; raise "
             "--per_device_batch_size or --global_batch_size"

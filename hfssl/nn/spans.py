@@ -12,11 +12,13 @@ from hfssl.randomness import random_bits, uniform
 _LAST = torch.iinfo(torch.int64).max
 
 
-def masked_frames(keys_N: Tensor, frames_N: Tensor, probability: float, span: int) -> tuple[Tensor, Tensor]:
+def masked_frames(
+    keys_N: Tensor, frames_N: Tensor, probability: float, span: int, *, fewest: int = 1
+) -> tuple[Tensor, Tensor]:
     """Frames in spans that start at different frames and may overlap.
 
-    An utterance of F frames has `probability * F / M` spans, rounded up or down by a keyed draw, at least one where one fits, all
-    of them whole and inside its own frames; 0.65 and 10 hide about 49 %. One that is shorter than a span has none.
+    An utterance of F frames has `probability * F / M` spans, rounded up or down by a keyed draw, at least `fewest` where as many
+    fit, all of them whole and inside its own frames; 0.65 and 10 hide about 49 %. One that is shorter than a span has none.
 
     Args:
         frames_N: int64, true lengths without padding.
@@ -27,7 +29,7 @@ def masked_frames(keys_N: Tensor, frames_N: Tensor, probability: float, span: in
     longest = int(frames_N.max())
     starts_N = (frames_N - span + 1).clamp(min=0)
     wanted_N = (probability * frames_N / span + uniform(keys_N, "span count", 1)[:, 0]).floor().to(torch.int64)
-    counts_N = torch.minimum(wanted_N.clamp(min=1), starts_N)
+    counts_N = torch.minimum(wanted_N.clamp(min=fewest), starts_N)
     places_T = torch.arange(longest)
     bits_NT = random_bits(keys_N, "span", longest)
     order_NT = bits_NT.masked_fill(places_T >= starts_N[:, None], _LAST).argsort(dim=1, stable=True)

@@ -2,12 +2,12 @@
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 from peft.utils.save_and_load import load_peft_weights
-from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig, AutoModelForCTC
 
 from hfssl.config import require
 
@@ -53,19 +53,24 @@ def open_adapted_classifier(auto_class: Any, name: str, config: Any) -> tuple[An
     if missing:
         return model, missing
     adapted = PeftModel.from_pretrained(model, name)
-    absent = sorted(set(get_peft_model_state_dict(adapted)) - set(saved))
+    embeddings: Literal["auto"] | bool = (
+        "auto" if auto_class is not AutoModelForCTC else False
+    )  # its vocabulary is its head's
+    absent = sorted(set(get_peft_model_state_dict(adapted, save_embedding_layers=embeddings)) - set(saved))
     require(not absent, f"the adapter {name} lacks weights ({', '.join(absent[:3])}): it does not fit {base}")
     return adapted.merge_and_unload(), []
 
 
 def _with_own_head(auto_class: Any, config: Any, shapes: dict[str, Any]) -> Any:
-    """`config` with as many labels as the head in the adapter's file; which tensor tells, two models without memory say."""
+    """`config` with as many labels, of CTC characters, as the head in the adapter's file; which tensor tells, two models without
+    memory say."""
+    counts = "vocab_size" if auto_class is AutoModelForCTC else "num_labels"
     other = copy.deepcopy(config)
-    other.num_labels = config.num_labels + 1
+    setattr(other, counts, getattr(config, counts) + 1)
     with torch.device("meta"):
         here, there = (auto_class.from_config(some).state_dict() for some in (config, other))
     counted = [key for key, tensor in here.items() if tensor.shape != there[key].shape and f"{_PREFIX}{key}" in shapes]
-    if counted and (num_labels := int(shapes[f"{_PREFIX}{counted[0]}"][0])) != config.num_labels:
-        other.num_labels = num_labels
+    if counted and (own := int(shapes[f"{_PREFIX}{counted[0]}"][0])) != getattr(config, counts):
+        setattr(other, counts, own)
         return other
     return config

@@ -1,0 +1,47 @@
+"""Fine-tuning a speech encoder to write down what is said, character by character (CTC)."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+from hfssl.config import option, require
+from hfssl.data.audio_config import AudioDataConfig
+from hfssl.tasks.speech_settings import SpeechSettings
+from hfssl.tasks.task_config import Adaptation
+
+_OF_CLASSES = ("class_weights", "label_smoothing", "class_names")
+_NAMES = ("text", "sentence", "transcription", "transcript")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechRecognitionConfig(SpeechSettings):
+    recipe: ClassVar[str] = "speech_recognition"
+    splits_by_class: ClassVar[bool] = False
+
+    adaptation: Adaptation = option(  # noqa: RUF009
+        "full",
+        "full: every weight; frozen: the head alone, the body runs all the same, for its frames are too many to keep; "
+        "lora: adapters and the head",
+    )
+    keep_case: bool = option(False, "tell upper from lower case; else all transcripts are in lower case")
+
+    @property
+    def kind(self) -> Literal["transcripts"]:
+        return "transcripts"
+
+    def without_effect(self) -> dict[str, str]:
+        return super().without_effect() | dict.fromkeys(_OF_CLASSES, "on transcripts, which are no classes")
+
+    def adopt(self, data: AudioDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, AudioDataConfig]:
+        """Also the column of transcripts, where it was not named."""
+        adopted, data = super().adopt(data, model_config, given)
+        if data.label_column is not None:
+            return adopted, data
+        from hfssl.data.audio import open_recordings
+
+        columns = open_recordings(data).all_rows.features
+        found = [name for name in _NAMES if name in columns]
+        several = ", ".join(found or columns)
+        what = "several columns could be the transcripts" if found else "no column is named like transcripts"
+        require(len(found) == 1, f"{what} ({several}): name theirs with --label_column")
+        return adopted, dataclasses.replace(data, label_column=found[0])

@@ -23,7 +23,7 @@ from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
 from hfssl.running import carry_out
 from hfssl.scoring.kinds import scoring_of
-from hfssl.session import OPENERS, adopt_checkpoint, quieten_libraries, reported
+from hfssl.session import adopt_checkpoint, open_labelled, quieten_libraries, reported
 from hfssl.task import Task
 from hfssl.training.accelerator import start
 from hfssl.training.checkpoint import weights_file
@@ -46,7 +46,7 @@ def finetune(task_class: type[Task], run: Run) -> RunDir:
 def _finetune(task_class: type[Task], run: Run, accelerator: Accelerator) -> RunDir:
     run, model_config = with_model(run)
     opened = open_divided(run)
-    run = _with_classes(run, opened.source)
+    run = _with_classes(task_class, run, opened.source)
     if is_main_process():
         _say_what_is_there(run, opened)
     return carry_out(task_class, run, model_config, accelerator, finish=_finish, summarise=_print_summary)
@@ -84,11 +84,12 @@ def _path(name: str) -> Any:
 
 def open_divided(run: Run) -> Divided:
     """The labelled rows to train on, to choose by and to score on."""
-    return divided(OPENERS[run.method.modality](dataclasses.replace(run.data, held_out_share=0.0)), run)
+    return divided(open_labelled(run), run)
 
 
-def _with_classes(run: Run, source: Source) -> Run:
-    if not run.method.splits_by_class or run.method.class_names is not None:
+def _with_classes(task_class: type[Task], run: Run, source: Source) -> Run:
+    run = dataclasses.replace(run, method=task_class.with_rows(run.method, source))
+    if run.method.kind != "classes" or run.method.class_names is not None:
         return run
     return dataclasses.replace(run, method=dataclasses.replace(run.method, class_names=tuple(class_names_of(source))))
 
@@ -96,7 +97,7 @@ def _with_classes(run: Run, source: Source) -> Run:
 def _say_what_is_there(run: Run, opened: Divided) -> None:
     for note in opened.notes:
         print(f"rows        {note}")
-    if run.method.class_names is None:
+    if run.method.kind != "classes":
         return
     names = run.method.class_names
     counts_C = class_counts(class_numbers(opened.source, names), len(names))

@@ -95,7 +95,8 @@ def test_the_head_of_a_classifier_is_taken_where_its_labels_are_the_same(names: 
 
 def test_a_modernbert_pretrained_for_means_is_read_by_its_mean(tmp_path: Path) -> None:
     model = checkpoint("modernbert", tmp_path / "model")
-    config = AutoConfig.from_pretrained(model, hfssl_pooling="mean", classifier_pooling="cls")
+    config = AutoConfig.from_pretrained(model, classifier_pooling="cls")
+    config.hfssl_pooling = "mean"
     config.save_pretrained(model)
     parts = opened(run_of(SEQUENCE, model, numbers(tmp_path / "rows.jsonl"), tmp_path / "run"))
     assert parts.objective.model.config.classifier_pooling == "mean"
@@ -116,7 +117,7 @@ def test_a_pipeline_answers_as_the_task_does(model_type: str, tmp_path: Path) ->
 
 def test_a_pipeline_answers_pairs_as_the_task_does(tmp_path: Path) -> None:
     parts = opened_on("bert", tmp_path, second_text_column="second")
-    assert int(batch_of(parts)["token_type_ids"].max()) == 1
+    assert int(parts.objective.inputs(batch_of(parts))["token_type_ids"].max()) == 1
     write_export(parts.objective.eval().export(), tmp_path / "export")
     ask = pipeline("text-classification", model=str(tmp_path / "export"), top_k=None, function_to_apply="none")
     row = parts.rows.examples[0]

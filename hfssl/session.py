@@ -20,6 +20,7 @@ from hfssl.data.image import open_images
 from hfssl.data.labelled_texts import open_labelled_texts
 from hfssl.data.loader import KeyedRows, Layout
 from hfssl.data.source import Source
+from hfssl.data.tagged_words import open_tagged_words
 from hfssl.data.text import open_texts
 from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
 from hfssl.dividing import divided
@@ -40,7 +41,10 @@ from hfssl.training.start import FolderLock, Start, choose, versions
 from hfssl.watching import open_monitor, open_scored_rows
 
 OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images, "text": open_texts, "audio": open_recordings}
-TASK_OPENERS: dict[str, Callable[[Any, Any], Source]] = {"sequence_classification": open_labelled_texts}
+TASK_OPENERS: dict[str, Callable[[Any, Any], Source]] = {
+    "sequence_classification": open_labelled_texts,
+    "token_classification": open_tagged_words,
+}
 
 Result = TypeVar("Result")
 Watched = TypeVar("Watched", Monitor, ScoredRows)

@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, pipeline
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    pipeline,
+)
 
 from hfssl.config import ConfigError
 from hfssl.data.encodings import encoded_texts
@@ -26,6 +30,8 @@ from tests.texts_with_labels import (
     batch_of,
     checkpoint,
     classes,
+    disturbed,
+    gradients_of,
     numbers,
     opened,
     run_of,
@@ -45,12 +51,6 @@ def opened_on(model_type: str, folder: Path, data: Any = classes, **settings: An
     return opened(run_of(SEQUENCE, model, data(folder / "rows.jsonl"), folder / "run", **settings))
 
 
-def gradients(objective: Any, loss: Tensor) -> dict[str, Tensor]:
-    objective.zero_grad()
-    loss.backward()
-    return {name: p.grad.clone() for name, p in objective.named_parameters() if p.grad is not None}
-
-
 @every_type
 @pytest.mark.parametrize("data", [classes, numbers])
 def test_loss_and_gradients_are_those_of_the_stock_head(model_type: str, data: Any, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_loss_and_gradients_are_those_of_the_stock_head(model_type: str, data: A
     ours = output.loss_sum / output.num_targets
     stock = task.model(**task.inputs(batch), labels=batch["labels"]).loss
     assert ours.item() == pytest.approx(stock.item(), rel=1e-6)
-    own, others = gradients(task, ours), gradients(task, stock)
+    own, others = gradients_of(task, ours), gradients_of(task, stock)
     assert own.keys() == others.keys()
     assert all(torch.allclose(own[name], others[name], atol=1e-6) for name in own)
 
@@ -167,15 +167,6 @@ def test_a_head_that_reads_something_else_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.setattr(head_reading, "_READINGS", {"last token": head_reading._READINGS["last token"]})
     with pytest.raises(ConfigError, match="use --adaptation lora or full"):
         opened_on("bert", tmp_path, adaptation="frozen")
-
-
-def disturbed(task: Any) -> Any:
-    """Adapters and head moved away from where they start."""
-    with torch.no_grad():
-        for parameter in task.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    return task.eval()
 
 
 @pytest.mark.parametrize("model_type", ["bert", "roberta", "modernbert"])

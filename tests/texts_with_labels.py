@@ -83,6 +83,24 @@ def numbers(file: Path, count: int = 48) -> str:
     return table([{"text": sentence(row), "label": row % 2 + 0.25} for row in range(count)], file)
 
 
+TAGS = {"cat": "B-PET", "dog": "B-PET", "bank": "B-FIRM", "bond": "I-FIRM"}
+
+
+def tagged_rows(count: int = 48) -> list[dict[str, Any]]:
+    """Sentences whose words tell their tags, in IOB2."""
+    rows = []
+    for row in range(count):
+        generator = np.random.default_rng(row)
+        tokens = generator.choice(["cat", "sat", "ran", "gold", "dog", "rose"], generator.integers(3, 9)).tolist()
+        tokens += ["bank", "bond"] if row % 2 else ["mat"]
+        rows.append({"tokens": tokens, "tags": [TAGS.get(token, "O") for token in tokens]})
+    return rows
+
+
+def tagged(file: Path, count: int = 48) -> str:
+    return table(tagged_rows(count), file)
+
+
 def run_of(
     task: str, model: str, dataset: str, folder: Path, *, loop: dict[str, Any] | None = None, **method: Any
 ) -> Run:
@@ -115,3 +133,19 @@ def trained(run: Run) -> RunDir:
 def batch_of(parts: Session, count: int = 8) -> dict[str, torch.Tensor]:
     """The first training rows, as they are scored."""
     return parts.rows.spec.eval_transform([parts.rows.examples[row] for row in range(count)])
+
+
+def gradients_of(objective: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of every parameter that has one, copied."""
+    objective.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in objective.named_parameters() if p.grad is not None}
+
+
+def disturbed(task: Any) -> Any:
+    """Adapters and head moved away from where they start."""
+    with torch.no_grad():
+        for parameter in task.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return task.eval()

@@ -19,6 +19,7 @@ from hfssl.data.audio import open_recordings
 from hfssl.data.image import open_images
 from hfssl.data.labelled_texts import open_labelled_texts
 from hfssl.data.loader import KeyedRows, Layout
+from hfssl.data.questions import open_questions
 from hfssl.data.source import Source
 from hfssl.data.tagged_words import open_tagged_words
 from hfssl.data.text import open_texts
@@ -44,6 +45,7 @@ OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images, "text": ope
 TASK_OPENERS: dict[str, Callable[[Any, Any], Source]] = {
     "sequence_classification": open_labelled_texts,
     "token_classification": open_tagged_words,
+    "question_answering": open_questions,
 }
 
 Result = TypeVar("Result")

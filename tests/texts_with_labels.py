@@ -101,6 +101,21 @@ def tagged(file: Path, count: int = 48) -> str:
     return table(tagged_rows(count), file)
 
 
+def question_rows(count: int = 48) -> list[dict[str, Any]]:
+    """Texts longer than a window, of which the word after `bank` is asked for."""
+    rows = []
+    for row in range(count):
+        generator = np.random.default_rng(row)
+        words = generator.choice(["cat", "sat", "ran", "gold", "dog", "rose"], generator.integers(4, 40)).tolist()
+        place = int(generator.integers(0, len(words)))
+        before = " ".join([*words[:place], "bank"])
+        start = len(before) + 1
+        answers = {"text": [words[place]], "answer_start": [start]}
+        context = f"{before} {' '.join(words[place:])}"
+        rows.append({"context": context, "question": "bond price", "answers": answers})
+    return rows
+
+
 def run_of(
     task: str, model: str, dataset: str, folder: Path, *, loop: dict[str, Any] | None = None, **method: Any
 ) -> Run:

@@ -102,7 +102,7 @@ def tagged(file: Path, count: int = 48) -> str:
 
 
 def question_rows(count: int = 48) -> list[dict[str, Any]]:
-    """Texts longer than a window, of which the word after `bank` is asked for."""
+    """Texts longer than a window, of which the words after `bank` are asked for."""
     rows = []
     for row in range(count):
         generator = np.random.default_rng(row)
@@ -110,7 +110,7 @@ def question_rows(count: int = 48) -> list[dict[str, Any]]:
         place = int(generator.integers(0, len(words)))
         before = " ".join([*words[:place], "bank"])
         start = len(before) + 1
-        answers = {"text": [words[place]], "answer_start": [start]}
+        answers = {"text": [" ".join(words[place : place + 2])], "answer_start": [start]}
         context = f"{before} {' '.join(words[place:])}"
         rows.append({"context": context, "question": "bond price", "answers": answers})
     return rows

@@ -63,6 +63,11 @@ def with_model(run: Run) -> tuple[Run, Any]:
     name = run.method.model
     if name is not None:
         name = _encoder_of(name)
+        is_adapter = (_path(name) / CONFIG_FILE).is_file() and not (_path(name) / "config.json").is_file()
+        require(
+            not is_adapter,
+            f"--model {name} is an adapter: merge it first (python recipes/export.py --run RUN --merge) and name that folder",
+        )
         method = dataclasses.replace(run.method, model=name)
         run = dataclasses.replace(run, method=method, loop=dataclasses.replace(run.loop, init_from=name))
     run, model_config = adopt_checkpoint(run)

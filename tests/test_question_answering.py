@@ -170,6 +170,17 @@ def test_runs_are_scored_by_their_export(settings: dict[str, Any], tmp_path: Pat
     assert all(torch.equal(body[name], stock[name]) for name in body) == (settings["adaptation"] == "frozen")
 
 
+def test_spans_are_learnt(tmp_path: Path) -> None:
+    model = checkpoint("bert", tmp_path / "model")
+    file = table([row for row in question_rows(900) if len(row["context"]) < 100], tmp_path / "rows.jsonl")
+    length = {"max_steps": 200, "global_batch_size": 32, "evaluate_every": 100, "save_every": 1000, "log_every": 100}
+    summary = trained(
+        run_of(QUESTIONS, model, file, tmp_path / "run", doc_stride=4, rate=1e-2, loop=length)
+    ).read_summary()
+    assert summary is not None
+    assert summary["exact_match"] > 0.9
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"doc_stride": 9}, "doc_stride 9 is more than a quarter of the 32 tokens of a window: set --doc_stride 8"),
     ({"doc_stride": -1}, "doc_stride must be at least 0"),

@@ -140,8 +140,11 @@ def test_padding_is_not_heard(model_type: str, tmp_path: Path) -> None:
 
 
 @every_type
-def test_frozen_heads_say_on_stored_inputs_what_the_whole_model_says(model_type: str, tmp_path: Path) -> None:
-    parts = opened_on(model_type, tmp_path, adaptation="frozen")
+@pytest.mark.parametrize("data", [classes, numbers])
+def test_frozen_heads_say_on_stored_inputs_what_the_whole_model_says(
+    model_type: str, data: Any, tmp_path: Path
+) -> None:
+    parts = opened_on(model_type, tmp_path, data, adaptation="frozen")
     task, stored = parts.objective.eval(), batch_of(parts)
     whole = parts.rows.spec.whole
     held = whole.prepare(open_rows(parts.run))
@@ -149,6 +152,7 @@ def test_frozen_heads_say_on_stored_inputs_what_the_whole_model_says(model_type:
         logits = task.logits(whole.eval_transform([held[row] for row in range(8)]))
         assert torch.allclose(task.logits(stored), logits, atol=1e-5)
     assert stored["head_inputs"].shape == (8, 1, 16)
+    assert stored["labels"].is_floating_point() == (data is numbers)
 
 
 def test_a_frozen_body_stays_bit_by_bit_while_the_head_and_bert_s_pooler_learn(tmp_path: Path) -> None:
@@ -348,6 +352,13 @@ def test_rows_that_can_not_be_learnt_from_are_refused(tmp_path: Path) -> None:
 def test_an_adapter_can_not_bring_a_padding_token(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"names no padding token.*add --merge"):
         opened_on("gpt2", tmp_path, adaptation="lora")
+
+
+def test_an_adapter_is_merged_before_it_is_started_from(tmp_path: Path) -> None:
+    parts = opened_on("bert", tmp_path, adaptation="lora")
+    write_export(parts.objective.export(), tmp_path / "export")
+    with pytest.raises(ConfigError, match="is an adapter: merge it first"):
+        opened(run_of(SEQUENCE, str(tmp_path / "export"), str(tmp_path / "rows.jsonl"), tmp_path / "next"))
 
 
 def test_the_export_answers_the_test_rows(tmp_path: Path) -> None:

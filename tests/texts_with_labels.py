@@ -123,7 +123,7 @@ def run_of(
     of_data = {name: method.pop(name) for name in list(method) if name in TextDataConfig.__dataclass_fields__}
     settings: dict[str, Any] = {"output_dir": str(folder), "max_steps": 4, "global_batch_size": 8, "log_every": 2}
     settings |= {"save_every": 2, "evaluate_every": 2, "cpu_threads": 1} | (loop or {})
-    optim = OptimConfig(base_learning_rate=3e-3, adam_beta2=0.999)
+    optim = OptimConfig(base_learning_rate=method.pop("rate", 3e-3), adam_beta2=0.999)
     config: Any = catalog.task_config_of(task)
     return make_run(
         config(model=model, **method), TextDataConfig(dataset=dataset, **of_data), optim, LoopConfig(**settings)

@@ -164,3 +164,11 @@ def disturbed(task: Any) -> Any:
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
     return task.eval()
+
+
+def opened_on(model_type: str, folder: Path, data: Any = classes, **settings: Any) -> Any:
+    """Sequence classification of the rows that `data` writes."""
+    if data is classes:
+        settings = {"text_column": "text"} | settings
+    model = checkpoint(model_type, folder / "model")
+    return opened(run_of("sequence_classification", model, data(folder / "rows.jsonl"), folder / "run", **settings))

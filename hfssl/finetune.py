@@ -50,7 +50,7 @@ def finetune(task_class: type[Task], run: Run) -> RunDir:
 def _finetune(task_class: type[Task], run: Run, accelerator: Accelerator) -> RunDir:
     run, model_config = with_model(run)
     opened = open_divided(run)
-    run = with_classes(run, opened.source)
+    run = with_classes(task_class, run, opened.source)
     check_and_say(run, opened)
     if run.method.label_fractions is not None:
         return study(task_class, run, model_config, accelerator)

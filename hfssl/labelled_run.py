@@ -17,7 +17,7 @@ from hfssl.dividing import Divided, divided
 from hfssl.nn.adapter_files import CONFIG_FILE
 from hfssl.objective import BadRowError, DataSpec
 from hfssl.run_dir import RunDir
-from hfssl.session import OPENERS, adopt_checkpoint
+from hfssl.session import adopt_checkpoint, open_labelled
 from hfssl.task import Task
 from hfssl.training.checkpoint import weights_file
 from hfssl.training.loop import Session
@@ -36,6 +36,11 @@ def with_model(run: Run) -> tuple[Run, Any]:
     name = run.method.model
     if name is not None:
         name = _encoder_of(name)
+        is_adapter = (_path(name) / CONFIG_FILE).is_file() and not (_path(name) / "config.json").is_file()
+        require(
+            not is_adapter,
+            f"--model {name} is an adapter: name a whole model, as --merge exports it",
+        )
         method = dataclasses.replace(run.method, model=name)
         run = dataclasses.replace(run, method=method, loop=dataclasses.replace(run.loop, init_from=name))
     run, model_config = adopt_checkpoint(run)
@@ -55,18 +60,20 @@ def _path(name: str) -> Path:
 
 def open_divided(run: Run) -> Divided:
     """The labelled rows to train on, to choose by and to score on."""
-    return divided(OPENERS[run.method.modality](dataclasses.replace(run.data, held_out_share=0.0)), run)
+    return divided(open_labelled(run), run)
 
 
-def with_classes(run: Run, source: Source) -> Run:
-    if not run.method.splits_by_class or run.method.class_names is not None:
+def with_classes(task_class: type[Task], run: Run, source: Source) -> Run:
+    """The run with what the training rows tell its task: classes, tags, a vocabulary."""
+    run = dataclasses.replace(run, method=task_class.with_rows(run.method, source))
+    if run.method.kind != "classes" or run.method.class_names is not None:
         return run
     return dataclasses.replace(run, method=dataclasses.replace(run.method, class_names=tuple(class_names_of(source))))
 
 
 def check_and_say(run: Run, opened: Divided) -> None:
     """Raises ConfigError where a side has labels that the training rows do not have."""
-    names = run.method.class_names
+    names = run.method.class_names if run.method.kind == "classes" else None
     sides = [opened.source, opened.source.watched, opened.source.held_out]
     numbers = [] if names is None else [class_numbers(side, names) for side in sides if side is not None]
     if not is_main_process():
@@ -85,7 +92,7 @@ def check_and_say(run: Run, opened: Divided) -> None:
 def class_warnings(run: Run, source: Source) -> list[str]:
     """What to know of the training rows' classes."""
     names = run.method.class_names
-    if names is None:
+    if names is None or run.method.kind != "classes":
         return []
     sentence = imbalance_sentence(class_counts(class_numbers(source, names), len(names)), names)
     return [] if sentence is None else [sentence]

@@ -17,8 +17,11 @@ from transformers.utils import logging as transformers_logging
 from hfssl.config import Run, exit_with, require
 from hfssl.data.audio import open_recordings
 from hfssl.data.image import open_images
+from hfssl.data.labelled_texts import open_labelled_texts
 from hfssl.data.loader import KeyedRows, Layout
+from hfssl.data.questions import open_questions
 from hfssl.data.source import Source
+from hfssl.data.tagged_words import open_tagged_words
 from hfssl.data.text import open_texts
 from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
 from hfssl.dividing import divided
@@ -39,6 +42,11 @@ from hfssl.training.start import FolderLock, Start, choose, versions
 from hfssl.watching import open_monitor, open_scored_rows
 
 OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images, "text": open_texts, "audio": open_recordings}
+TASK_OPENERS: dict[str, Callable[[Any, Any], Source]] = {
+    "sequence_classification": open_labelled_texts,
+    "token_classification": open_tagged_words,
+    "question_answering": open_questions,
+}
 
 Result = TypeVar("Result")
 Watched = TypeVar("Watched", Monitor, ScoredRows)
@@ -135,10 +143,16 @@ def _inside_run(name: str) -> str:
 
 def open_rows(run: Run) -> Source:
     """The rows that `run` trains on, with those that it is watched on and scored on beside them."""
-    open_modality = OPENERS[run.method.modality]
     if not run.method.needs_labels:
-        return open_modality(run.data)
-    return divided(open_modality(dataclasses.replace(run.data, held_out_share=0.0)), run).source
+        return OPENERS[run.method.modality](run.data)
+    return divided(open_labelled(run), run).source
+
+
+def open_labelled(run: Run) -> Source:
+    """The rows of a task with nothing held out of them: of its own columns, or those of its modality."""
+    data = dataclasses.replace(run.data, held_out_share=0.0)
+    open_own = TASK_OPENERS.get(run.recipe)
+    return OPENERS[run.method.modality](data) if open_own is None else open_own(data, run.method)
 
 
 def choose_folder(run: Run) -> tuple[Start, FolderLock | None]:

@@ -21,6 +21,15 @@ class Task(Objective):
     paper: ClassVar[str] = ""
     model: Any
 
+    @classmethod
+    def with_rows(cls, config: Any, source: Any) -> Any:
+        """`config` with what the labelled training rows tell, but for the names of classes, which are found for every task.
+
+        Raises:
+            ConfigError: the rows are nothing for this task.
+        """
+        return config
+
     @abstractmethod
     def answers(self, batch: Batch) -> list[Any]:
         """For each sample of a batch of `eval_transform`, what the model says beside what is true, as the

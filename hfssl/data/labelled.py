@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Labelled:
-    """Examples with the number of their class."""
+    """Examples with the number of their class, or with the number that is to be said."""
 
     def __init__(self, examples: Examples, numbers_N: Array) -> None:
         self.examples = examples
@@ -34,9 +34,9 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
         """Raises BadRowError."""
-        return self.examples[index], int(self.numbers_N[index])
+        return self.examples[index], self.numbers_N[index].item()
 
 
 def class_names_of(source: Source) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
@@ -95,8 +95,34 @@ class Source:
 FindColumn = Callable[[datasets.Features], list[str]]
 
 
+def class_columns(features: datasets.Features) -> list[str]:
+    """Columns of classes."""
+    return [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+
+
+class Labelling(NamedTuple):
+    """How labels are found.
+
+    find: columns that may hold them; are_known: whether those of a split can be scored.
+    takes_any: samples are checked by who opens them, and empty texts stay.
+    """
+
+    find: FindColumn = class_columns
+    are_known: Callable[[Source], bool] = lambda source: source.labels() is not None
+    takes_any: bool = False
+
+
+OF_CLASSES = Labelling()
+
+
 def open_source(
-    config: DataConfig, *, find: FindColumn, column: str | None, label_column: str | None, flag: str
+    config: DataConfig,
+    *,
+    find: FindColumn,
+    column: str | None,
+    label_column: str | None,
+    flag: str,
+    labelling: Labelling = OF_CLASSES,
 ) -> Source:
     """The source that `config` names.
 
@@ -104,6 +130,7 @@ def open_source(
         find: names of the columns that can hold this modality's samples.
         column, label_column: what the user chose, or None.
         flag: the flag that chooses the column, for error messages.
+        labelling: what labels are, unless classes.
 
     Raises:
         ConfigError: nothing there, no such split, no or several fitting columns.
@@ -117,9 +144,12 @@ def open_source(
         rows = splits[split]
         require(len(rows) > 0, f"the split {split} of {config.dataset} has no rows")
         chosen = _choose_column(rows, find, column, flag)
-        label = _choose_label(rows, label_column, split, is_needed=split == config.split)
+        label = _choose_label(rows, label_column, split, labelling.find, is_needed=split == config.split)
+        require(chosen != label, f"--{flag} {chosen} is the column of the labels: choose another")
         kept = [chosen] if label is None else [chosen, label]
-        if isinstance(config, TextDataConfig):
+        if labelling.takes_any:
+            samples = rows.select_columns(kept)
+        elif isinstance(config, TextDataConfig):
             kind = type(rows.features[chosen]).__name__
             require(is_text(rows.features[chosen]), f"--{flag} {chosen} holds no texts but {kind}: choose another")
             rows = documents(rows, chosen, f"{split} of {config.dataset}")
@@ -134,7 +164,7 @@ def open_source(
     others = [of_split(name) for name in _OTHER_SPLITS if name in splits and name != config.split]
     for other in others:
         _check_classes(source, other)
-    labelled = [other for other in others if other.labels() is not None]
+    labelled = [other for other in others if labelling.are_known(other)]
     source = replace(source, held_out=next(iter(labelled + others), None))
     watched = next((other for other in others if other.split != _TEST_SPLIT), None)
     if watched is None:
@@ -219,7 +249,9 @@ def _choose_column(rows: Dataset, find: FindColumn, column: str | None, flag: st
     return candidates[0]
 
 
-def _choose_label(rows: Dataset, label_column: str | None, split: str, *, is_needed: bool) -> str | None:
+def _choose_label(
+    rows: Dataset, label_column: str | None, split: str, find: FindColumn, *, is_needed: bool
+) -> str | None:
     """The column of labels; a split beside the one that is trained on may do without."""
     if label_column is not None:
         require(
@@ -227,7 +259,7 @@ def _choose_label(rows: Dataset, label_column: str | None, split: str, *, is_nee
             f"--label_column {label_column} is not a column of the split {split}; there are: {list(rows.features)}",
         )
         return label_column if label_column in rows.features else None
-    candidates = [name for name, feature in rows.features.items() if isinstance(feature, datasets.ClassLabel)]
+    candidates = find(rows.features)
     return candidates[0] if len(candidates) == 1 else None
 
 

@@ -23,7 +23,7 @@ class TextDataConfig(DataConfig):
     keeps_processor: ClassVar[bool] = True
 
     text_column: str | None = option(None, "column of the texts (default: the only one of strings)")
-    label_column: str | None = option(None, "column of the labels, for evaluation alone", "own_rule")
+    label_column: str | None = option(None, "column of the labels (default: the only one of classes)", "own_rule")
     text_unit: Literal["document", "paragraph", "line"] = option("document", "what a plain text file is cut into")
     invalid_utf8: Literal["error", "replace"] = option("error", "what to do where a text file is not UTF-8")
     tokenizer: str | None = option(None, "tokenizer to take (Hub id or path)")

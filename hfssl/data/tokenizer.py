@@ -185,7 +185,7 @@ def _around(tokenizer: Tokenizer, special: dict[str, str]) -> Any:
     return processors.TemplateProcessing(single=f"{cls} $A {sep}", pair=pairs[cls], special_tokens=ids)
 
 
-def open_tokenizer(data: TextDataConfig, source: Source) -> PreTrainedTokenizerFast:
+def open_tokenizer(data: TextDataConfig, source: Source | None) -> PreTrainedTokenizerFast:
     """The tokenizer that `data` names, or one trained on `source`, which is kept on disk for all ranks and later runs.
 
     Raises:
@@ -195,6 +195,7 @@ def open_tokenizer(data: TextDataConfig, source: Source) -> PreTrainedTokenizerF
         return _loaded(data.tokenizer)
     require(data.train_tokenizer is not None, "a tokenizer is needed: set --tokenizer or --train_tokenizer")
     assert data.train_tokenizer is not None
+    assert source is not None
     case = "lower" if data.lowercase else "cased"
     settings = f"{data.train_tokenizer}-{data.trained_vocab_size}-{case}"
     folder = cache_root("tokenizers") / f"{source.fingerprint()}-{settings}-v{FORMAT}"

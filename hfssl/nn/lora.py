@@ -40,7 +40,7 @@ def with_adapter(
         ConfigError: a name matches no layer, or there is no layer to adapt.
     """
     rank, alpha, targets, dropout = settings.settled
-    names = target_names(model, targets)
+    names = [name for name in target_names(model, targets) if not _is_inside(name, modules_to_save)]
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -129,6 +129,10 @@ def open_adapted(auto_class: Any, name: str) -> tuple[Any, dict[str, Any]]:
     missing = sorted(model.load_adapter(name).missing_keys)
     require(not missing, f"the adapter {name} lacks weights ({', '.join(missing[:3])}): it does not fit {adapter.base}")
     return model, info
+
+
+def _is_inside(name: str, modules: Sequence[str]) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
 def _is_meant(name: str, target: str) -> bool:

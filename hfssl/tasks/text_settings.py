@@ -1,0 +1,57 @@
+"""What every task on texts can be told: its columns, and how long a text may be."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+from hfssl.config import require
+from hfssl.data.text_config import TextDataConfig
+from hfssl.tasks.task_config import TaskConfig
+
+_LONGEST = 512  # tokens, where neither model nor tokenizer names a limit
+_NO_LIMIT = 1_000_000  # what tokenizers call their limit where they have none is above
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTaskConfig(TaskConfig):
+    """Base of the tasks on texts: the checkpoint brings tokenizer and longest text, where they are not given."""
+
+    modality: ClassVar[Literal["text", "image", "audio"]] = "text"
+
+    def without_effect(self) -> dict[str, str]:
+        flags = {"no_packing": "on a task, where each text is a row"}
+        if self.model is not None:
+            trained = "beside --model, which brings its tokenizer"
+            flags |= dict.fromkeys(("train_tokenizer", "vocab_size", "lowercase"), trained)
+        return flags
+
+    def adopt(self, data: TextDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, TextDataConfig]:
+        """As many tokens as the model has positions and its tokenizer allows, unless told."""
+        room = _positions(model_config)
+        if "max_length" in given:
+            require(
+                room is None or data.max_length <= room,
+                f"max_length {data.max_length} is more than the {room} positions of this model: set --max_length {room}",
+            )
+            return self, data
+        limits = [limit for limit in (room, self._tokenizer_limit(data)) if limit is not None]
+        return self, dataclasses.replace(data, max_length=min(limits, default=_LONGEST))
+
+    def _tokenizer_limit(self, data: TextDataConfig) -> int | None:
+        """Where a stranger's call with `truncation=True` cuts."""
+        place = data.tokenizer or self.model
+        if place is None:
+            return None
+        from hfssl.data.tokenizer import open_tokenizer  # heavy, and asked for where a model is opened anyway
+
+        tokenizer = open_tokenizer(dataclasses.replace(data, tokenizer=place, train_tokenizer=None), None)
+        limit = int(tokenizer.model_max_length)
+        return limit if limit < _NO_LIMIT else None
+
+
+def _positions(model_config: Any) -> int | None:
+    """Tokens that the model has positions for; RoBERTa and its kin count from the padding id on."""
+    positions = getattr(model_config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions < 1:
+        return None
+    return positions - 2 if getattr(model_config, "pad_token_id", None) == 1 else positions

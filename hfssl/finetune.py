@@ -124,4 +124,5 @@ def _print_summary(run_dir: RunDir) -> None:
     print(f"figures     {run_dir.figures}")
     print(f"report      {run_dir.report_file}")
     print(f"card        {run_dir.card_file}")
-    print(f"next        python recipes/predict.py --model {run_dir.path} --input FILE_OR_FOLDER")
+    if summary["kind"] in ("classes", "numbers"):  # what it can answer
+        print(f"next        python recipes/predict.py --model {run_dir.path} --input FILE_OR_FOLDER")

@@ -31,7 +31,10 @@ def with_model(run: Run) -> tuple[Run, Any]:
     Raises:
         ConfigError: neither or both are named, or it can not be loaded.
     """
-    require(run.loop.init_from is None, "--init_from has no effect: name the checkpoint with --model")
+    is_stored = (
+        run.method.model is not None and run.loop.init_from == run.method.model
+    )  # as config.yaml of a run has it
+    require(run.loop.init_from is None or is_stored, "--init_from has no effect: name the checkpoint with --model")
     run.method.check_model(run.loop.model_config)
     name = run.method.model
     if name is not None:

@@ -106,7 +106,7 @@ def adopt_checkpoint(run: Run) -> tuple[Run, Any]:
     try:
         model_config = AutoConfig.from_pretrained(name if adapter is None else adapter.base)
     except (OSError, ValueError) as error:
-        flag = "init_from" if run.loop.init_from else "model_config"
+        flag = ("model" if run.method.needs_labels else "init_from") if run.loop.init_from else "model_config"
         raise ConfigError(f"--{flag} {name} can not be loaded: {' '.join(str(error).split())[:300]}") from error
     method, data = run.method.adopt(run.data, model_config, run.given)
     if run.loop.init_from:

@@ -332,7 +332,8 @@ def test_flags_without_effect_or_sense_are_refused(flags: list[str], says: str) 
     [
         ({"model": None}, {}, "name the checkpoint with --model"),
         ({"model": None, "adaptation": "lora"}, {"model_config": "resnet18"}, "adaptation lora needs --model"),
-        ({"model": "/nowhere/at/all"}, {}, "can not be loaded"),
+        ({"model": "/nowhere/at/all"}, {}, "--model /nowhere/at/all can not be loaded"),
+        ({}, {"init_from": "elsewhere"}, "--init_from has no effect: name the checkpoint with --model"),
     ],
 )
 def test_a_model_that_can_not_work_is_refused(
@@ -340,6 +341,19 @@ def test_a_model_that_can_not_work_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=says):
         finetune(ImageClassification, digits_run(tmp_path, encoder, task, **loop))
+
+
+def test_the_settings_of_a_run_start_it_again(encoder: Path, tmp_path: Path) -> None:
+    first = finetune(ImageClassification, digits_run(tmp_path / "first", encoder, max_steps=1))
+    config = catalog.task_config_of("image_classification")
+    again = parse(
+        config, ImageDataConfig, ["--config", str(first.config_file), "--output_dir", str(tmp_path / "again")]
+    )
+    second = finetune(ImageClassification, again)
+    ours, theirs = first.read_summary(), second.read_summary()
+    assert ours is not None
+    assert theirs is not None
+    assert ours["scores"] == theirs["scores"]
 
 
 def test_a_network_is_trained_from_scratch_by_its_config(encoder: Path, tmp_path: Path) -> None:

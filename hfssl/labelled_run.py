@@ -17,7 +17,8 @@ from hfssl.dividing import Divided, divided
 from hfssl.nn.adapter_files import CONFIG_FILE
 from hfssl.objective import BadRowError, DataSpec
 from hfssl.run_dir import RunDir
-from hfssl.session import adopt_checkpoint, open_labelled
+from hfssl.session import open_labelled
+from hfssl.starting_point import adopt_checkpoint
 from hfssl.task import Task
 from hfssl.training.checkpoint import weights_file
 from hfssl.training.loop import Session

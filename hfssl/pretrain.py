@@ -17,11 +17,11 @@ from hfssl.run_dir import RunDir
 from hfssl.running import carry_out
 from hfssl.session import (
     OPENERS,
-    adopt_checkpoint,
     build_objective,
     quieten_libraries,
     reported,
 )
+from hfssl.starting_point import adopt_checkpoint
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session
 

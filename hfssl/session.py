@@ -5,13 +5,11 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import datasets
 import torch
 from accelerate import Accelerator
-from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor
 from transformers.utils import logging as transformers_logging
 
 from hfssl.config import Run, exit_with, require
@@ -26,12 +24,10 @@ from hfssl.data.text import open_texts
 from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
 from hfssl.dividing import divided
 from hfssl.fields import BatchSizeError, ConfigError
-from hfssl.nn.adapter_files import CONFIG_FILE, adapter_at
 from hfssl.objective import BadRowError, Batch, DataSpec, Objective
 from hfssl.randomness import combine, stream_id
-from hfssl.run_dir import RunDir
 from hfssl.scoring.kinds import scoring_of
-from hfssl.settings_file import model_config_file
+from hfssl.starting_point import inside_run
 from hfssl.training.checkpoint import TrainingError, TrainState
 from hfssl.training.loop import Session
 from hfssl.training.monitor import Monitor
@@ -93,52 +89,6 @@ def quieten_libraries() -> None:
         datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-
-
-def adopt_checkpoint(run: Run) -> tuple[Run, Any]:
-    """(the run with the sizes that --init_from or --model_config dictates, the loaded transformers config or None)."""
-    run = _with_whole_path(run)
-    name = run.loop.init_from or run.loop.model_config
-    if name is None:
-        return run, None
-    name = _inside_run(name) if run.loop.init_from else model_config_file(name)
-    adapter = adapter_at(name) if run.loop.init_from and run.method.takes_adapters else None
-    try:
-        model_config = AutoConfig.from_pretrained(name if adapter is None else adapter.base)
-    except (OSError, ValueError) as error:
-        flag = ("model" if run.method.needs_labels else "init_from") if run.loop.init_from else "model_config"
-        raise ConfigError(f"--{flag} {name} can not be loaded: {' '.join(str(error).split())[:300]}") from error
-    method, data = run.method.adopt(run.data, model_config, run.given)
-    if run.loop.init_from:
-        data = data.adopt_processor(_processor_of(name, run.method.modality), run.given)
-    return dataclasses.replace(run, method=method, data=data, architecture=model_config.to_dict()), model_config
-
-
-def _with_whole_path(run: Run) -> Run:
-    """An adapter records the folder that it started from, which is found from anywhere by its whole path alone."""
-    if run.loop.init_from is None or not Path(run.loop.init_from).expanduser().exists():
-        return run
-    whole = str(Path(run.loop.init_from).expanduser().absolute())
-    return dataclasses.replace(run, loop=dataclasses.replace(run.loop, init_from=whole))
-
-
-def _processor_of(name: str, modality: str) -> Any:
-    """What brings the checkpoint's processor to the run's settings: an image processor, a feature extractor, or the place of
-    a tokenizer."""
-    if modality == "text":
-        return name
-    auto_class = AutoImageProcessor if modality == "image" else AutoFeatureExtractor
-    try:
-        return auto_class.from_pretrained(name)
-    except (OSError, ValueError):
-        return None  # it brings none: the run's own pixel statistics, sampling rate and normalisation are used then
-
-
-def _inside_run(name: str) -> str:
-    """A run folder stands for its export, the full pretraining model first."""
-    export = RunDir(Path(name)).export
-    candidates = [export / "pretraining" / "config.json", export / "config.json", export / CONFIG_FILE]
-    return next((str(file.parent) for file in candidates if file.is_file()), name)
 
 
 def open_rows(run: Run) -> Source:
@@ -291,7 +241,7 @@ def build_objective(
     objective = objective_class.build(run.method, spec, model_config)
     if run.loop.init_from is None or not load:
         return objective
-    report = objective.load_pretrained(_inside_run(run.loop.init_from))
+    report = objective.load_pretrained(inside_run(run.loop.init_from))
     require(bool(report.loaded), f"--init_from {run.loop.init_from} holds no tensor that fits this model")
     if verbose:
         flag = "model" if run.method.needs_labels else "init_from"

@@ -9,6 +9,7 @@ from torch import Tensor
 from hfssl import session
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
+from hfssl.starting_point import adopt_checkpoint
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session
 from hfssl.training.start import Start
@@ -33,7 +34,7 @@ def open_adapted_run(
     name = METHOD_OF[base.parent.name]
     settings = {"lora": True, "lora_rank": 4} | (method or {})
     run = run_of(name, folder, settings, init_from=str(base), **loop)
-    run, model_config = session.adopt_checkpoint(run)
+    run, model_config = adopt_checkpoint(run)
     started = started or Start(RunDir(folder), None, [])
     opened, _ = session.open_session(classes(name)[1], run, model_config, started, start(run.loop))
     return opened

@@ -16,7 +16,7 @@ from hfssl.training.checkpoint import TrainState
 from hfssl.training.loop import Session, prepare
 from hfssl.training.start import Start
 from hfssl.training.step import Parts
-from tests.laboratory import few_rows, few_rows_with_others_held_out
+from tests.laboratory import few_rows_with_others_held_out
 
 CLASSES = tuple(str(digit) for digit in range(10))
 VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -48,20 +48,19 @@ def task_run(folder: Path, model: Path, task: dict[str, Any] | None = None, **lo
     return make_run(config, ImageDataConfig.tiny(), optim, LoopConfig(**settings))
 
 
-def use_few_rows() -> None:
-    """40 digits to train on; 24 of the test split, all of them looked at while training."""
-    session.open_rows = lambda run: few_rows_with_others_held_out() if run.method.needs_labels else few_rows()
-
-
 def open_task(
     folder: Path, model: Path, task: dict[str, Any] | None = None, state: TrainState | None = None, **loop: Any
 ) -> Session:
     """A session as fine-tuning opens it."""
-    use_few_rows()
     run = task_run(folder, model, task, init_from=str(model), **loop)
     started = Start(RunDir(folder), state, [])
     config = AutoConfig.from_pretrained(model)
-    opened, _ = session.open_session(catalog.task("image_classification")[1], run, config, started, start(run.loop))
+    open_rows = session.open_rows
+    session.open_rows = lambda run: few_rows_with_others_held_out()  # 40 digits to train on, 24 to look at
+    try:
+        opened, _ = session.open_session(catalog.task("image_classification")[1], run, config, started, start(run.loop))
+    finally:
+        session.open_rows = open_rows
     return opened
 
 

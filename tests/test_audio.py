@@ -22,7 +22,7 @@ from hfssl.data.file_names import file_names
 from hfssl.data.loader import KeyedRows, Layout, micro_batches
 from hfssl.objective import Batch
 from hfssl.randomness import epoch_keys, random_bits, sample_keys
-from hfssl.session import _processor_of
+from hfssl.starting_point import processor_of
 from hfssl.watching import open_monitor
 from tests.recordings import RATE, config_for, noise, write_recordings
 
@@ -147,7 +147,7 @@ def test_a_folder_without_recordings_is_refused_before_anything_is_read(tmp_path
 
 def test_a_checkpoint_dictates_rate_and_normalisation_unless_they_are_given(tmp_path: Path) -> None:
     Wav2Vec2FeatureExtractor(sampling_rate=8_000, do_normalize=False).save_pretrained(tmp_path)
-    processor = _processor_of(str(tmp_path), "audio")
+    processor = processor_of(str(tmp_path), "audio")
     data = AudioDataConfig.tiny()
     adopted = data.adopt_processor(processor, frozenset())
     assert (adopted.sampling_rate, adopted.normalise) == (8_000, False)

@@ -26,7 +26,7 @@ from hfssl.publishing.markdown import code_block
 from hfssl.publishing.papers import PAPERS
 from hfssl.publishing.usage import usage
 from hfssl.run_dir import RunDir
-from hfssl.session import adopt_checkpoint
+from hfssl.starting_point import adopt_checkpoint
 from tests.run_folder import begun, environment, evaluation, export, finished
 
 HOSTILE = (

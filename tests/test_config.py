@@ -11,8 +11,8 @@ from hfssl.catalog import DATA_CONFIGS, config_of, method_names
 from hfssl.config import ConfigError, LoopConfig, OptimConfig, make_run, parse
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.methods.mae_config import MAEConfig
-from hfssl.session import adopt_checkpoint
 from hfssl.settings_file import preset_names
+from hfssl.starting_point import adopt_checkpoint
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 

@@ -36,7 +36,7 @@ from hfssl.nn.spans import distractors, masked_frames
 from hfssl.objective import Batch
 from hfssl.publishing.export import write_export
 from hfssl.randomness import random_bits, sample_keys
-from hfssl.session import adopt_checkpoint
+from hfssl.starting_point import adopt_checkpoint
 from tests.laboratory import open_small, relative_error, run_of
 
 RATE = 16_000

@@ -11,7 +11,7 @@ import torch
 from datasets import Audio, Dataset, Features, Value
 from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
-from hfssl import catalog, finetune, session
+from hfssl import catalog, labelled_run, session
 from hfssl.config import LoopConfig, OptimConfig, Run, make_run
 from hfssl.data.audio_config import AudioDataConfig
 from hfssl.data.source import Source
@@ -86,8 +86,8 @@ def open_task(
     """A session of a tiny run, as fine-tuning opens it."""
     use_few_recordings(source or (few_transcribed() if task == "speech_recognition" else few_recordings()))
     task_class: Any = catalog.task(task)[1]
-    run, model_config = finetune.with_model(task_run(task, base, folder, method, **loop))
-    run = finetune._with_classes(run, finetune.open_divided(run).source)
+    run, model_config = labelled_run.with_model(task_run(task, base, folder, method, **loop))
+    run = labelled_run.with_classes(catalog.task(task)[1], run, labelled_run.open_divided(run).source)  # type: ignore[arg-type]
     started = started or Start(RunDir(folder), None, [])
     opened, _ = session.open_session(task_class, run, model_config, started, start(run.loop))
     return opened

@@ -163,6 +163,7 @@ def test_runs_are_scored_by_their_export(settings: dict[str, Any], tmp_path: Pat
     folder = trained(run_of(QUESTIONS, model, file, tmp_path / "run", doc_stride=4, **settings))
     summary = folder.read_summary()
     assert summary is not None
+    summary = summary["scores"]
     assert summary["rows"] == 10
     assert 0 <= summary["exact_match"] <= summary["f1"] <= 1
     stock = AutoModel.from_pretrained(model).state_dict()
@@ -178,6 +179,7 @@ def test_spans_are_learnt(tmp_path: Path) -> None:
         run_of(QUESTIONS, model, file, tmp_path / "run", doc_stride=4, rate=1e-2, loop=length)
     ).read_summary()
     assert summary is not None
+    summary = summary["scores"]
     assert summary["exact_match"] > 0.9
 
 

@@ -99,6 +99,7 @@ def test_an_adapter_run_is_scored_by_its_export(tmp_path: Path) -> None:
     folder = trained(run_of(SEQUENCE, model, rows, tmp_path / "run", adaptation="lora", text_column="text"))
     summary = folder.read_summary()
     assert summary is not None
+    summary = summary["scores"]
     assert summary["rows"] == 10
 
 
@@ -110,5 +111,5 @@ def test_an_adapter_can_not_bring_a_padding_token(tmp_path: Path) -> None:
 def test_an_adapter_is_merged_before_it_is_started_from(tmp_path: Path) -> None:
     parts = opened_on("bert", tmp_path, adaptation="lora")
     write_export(parts.objective.export(), tmp_path / "export")
-    with pytest.raises(ConfigError, match="is an adapter: merge it first"):
+    with pytest.raises(ConfigError, match="is an adapter: name a whole model"):
         opened(run_of(SEQUENCE, str(tmp_path / "export"), str(tmp_path / "rows.jsonl"), tmp_path / "next"))

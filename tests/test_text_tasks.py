@@ -158,6 +158,7 @@ def test_numbers_are_said_scored_and_drawn(tmp_path: Path) -> None:
     folder = trained(run_of(SEQUENCE, model, rows, tmp_path / "run", loop={"max_steps": 60}))
     summary = folder.read_summary()
     assert summary is not None
+    summary = summary["scores"]
     assert summary["pearson"] > 0.8
     assert summary["mean_squared_error"] < summary["of_mean"]
     assert (folder.figures / "scatter.png").is_file()

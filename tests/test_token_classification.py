@@ -95,6 +95,7 @@ def test_tags_are_learnt_scored_and_drawn(tmp_path: Path) -> None:
     folder = trained(run_of(TOKENS, model, rows, tmp_path / "run", loop={"max_steps": 60}))
     summary = folder.read_summary()
     assert summary is not None
+    summary = summary["scores"]
     assert summary["f1"] > 0.5
     assert summary["per_type"].keys() == {"FIRM", "PET"}
     assert (folder.figures / "entities.png").is_file()
@@ -167,4 +168,5 @@ def test_a_frozen_body_of_a_tagger_stays_and_its_adapter_is_scored(tmp_path: Pat
     adapted = trained(run_of(TOKENS, model, rows, tmp_path / "lora", adaptation="lora", lora_rank=2))
     summary = adapted.read_summary()
     assert summary is not None
+    summary = summary["scores"]
     assert summary["rows"] == 10

@@ -175,7 +175,7 @@ def test_a_kill_while_an_old_checkpoint_is_removed_leaves_no_half_one(
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint.shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
-            checkpoint._remove_oldest(run_dir, keep=2)
+            checkpoint._remove_oldest(run_dir, keep=2, best_step=None)
     assert run_dir.checkpoint_steps() == [8, 12]
     checkpoint.clear_away(run_dir, newest=12)
     assert sorted(path.name for path in run_dir.checkpoints.iterdir()) == ["step_00000008", "step_00000012"]

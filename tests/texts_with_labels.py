@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
-from hfssl import catalog, finetune, session
+from hfssl import catalog, finetune, labelled_run, session
 from hfssl.config import LoopConfig, OptimConfig, Run, make_run
 from hfssl.data.text_config import TextDataConfig
 from hfssl.data.tokenizer import train_tokenizer
@@ -133,8 +133,8 @@ def run_of(
 def opened(run: Run) -> Session:
     """A session of a task, as fine-tuning opens it."""
     task: Any = catalog.task(run.recipe)[1]
-    run, model_config = finetune.with_model(run)
-    run = finetune._with_classes(task, run, finetune.open_divided(run).source)
+    run, model_config = labelled_run.with_model(run)
+    run = labelled_run.with_classes(task, run, labelled_run.open_divided(run).source)
     assert run.loop.output_dir is not None
     started = Start(RunDir(Path(run.loop.output_dir)), None, [])
     return session.open_session(task, run, model_config, started, start(run.loop), verbose=False)[0]

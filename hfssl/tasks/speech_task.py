@@ -98,7 +98,7 @@ class SpeechTask(Task):
             return 2 if not name.startswith(prefix) else int(name.startswith(last))
 
         named = sorted(self.model.named_parameters(), key=lambda pair: rank(pair[0]))
-        return decayed_groups(named, weight_decay=weight_decay, decay=self.config.layer_decay)
+        return decayed_groups(named, weight_decay=weight_decay, decay=self.config.rate_decay)
 
 
 def fresh_task_model(config: SpeechSettings, auto_class: Any, own: Any, head: list[str]) -> Any:

@@ -19,7 +19,7 @@ class TextTaskConfig(TaskConfig):
     modality: ClassVar[Literal["text", "image", "audio"]] = "text"
 
     def without_effect(self) -> dict[str, str]:
-        flags = {"no_packing": "on a task, where each text is a row"}
+        flags = super().without_effect() | {"no_packing": "on a task, where each text is a row"}
         if self.model is not None:
             trained = "beside --model, which brings its tokenizer"
             flags |= dict.fromkeys(("train_tokenizer", "vocab_size", "lowercase"), trained)

@@ -57,7 +57,7 @@ class TextTask(Task):
         return Export(model, tokenizer)
 
     def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        return decayed_groups(self.model.named_parameters(), weight_decay=weight_decay, decay=self.config.layer_decay)
+        return decayed_groups(self.model.named_parameters(), weight_decay=weight_decay, decay=self.config.rate_decay)
 
 
 def reads_types(model: Any) -> bool:

@@ -109,12 +109,12 @@ class Stopwatch:
 
 def held_out_line(step: int, max_steps: int, figures: Mapping[str, Any]) -> str:
     """What the monitor saw, in a line for people."""
-    shown = [f"step {step:>{len(str(max_steps))}}/{max_steps}  held out:"]
+    shown = []
     for name, value in figures.items():
         key = name.removeprefix("held_out/")
         title, digits = _HELD_OUT.get(key, (key.replace("_", " "), 3))
         shown.append(f"{title} {'-' if value is None else f'{value:.{digits}f}'}")
-    return "  ".join(shown)
+    return f"step {step:>{len(str(max_steps))}}/{max_steps}  held out: {'  '.join(shown)}"
 
 
 def duration(seconds: float) -> str:

@@ -101,6 +101,9 @@ class Card:
     tuned: Tuned | None = None
     load_from: str = "export"
     license: str | None = None
+    license_name: str | None = None
+    license_link: str | None = None
+    languages: tuple[str, ...] = ()
 
     @property
     def task(self) -> str | None:
@@ -124,9 +127,10 @@ def write_card(run_dir: RunDir) -> Path:
     return run_dir.card_file
 
 
-def card_of(run_dir: RunDir) -> Card:
-    """The card of a run folder, finished or not."""
+def card_of(run_dir: RunDir, export: Path | None = None) -> Card:
+    """The card of a run folder, finished or not, and of its export or another of its exports."""
     facts = facts_of(run_dir)
+    exported = describe_export(export or run_dir.export)
     config, environment = facts.config, facts.environment
     data, data_id = _public_data(config)
     precision = environment.get("mixed_precision", NOT_MEASURED)
@@ -137,7 +141,7 @@ def card_of(run_dir: RunDir) -> Card:
         state=facts.state,
         is_finished=facts.summary is not None,
         paper=PAPERS.get(facts.recipe),
-        export=describe_export(run_dir.export),
+        export=exported,
         data=data,
         data_id=data_id,
         split=config["data"]["split"],
@@ -162,7 +166,7 @@ def card_of(run_dir: RunDir) -> Card:
         evaluations=[_evaluation(content) for content in facts.evaluations.values() if _is_table(content)],
         warnings=warnings(facts) + (card_warnings(facts) if facts.is_fine_tuning else []),
         figures=[f"figures/{path.name}" for path in _public_figures(run_dir, facts, data)],
-        tuned=tuned_of(facts) if facts.is_fine_tuning else None,
+        tuned=tuned_of(facts, exported) if facts.is_fine_tuning else None,
     )
 
 
@@ -209,6 +213,9 @@ def metadata(card: Card) -> ModelCardData:
         library_name="transformers" if card.export is None or card.export.base is None else "peft",
         pipeline_tag=card.task,
         license=card.license,
+        license_name=card.license_name,
+        license_link=card.license_link,
+        language=list(card.languages) or None,
         tags=[*_TAGS[card.tuned is None], "hfssl", card.recipe],
         datasets=None if card.data_id is None else [card.data_id],
         base_model=card.base_model,

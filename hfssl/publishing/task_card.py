@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult
 
+from hfssl.publishing.export import Exported
 from hfssl.publishing.facts import Facts, Row
 from hfssl.publishing.markdown import Trusted, inline, one_line
 from hfssl.publishing.scores import as_markdown
@@ -71,12 +72,12 @@ class Tuned(NamedTuple):
     test_split: str | None
 
 
-def tuned_of(facts: Facts) -> Tuned:
+def tuned_of(facts: Facts, export: Exported | None) -> Tuned:
     """Of a run of a downstream task, finished or not."""
     method, summary = facts.config["method"], facts.summary or {}
     return Tuned(
         adaptation=method["adaptation"],
-        is_merged=method["merge"],
+        is_merged=method["adaptation"] == "lora" and export is not None and export.base is None,
         samples=next(name for column, name in _SAMPLES.items() if column in facts.config["data"]),
         kind=summary.get("kind"),
         class_names=method["class_names"],

@@ -1,0 +1,41 @@
+"""Publish a run: its export, or one of a run that is not finished, as a repository of the Hub."""
+
+import tempfile
+from pathlib import Path
+
+from hfssl.config import require
+from hfssl.export import export_checkpoint
+from hfssl.export_config import ExportConfig
+from hfssl.publish_config import PublishConfig
+from hfssl.publishing.hub import Published
+from hfssl.publishing.publication import publish_export
+from hfssl.run_dir import RunDir
+from hfssl.session import quieten_libraries, reported
+
+
+def publish(wanted: PublishConfig, from_command_line: bool = True) -> Published | None:
+    """Push a run in one commit; the run folder stays as it is. Returns None after a dry run.
+
+    Raises:
+        ConfigError: no such run, or it is not fit to be published.
+        HubError: it did not get to the Hub.
+    """
+    with reported(from_command_line):
+        quieten_libraries()
+        run_dir = RunDir(Path(str(wanted.run)).expanduser())
+        require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
+        require(
+            run_dir.is_finished() or wanted.allow_unfinished,
+            f"{run_dir.path} is not finished: let it finish, or publish it as it is with --allow_unfinished",
+        )
+        with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:
+            return publish_export(run_dir, _export(run_dir, wanted, Path(scratch) / "export"), wanted)
+
+
+def _export(run_dir: RunDir, wanted: PublishConfig, scratch: Path) -> Path:
+    """The run's own export, or one that is made now and does not stay."""
+    if wanted.card_only or (run_dir.is_finished() and not wanted.merge):
+        return run_dir.export
+    return export_checkpoint(
+        ExportConfig(run=str(run_dir.path), merge=wanted.merge, output_dir=str(scratch)), from_command_line=False
+    )

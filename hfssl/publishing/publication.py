@@ -1,0 +1,109 @@
+"""A run on the Hub: its card for there, the list of what goes, and the push."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoFile
+
+from hfssl.config import require
+from hfssl.publish_config import PublishConfig
+from hfssl.publishing.card import Card, card_of, render
+from hfssl.publishing.hub import MAIN, Published, look_at, push, writer_of
+from hfssl.publishing.hub_errors import HubError, again, explained
+from hfssl.publishing.hub_files import HubFile, hub_files, listed
+from hfssl.run_dir import RunDir
+
+_WEIGHTS = "model.safetensors"
+_SOMEBODY = "YOUR_NAME"
+
+
+def publish_export(run_dir: RunDir, export: Path, wanted: PublishConfig) -> Published | None:
+    """Show what goes, and send it unless it is a dry run; then None. The run folder is not touched.
+
+    Args:
+        export: the model to publish, that of the run or another of its checkpoints.
+
+    Raises:
+        ConfigError: it is not fit to be published. HubError: it did not get there.
+    """
+    name = str(wanted.hub_model_id)
+    if wanted.dry_run:
+        card = _card(run_dir, export, name if "/" in name else f"{_SOMEBODY}/{name}", wanted)
+        _show(run_dir, card, _files(run_dir, card, export, wanted), wanted)
+        print(f"\n{render(card)}\nnothing was sent: leave out --dry_run to publish")
+        return None
+    api, repo_id = writer_of(name)
+    card = _card(run_dir, export, repo_id, wanted)
+    files = _files(run_dir, card, export, wanted)
+    target = look_at(api, repo_id, wanted.revision or MAIN, recipe=card.recipe, private=wanted.private)
+    _check_base(api, run_dir, wanted)
+    _show(run_dir, card, files, wanted)
+    message = f"card of {card.recipe}" if wanted.card_only else f"{card.recipe}, {card.steps} steps"
+    done = push(api, target, files, message=message, private=wanted.private, create_pr=wanted.create_pr)
+    print(f"published   {done.url}" if done.changed else f"unchanged   {done.url} holds all of it already")
+    return done
+
+
+def _card(run_dir: RunDir, export: Path, repo_id: str, wanted: PublishConfig) -> Card:
+    card = card_of(run_dir, export)
+    started_here = card.is_continuation and card.base_model is None
+    require(
+        wanted.base_model is None or started_here,
+        f"--base_model has no effect: {run_dir.path} started from {card.base_model or 'no checkpoint'}; leave it out",
+    )
+    card = dataclasses.replace(
+        card,
+        name=repo_id.rpartition("/")[2],
+        load_from=repo_id,
+        base_model=wanted.base_model or card.base_model,
+        license=wanted.license,
+        license_name=wanted.license_name,
+        license_link=wanted.license_link,
+        languages=wanted.language or (),
+    )
+    is_lonely = card.export is not None and card.export.base is not None and card.base_model is None
+    require(
+        wanted.card_only or not is_lonely,
+        f"{export} is an adapter of a checkpoint that is on this machine alone, and useless without it: publish the whole model "
+        "with --merge, or that checkpoint first, and name it here with --base_model",
+    )
+    return card
+
+
+def _files(run_dir: RunDir, card: Card, export: Path, wanted: PublishConfig) -> list[HubFile]:
+    return hub_files(run_dir, card, None if wanted.card_only else export)
+
+
+def _show(run_dir: RunDir, card: Card, files: Sequence[HubFile], wanted: PublishConfig) -> None:
+    where = f", branch {wanted.revision}" if wanted.revision else ", a pull request" if wanted.create_pr else ""
+    private = " (private)" if wanted.private else ""
+    print(f"{run_dir.path} to {constants.ENDPOINT}/{card.load_from}{private}{where}")
+    for line in listed(files):
+        print(line)
+
+
+def _check_base(api: HfApi, run_dir: RunDir, wanted: PublishConfig) -> None:
+    """Raises HubError where --base_model holds other weights than those that the run started from."""
+    if wanted.base_model is None:
+        return
+    start = Path(str(run_dir.read_config()["loop"]["init_from"])).expanduser()
+    weights = next((path for path in (start / _WEIGHTS, RunDir(start).export / _WEIGHTS) if path.is_file()), None)
+    with explained(wanted.base_model):
+        try:
+            found = again(lambda: api.get_paths_info(str(wanted.base_model), [_WEIGHTS]))
+        except (RepositoryNotFoundError, EntryNotFoundError) as error:
+            raise HubError(f"--base_model {wanted.base_model} is not on the Hub: publish it first") from error
+    theirs = next((entry.lfs.sha256 for entry in found if isinstance(entry, RepoFile) and entry.lfs), None)
+    if weights is None or theirs is None:
+        print(f"            whether {wanted.base_model} is what this run started from could not be compared")
+        return
+    with weights.open("rb") as file:
+        ours = hashlib.file_digest(file, "sha256").hexdigest()
+    if ours != theirs:
+        raise HubError(
+            f"--base_model {wanted.base_model} holds other weights than the checkpoint that this run started from"
+        )

@@ -55,6 +55,9 @@ def study(task_class: type[Any], run: Run, model_config: Any, accelerator: Accel
         ConfigError: no test rows, or a task whose rows have no single class.
     """
     opened = open_divided(run).source
+    require(
+        not run.loop.push_to_hub, "push_to_hub has no effect beside label_fractions, which makes no model: leave it out"
+    )
     require(run.method.kind == "classes", "label_fractions needs rows of one class each, for the sake of pairing them")
     require(opened.held_out is not None, "label_fractions needs test rows")
     require(opened.watched is not None, "label_fractions needs validation rows, to choose learning rates by")

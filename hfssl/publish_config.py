@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hfssl.config import option, require
+from hfssl.repository_name import check_repository
 
-_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
-_REPOSITORY = re.compile(rf"(?:{_NAME}/)?{_NAME}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual|code")
 _LICENSES = Path(__file__).parent / "publishing" / "licenses.txt"  # identifiers that model cards of the Hub take
 
@@ -64,13 +63,3 @@ class PublishConfig:
         link = self.license_link
         is_link = link is None or link == "LICENSE" or bool(re.fullmatch(r"https?://\S+", link))
         require(is_link, f"license_link must be an address or LICENSE, got {link!r}")
-
-
-def check_repository(name: str, value: str | None) -> None:
-    """Raise ConfigError where `value` can not be the name of a repository."""
-    is_good = value is None or (bool(_REPOSITORY.fullmatch(value)) and "--" not in value and ".." not in value)
-    require(
-        is_good and not str(value).endswith(".git"),
-        f"{name} must be NAME or USER/NAME of letters, digits, - _ and . (96 at most, none of - . at an end, no -- or ..), "
-        f"got {value!r}",
-    )

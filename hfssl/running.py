@@ -5,13 +5,17 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from hfssl.config import Run
-from hfssl.distributed import barrier, is_main_process
+from hfssl.config import Run, require
+from hfssl.distributed import barrier, broadcast_object, is_main_process
+from hfssl.fields import ConfigError
 from hfssl.objective import Objective
 from hfssl.planning import print_opening, settled
+from hfssl.publish_config import PublishConfig
 from hfssl.publishing.export import write_processor
+from hfssl.publishing.hub_errors import HubError
+from hfssl.publishing.publication import check_can_push, publish_export
 from hfssl.run_dir import RunDir, forget_if_unused
-from hfssl.session import Interrupted, choose_folder, open_session
+from hfssl.session import Interrupted, SharedError, choose_folder, open_session
 from hfssl.training.loop import Session, train
 from hfssl.training.start import command_line, environment
 from hfssl.training.tracking import open_tracker
@@ -34,10 +38,12 @@ def carry_out(
     Raises:
         ConfigError, TrainingError, Interrupted: see `pretrain.pretrain`.
     """
+    _check_push(run)
     started, lock = choose_folder(run)
     run_dir = started.run_dir
     if started.finished:
         summarise(run_dir)
+        _push(run, run_dir)
         return run_dir
     try:
         run = settled(objective_class, run, model_config, started, accelerator)
@@ -62,9 +68,47 @@ def carry_out(
         raise Interrupted(signal_number, _how_to_go_on(run, run_dir))
     if is_main_process():
         finish(session)  # the other ranks leave without waiting
+        _push(run, run_dir)
     if lock is not None:
         lock.release()
     return run_dir
+
+
+def _check_push(run: Run) -> None:
+    """Raises SharedError now where --push_to_hub would fail at the end."""
+    if not run.loop.push_to_hub:
+        return
+    problem = None
+    if is_main_process():
+        try:
+            _check_adapter(run)
+            check_can_push(run.recipe, str(run.loop.hub_model_id), private=run.loop.hub_private)
+        except ConfigError as error:
+            problem = f"--push_to_hub: {error}"
+    problem = broadcast_object(problem)
+    if problem is not None:
+        raise SharedError(problem)
+
+
+def _check_adapter(run: Run) -> None:
+    is_lora = getattr(run.method, "lora", False) or getattr(run.method, "adaptation", None) == "lora"
+    require(
+        not is_lora or run.method.merge or "init_from" not in run.local(),
+        f"an adapter of {run.loop.init_from}, which is on this machine alone, is useless elsewhere: add --merge, or leave out "
+        "--push_to_hub and publish both later",
+    )
+
+
+def _push(run: Run, run_dir: RunDir) -> None:
+    if not run.loop.push_to_hub or not is_main_process():
+        return
+    wanted = PublishConfig(run=str(run_dir.path), hub_model_id=run.loop.hub_model_id, private=run.loop.hub_private)
+    try:
+        publish_export(run_dir, run_dir.export, wanted)
+    except HubError as error:
+        again = f"python recipes/publish.py --run {run_dir.path} --hub_model_id {run.loop.hub_model_id}"
+        private = " --private" if run.loop.hub_private else ""
+        raise HubError(f"{error}; the run is finished, and is published by: {again}{private}") from error
 
 
 def _how_to_go_on(run: Run, run_dir: RunDir) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from hfssl.fields import ConfigError, option
+from hfssl.repository_name import check_repository
 
 
 def require(condition: bool, message: str) -> None:
@@ -154,6 +155,9 @@ class LoopConfig:
     gradient_checkpointing: bool = option(False, "recompute activations to save memory", "may_change")
     compile: bool = option(False, "compile the model with torch.compile", "may_change")
     cpu_threads: int | None = option(None, "threads a process (default: cores / local processes)", "may_change")
+    push_to_hub: bool = option(False, "publish the finished run, as recipes/publish.py does", "may_change")
+    hub_model_id: str | None = option(None, "with --push_to_hub: repository, NAME or USER/NAME", "may_change")
+    hub_private: bool = option(False, "with --push_to_hub: make a new repository private", "may_change")
     price_per_hour: float | None = option(None, "what an hour of this machine costs, for the estimate", "may_change")
     process_group_timeout: int = option(1800, "seconds until a hanging process group is given up", "may_change")
 
@@ -171,6 +175,14 @@ class LoopConfig:
         require(
             self.budget_hours is None or self.num_epochs is None,
             "budget_hours and num_epochs exclude each other: set one of them",
+        )
+        check_repository("hub_model_id", self.hub_model_id)
+        require(
+            not self.push_to_hub or self.hub_model_id is not None, "push_to_hub needs --hub_model_id, the repository"
+        )
+        require(
+            self.push_to_hub or not (self.hub_model_id or self.hub_private),
+            "hub_model_id and hub_private have no effect without --push_to_hub: add it, or leave them out",
         )
         require(
             self.init_from is None or self.model_config is None,

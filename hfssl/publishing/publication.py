@@ -48,6 +48,12 @@ def publish_export(run_dir: RunDir, export: Path, wanted: PublishConfig) -> Publ
     return done
 
 
+def check_can_push(recipe: str, hub_model_id: str, *, private: bool) -> None:
+    """Raises HubError where a run of `recipe` could not be published there."""
+    api, repo_id = writer_of(hub_model_id)
+    look_at(api, repo_id, MAIN, recipe=recipe, private=private)
+
+
 def _card(run_dir: RunDir, export: Path, repo_id: str, wanted: PublishConfig) -> Card:
     card = card_of(run_dir, export)
     started_here = card.is_continuation and card.base_model is None

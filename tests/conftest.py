@@ -4,8 +4,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.hub_server import LocalHub
 
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
@@ -29,3 +34,12 @@ def own_openers() -> Iterator[None]:
         from hfssl.data.text import open_texts
 
         session.OPENERS |= {"image": open_images, "text": open_texts, "audio": open_recordings}
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator["LocalHub"]:
+    """A local server of repositories, empty; `environment()` points a fresh process at it."""
+    from tests.hub_server import LocalHub
+
+    with LocalHub(tmp_path / "hub") as server:
+        yield server

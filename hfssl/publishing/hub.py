@@ -17,9 +17,8 @@ from huggingface_hub import (
     HfApi,
     ModelCard,
     get_token,
-    hf_hub_download,
 )
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from hfssl.publishing.hub_errors import (
@@ -102,11 +101,10 @@ def _refuse_others(api: HfApi, target: Target, recipe: str) -> None:
     names = [name for name in there if name not in _THEIRS]
     if not names:
         return
-    try:
-        card = again(lambda: hf_hub_download(target.repo_id, CARD, revision=target.head, token=api.token))
+    tags: set[str] = set()
+    if CARD in names:
+        card = again(lambda: api.hf_hub_download(target.repo_id, CARD, revision=target.head))
         tags = set(ModelCard.load(card, ignore_metadata_errors=True).data.tags or [])
-    except EntryNotFoundError:
-        tags = set()
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     if not {"hfssl", recipe} <= tags:
         raise HubError(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from huggingface_hub import constants
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from hfssl.fields import ConfigError, one_line
 
@@ -44,7 +44,7 @@ def explained(about: str) -> Iterator[None]:
         raise HubError("HF_HUB_OFFLINE is set: unset it to publish") from error
     except HFValidationError as error:
         raise HubError(f"{about} is no name for a repository: {one_line(error)}") from error
-    except HTTP_ERROR as error:
+    except (HTTP_ERROR, LocalEntryNotFoundError) as error:  # the second: a file that could not be asked for
         raise HubError(_line(error, about)) from error
     except json.JSONDecodeError as error:
         raise HubError(f"{constants.ENDPOINT} does not answer as the Hub does: {_AS_IT_WAS}") from error

@@ -43,3 +43,28 @@ def hub(tmp_path: Path) -> Iterator["LocalHub"]:
 
     with LocalHub(tmp_path / "hub") as server:
         yield server
+
+
+@pytest.fixture
+def at_hub(hub: "LocalHub", monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "LocalHub":
+    """The local server, to which this process's own client speaks, without waiting between attempts."""
+    from huggingface_hub import constants
+
+    from hfssl.publishing import hub as pushing
+    from hfssl.publishing import hub_errors
+    from tests.hub_server import OWNER_TOKEN
+
+    settings = {
+        "ENDPOINT": hub.endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_TOKEN_PATH": str(tmp_path / "no-token"),
+    }
+    for name, value in settings.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setenv("HF_TOKEN", OWNER_TOKEN)
+    for module in (pushing, hub_errors):
+        monkeypatch.setattr(module, "WAITS", (0.0, 0.0))
+    return hub

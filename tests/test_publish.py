@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from safetensors.torch import save_file
 from hfssl.config import ConfigError
 from hfssl.publish import publish
 from hfssl.publish_config import PublishConfig
-from hfssl.publishing import hub as hub_module
-from hfssl.publishing import hub_errors
 from hfssl.publishing.hub import Published
 from hfssl.publishing.hub_errors import HubError
 from hfssl.run_dir import RunDir
@@ -27,24 +24,6 @@ from tests.run_folder import begun, evaluation, finished
 
 REPO = "ada/digits"
 CANARY = "canary-7f3a9c"
-
-
-@pytest.fixture
-def at_hub(hub: LocalHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
-    """This process's client speaks to the local server, without waiting between attempts."""
-    for name, value in {
-        "ENDPOINT": hub.endpoint,
-        "HUGGINGFACE_CO_URL_TEMPLATE": f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
-        "HF_HUB_OFFLINE": False,
-        "HF_HUB_DISABLE_XET": True,
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
-        "HF_TOKEN_PATH": str(tmp_path / "no-token"),
-    }.items():
-        monkeypatch.setattr(constants, name, value)
-    monkeypatch.setenv("HF_TOKEN", OWNER_TOKEN)
-    for module in (hub_module, hub_errors):
-        monkeypatch.setattr(module, "WAITS", (0.0, 0.0))
-    return hub
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def carry_out(
             run_dir.forget_summary()
         if run.data.keeps_processor and not run_dir.processor.is_dir():
             write_processor(session.rows.spec.processor, run_dir.processor)
-        run_dir.write_environment(environment(accelerator))
+        run_dir.write_environment(environment(accelerator) | {"data": session.provenance})
         run_dir.drop_metrics_after(session.state.step or -1)  # a run that begins looks at step 0 anew
         print_opening(session, rehearsal, started)
     barrier()

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import datasets
 import torch
@@ -17,6 +17,7 @@ from hfssl.data.audio import open_recordings
 from hfssl.data.image import open_images
 from hfssl.data.labelled_texts import open_labelled_texts
 from hfssl.data.loader import KeyedRows, Layout
+from hfssl.data.provenance import provenance
 from hfssl.data.questions import open_questions
 from hfssl.data.source import Source
 from hfssl.data.tagged_words import open_tagged_words
@@ -46,6 +47,16 @@ TASK_OPENERS: dict[str, Callable[[Any, Any], Source]] = {
 
 Result = TypeVar("Result")
 Watched = TypeVar("Watched", Monitor, ScoredRows)
+
+
+class _Data(NamedTuple):
+    """What a rank opens: rows to train on and to look at, a first micro-batch, and, on the main process, where they come from."""
+
+    rows: KeyedRows
+    monitor: Monitor | None
+    scored: ScoredRows | None
+    batch: Batch
+    provenance: dict[str, str | None]
 
 
 class SharedError(ConfigError):
@@ -136,7 +147,7 @@ def open_session(
         ConfigError: on every rank, what on one of them can not work.
     """
 
-    def open_data() -> tuple[KeyedRows, Monitor | None, ScoredRows | None, Batch]:
+    def open_data() -> _Data:
         source = open_rows(run)
         kept = run.data.keeps_processor and started.run_dir.processor.is_dir()
         data = run.data.with_processor(str(started.run_dir.processor)) if kept else run.data
@@ -149,11 +160,12 @@ def open_session(
             scored = open_scored_rows(source, rows, partial(scoring.scores, run.method), choice)
         else:
             monitor = open_monitor(source, rows)
-        return rows, monitor, scored, _first_batch(rows, layout, started)
+        known = provenance(source) if is_main_process() else {}
+        return _Data(rows, monitor, scored, _first_batch(rows, layout, started), known)
 
     layout = _layout(run, accelerator)
-    rows, monitor, scored, batch = _on_all_ranks(open_data)
-    monitor, scored = _agreed(monitor), _agreed(scored)
+    data = _on_all_ranks(open_data)
+    rows, monitor, scored = data.rows, _agreed(data.monitor), _agreed(data.scored)
     spec, num_rows = rows.spec, len(rows.examples)
     max_steps = run.loop.max_steps or math.ceil((run.loop.num_epochs or 0) * num_rows / run.loop.global_batch_size)
     state = started.state or TrainState(
@@ -179,11 +191,12 @@ def open_session(
             f"{run.recipe} compares the samples of a batch: one alone has nothing to be compared with; raise "
             "--per_device_batch_size or --global_batch_size"
         )
-    rehearsal = _on_all_ranks(lambda: _rehearse(accelerator, objective, spec, batch))
+    rehearsal = _on_all_ranks(lambda: _rehearse(accelerator, objective, spec, data.batch))
     if is_new:
         state.loss_scale = loss_scale_for(rehearsal.num_targets * layout.num_micro_batches * layout.world_size)
     workers = run.data.num_workers if run.data.num_workers is not None else _choose_workers(spec, accelerator.device)
     session = Session(run, started.run_dir, accelerator, objective, rows, layout, workers, state, monitor, scored)
+    session.provenance |= data.provenance
     return session, rehearsal
 
 

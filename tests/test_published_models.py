@@ -154,7 +154,10 @@ def test_a_recipe_pushes_at_its_end_and_nothing_of_this_machine_leaves(hub: Loca
     done = run_recipe("mae", *flags, "--push_to_hub", "true", "--hub_model_id", "tiny", environment=environment)
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 2, done.stderr
-    assert re.search(r"^error: .*may not write to ada/tiny.*the run is finished, and is published by: python recipes/publish.py", last)
+    assert re.search(
+        r"^error: .*may not write to ada/tiny.*the run is finished, and is published by: python recipes/publish.py",
+        last,
+    )
     run_dir = RunDir(tmp_path / "canary-run")
     assert run_dir.is_finished()
     done = run_recipe("publish", "--run", str(run_dir.path), "--hub_model_id", "tiny", environment=environment)

@@ -76,6 +76,8 @@ class Card:
     export: Exported | None
     data: str
     data_id: str | None
+    data_revision: str | None
+    data_license: str | None
     split: str
     num_rows: int | None
     bad_rows: int | None
@@ -134,6 +136,7 @@ def card_of(run_dir: RunDir, export: Path | None = None) -> Card:
     config, environment = facts.config, facts.environment
     data, data_id = _public_data(config)
     precision = environment.get("mixed_precision", NOT_MEASURED)
+    known = {} if data == LOCAL_DATA else environment.get("data", {})
     name = facts.recipe.replace("_", "-")
     return Card(
         name=name if data == LOCAL_DATA else f"{name}-{re.split('[/:]', data)[-1]}",
@@ -144,6 +147,8 @@ def card_of(run_dir: RunDir, export: Path | None = None) -> Card:
         export=exported,
         data=data,
         data_id=data_id,
+        data_revision=known.get("revision"),
+        data_license=known.get("license"),
         split=config["data"]["split"],
         num_rows=facts.num_rows,
         bad_rows=facts.last("bad_rows"),

@@ -37,7 +37,7 @@ _BAD_SHARE_ALLOWED = 0.001
 
 @dataclass
 class Session:
-    """One process's share of a run in progress."""
+    """One process's share of a run in progress; provenance: of its data, see `data.provenance`, on the main process."""
 
     run: Run
     run_dir: RunDir
@@ -49,6 +49,7 @@ class Session:
     state: TrainState
     monitor: Monitor | None = None
     scored: ScoredRows | None = None
+    provenance: dict[str, str | None] = field(default_factory=dict)
     lookout: Lookout = field(init=False)
 
     def __post_init__(self) -> None:

@@ -84,11 +84,12 @@ def repository(request: Request) -> Repository:
     raise RefusalError(404, "Repository not found", code="RepoNotFound")
 
 
-def to_write(request: Request) -> Repository:
+def to_write(request: Request, revision: str = "") -> Repository:
+    """The repository, for those who may change it; who proposes a change may change that, in repositories of anyone."""
     user, found = user_of(request), repository(request)
-    if request.query_params.get("create_pr") and token_of(request) not in server_of(request).read_only_tokens:
-        return found
-    demand_owner(request, user, found.owner)
+    proposed = {proposed.ref for proposed in found.pull_requests.values() if proposed.change.author == user}
+    own = request.query_params.get("create_pr") or (revision and found.ref(revision) in proposed)
+    demand_owner(request, user, user if own else found.owner)
     return found
 
 

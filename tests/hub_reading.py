@@ -11,7 +11,6 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from tests.hub_access import (
     RefusalError,
-    at,
     commit_at,
     fields,
     parameter,
@@ -176,19 +175,30 @@ async def auth_check_write(request: Request) -> Response:
     return JSONResponse({})
 
 
-async def resolve(request: Request) -> Response:
-    """A file; a large one by a redirect to the store, which knows no tokens."""
-    repo = repository(request)
-    commit, path = at(repo, parameter(request, "revision")), parameter(request, "path")
+def _file(request: Request, repo: Repository) -> tuple[File, dict[str, str]]:
+    """The file of the path, and the headers that name its commit."""
+    commit, path = commit_at(request, repo), parameter(request, "path")
     headers = {"X-Repo-Commit": commit.oid}
     if path not in commit.files:
         raise RefusalError(404, f"{web_path(repo)} has no {path}", code="EntryNotFound", headers=headers)
-    file = commit.files[path]
+    return commit.files[path], headers
+
+
+async def resolve(request: Request) -> Response:
+    """A file; a large one by a redirect to the store, which knows no tokens."""
+    repo, server = repository(request), server_of(request)
+    file, headers = _file(request, repo)
     if not file.large:
         return _content(request, file.content, {**headers, "ETag": f'"{file.oid}"'})
     headers |= {"X-Linked-Etag": f'"{file.sha256}"', "X-Linked-Size": str(len(file.content))}
-    server = server_of(request)
     return RedirectResponse(f"{server.store_endpoint}/{server.sign(repo)}/{file.sha256}", 302, headers)
+
+
+async def raw(request: Request) -> Response:
+    """What stands in git: of a large file its pointer."""
+    file, headers = _file(request, repository(request))
+    content = file.pointer if file.large else file.content
+    return _content(request, content, {**headers, "ETag": f'"{file.oid}"'})
 
 
 async def large_file(request: Request) -> Response:

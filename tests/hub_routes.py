@@ -48,6 +48,7 @@ def _of_files(start: str) -> list[Route]:
     objects = start + "/{owner}/{name}.git/info/lfs/objects"
     return [
         _route(start + "/{owner}/{name}/resolve/{revision}/{path:path}", reading.resolve),
+        _route(start + "/{owner}/{name}/raw/{revision}/{path:path}", reading.raw),
         _route(objects + "/batch", writing.lfs_batch, "POST"),
         _route(objects + "/verify", writing.lfs_verify, "POST"),
     ]

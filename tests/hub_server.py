@@ -33,8 +33,8 @@ from starlette.types import Message, Receive, Scope, Send
 from tests.hub_routes import NAMES, application, route_of
 from tests.hub_store import Change, Commit, Repository, file_of
 
-OWNER, OWNER_TOKEN = "ada", "token-of-ada"
-OTHER, OTHER_TOKEN = "grace", "token-of-grace"
+OWNER, OWNER_TOKEN = "ada", "hf_token_of_ada"
+OTHER, OTHER_TOKEN = "grace", "hf_token_of_grace"
 DROPPED = 0
 NOT_INHERITED = re.compile(r"HF_.*|HUGGING_?FACE.*|TRANSFORMERS_OFFLINE|.*_proxy", re.IGNORECASE)
 
@@ -81,6 +81,7 @@ class LocalHub:
         self.read_only_tokens: set[str] = set()
         self.organisations: dict[str, set[str]] = {}  # user -> names that the user may write under
         self.received: list[Received] = []
+        self.errors: list[Exception] = []
         self.signed: dict[str, Repository] = {}
         self._faults: list[_Fault] = []
         self._callbacks: list[tuple[str, Callable[[], object]]] = []
@@ -106,6 +107,8 @@ class LocalHub:
         self._thread.join(10.0)
         for opened in self._sockets:
             opened.close()
+        if kind is None and self.errors:
+            raise AssertionError("the local server itself failed") from self.errors[0]
 
     def environment(self, token: str | None = OWNER_TOKEN) -> dict[str, str]:
         """For a fresh process: this endpoint, a home of its own, and nothing of this process's network settings."""
@@ -191,7 +194,11 @@ class LocalHub:
                 await send(message)
 
         if fault is None or fault.applied:
-            await self._application(scope, receive_again, noted)
+            try:
+                await self._application(scope, receive_again, noted)
+            except Exception as error:
+                self.errors.append(error)
+                raise
         if fault is not None:
             received.status = fault.status
             await _answer_with(fault.status, send)

@@ -123,6 +123,8 @@ class Repository:
 
     def ref(self, revision: str) -> str | None:
         """The full name of a branch, tag or pull request."""
+        if revision == "HEAD":
+            return "refs/heads/main"
         names = (revision, f"refs/heads/{revision}", f"refs/tags/{revision}")
         return next((name for name in names if name in self.heads), None)
 

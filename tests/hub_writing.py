@@ -64,8 +64,9 @@ async def settings(request: Request) -> Response:
 
 
 async def preupload(request: Request) -> Response:
-    repo, asked = to_write(request), await fields(request)
-    known = at(repo, parameter(request, "revision")).files
+    revision, asked = parameter(request, "revision"), await fields(request)
+    repo = to_write(request, revision)
+    known = at(repo, revision).files
     answers = []
     for file in asked["files"]:
         path = file["path"]
@@ -78,10 +79,10 @@ async def preupload(request: Request) -> Response:
 
 
 async def lfs_batch(request: Request) -> Response:
-    user_of(request)
-    repo, asked, server = repository(request), await fields(request), server_of(request)
-    if "ref" in asked:
-        demand_owner(request, user_of(request), repo.owner)
+    asked, server, user = await fields(request), server_of(request), user_of(request)
+    ref = asked.get("ref", {}).get("name", "")
+    repo = to_write(request, ref) if ref else repository(request)
+    demand_owner(request, user, user)
     objects = []
     for item in asked["objects"]:
         answer: dict[str, Any] = {"oid": item["oid"], "size": item["size"]}
@@ -138,15 +139,15 @@ def _change(repo: Repository, author: str, lines: list[dict[str, Any]]) -> tuple
 
 
 async def commit(request: Request) -> Response:
-    repo, server, user = to_write(request), server_of(request), user_of(request)
+    revision, server, user = parameter(request, "revision"), server_of(request), user_of(request)
+    repo = to_write(request, revision)
     lines = [json.loads(line) for line in (await request.body()).splitlines() if line.strip()]
     change, parent = _change(repo, user, lines)
     if "README.md" in change.added:
         errors, _ = findings(change.added["README.md"].content.decode(), repo.kind)
         if errors:
             raise RefusalError(400, "Invalid metadata in README.md: " + "; ".join(errors))
-    revision, address = parameter(request, "revision"), f"{server.endpoint}/{web_path(repo)}"
-    proposed = None
+    address, proposed = f"{server.endpoint}/{web_path(repo)}", None
     try:
         if request.query_params.get("create_pr"):
             proposed = repo.propose(change, revision=revision, parent=parent)

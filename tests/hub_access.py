@@ -60,8 +60,9 @@ def asking(request: Request) -> str | None:
 
 def user_of(request: Request) -> str:
     user = asking(request)
-    if user is None:
-        raise RefusalError(401, "Invalid username or password.")
+    if user is None:  # the code is what a client concludes by itself where the address begins with https
+        code = "RepoNotFound" if "owner" in request.path_params else ""
+        raise RefusalError(401, "Invalid username or password.", code=code)
     return user
 
 

@@ -39,11 +39,11 @@ def install(folder: Path) -> str:
 
 def round_trip(folder: Path) -> None:
     """Files put into a repository, read by the client, and committed by it to another one."""
-    shutil.copy(Path(__file__).with_name("hub_client.mjs"), folder)
+    shutil.copy(Path(__file__).with_suffix(".mjs"), folder)
     with LocalHub(folder / "hub") as hub:
         hub.create("ada/model", private=True)
         hub.commit("ada/model", FILES)
-        command = ["node", "hub_client.mjs", "ada/model", "ada/copy"]
+        command = ["node", "hub_javascript.mjs", "ada/model", "ada/copy"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder, env=hub.environment())
         assert done.returncode == 0, done.stderr
         said, stored, copy = json.loads(done.stdout), hub.repository("ada/model").files(), hub.repository("ada/copy")

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import unquote
 
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
@@ -36,7 +37,7 @@ from tests.hub_store import Change, Commit, Repository, file_of
 OWNER, OWNER_TOKEN = "ada", "hf_token_of_ada"
 OTHER, OTHER_TOKEN = "grace", "hf_token_of_grace"
 DROPPED = 0
-NOT_INHERITED = re.compile(r"HF_.*|HUGGING_?FACE.*|TRANSFORMERS_OFFLINE|.*_proxy", re.IGNORECASE)
+NOT_INHERITED = re.compile(r"HF_.*|HUGGING_?FACE.*|TRANSFORMERS_.*|.*_proxy", re.IGNORECASE)
 
 
 @dataclass
@@ -52,13 +53,14 @@ class Received:
 
     @property
     def uploaded(self) -> list[bytes]:
-        """The body, and what it holds in base64: files of a commit, the samples that come before."""
-        found = [self.body]
-        if self.route in ("commit", "preupload"):
-            for line in self.body.splitlines():
-                value = json.loads(line)
-                files = value["files"] if "files" in value else [value["value"]]
-                found += [base64.b64decode(file.get("content", file.get("sample", ""))) for file in files]
+        """Address, headers without the token, body; and what the body holds behind escapes and in base64."""
+        headers = [value for name, value in self.headers.items() if name != "authorization"]
+        found = [text.encode() for text in (self.path, unquote(self.path), *headers)] + [self.body]
+        if self.headers.get("content-type", "").endswith("json"):
+            values = [json.loads(line) for line in self.body.splitlines() if line.strip()]
+            found += [json.dumps(value, ensure_ascii=False).encode() for value in values]
+            files = [file for value in values for file in (value.get("files") or [value.get("value")]) if file]
+            found += [base64.b64decode(file.get("content") or file.get("sample") or "") for file in files]
         return found
 
 
@@ -158,9 +160,8 @@ class LocalHub:
         return [request for request in self.received if request.route == route]
 
     def uploaded(self) -> bytes:
-        """Every byte that clients sent, in addresses, bodies and the files inside them, to look for what must not leak."""
-        sent = [[request.path.encode(), *request.uploaded] for request in self.received]
-        return b"\n".join(part for parts in sent for part in parts)
+        """Every byte that clients sent but their tokens, in all its disguises, to look for what must not leak."""
+        return b"\n".join(part for request in self.received for part in request.uploaded)
 
     def may_write(self, user: str | None, owner: str) -> bool:
         return user is not None and (user == owner or owner in self.organisations.get(user, ()))

@@ -3,78 +3,33 @@
 import hashlib
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from huggingface_hub import EvalResult, ModelCardData
 from transformers import BertConfig, BertModel
 
-from tests.hub_cards import findings
-from tests.hub_server import DROPPED, OTHER, OTHER_TOKEN, OWNER_TOKEN, LocalHub
+from tests.hub_client import client
+from tests.hub_server import OTHER, OTHER_TOKEN, LocalHub
 from tests.hub_store import UnknownRevisionError
 
-PRELUDE = """
-import json, sys
-from pathlib import Path
-from huggingface_hub import CommitOperationAdd as Add, CommitOperationDelete as Delete, HfApi
-from huggingface_hub.errors import HfHubHTTPError
-api = HfApi()
-
-def commit(files, repo="ada/model", message="a change", **settings):
-    operations = [Add(path, content) for path, content in files.items()]
-    return api.create_commit(repo, operations, commit_message=message, **settings)
-
-def refusal(call, *arguments, **settings):
-    try:
-        call(*arguments, **settings)
-    except HfHubHTTPError as error:
-        return [type(error).__name__, error.response.status_code]
-    except Exception as error:
-        return [type(error).__name__, str(error)]
-
-def answer(value):
-    print("answer:" + json.dumps(value))
-"""
 FILES = {
     "config.json": b'{"a": 1}\n',
     "empty.txt": b"",
     "figures/loss % #1.png": b"\x89PNG\0\1\2",
-    "model.safetensors": bytes(range(256)) * 40,
+    "model.safetensors": bytes(range(256)) * 4,
     "words/größe.txt": "größer\n".encode(),
 }
-
-
-def client(hub: LocalHub, script: str, token: str | None = OWNER_TOKEN) -> Any:
-    """What a fresh process says that runs `script` against the server."""
-    command = [sys.executable, "-c", PRELUDE + script]
-    environment = hub.environment(token)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, cwd=hub.folder)
-    assert done.returncode == 0, done.stderr
-    said = [line.removeprefix("answer:") for line in done.stdout.splitlines() if line.startswith("answer:")]
-    return json.loads(said[0]) if said else None
-
-
-def pushed(folder: Path, files: dict[str, bytes]) -> str:
-    """A folder of files on disk, as the name of a variable in a script."""
-    for path, content in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(content)
-    return f"files = {{path.relative_to({str(folder)!r}).as_posix(): path.read_bytes() " + (
-        f"for path in Path({str(folder)!r}).rglob('*') if path.is_file()}}\n"
-    )
+WITH_FILES = f"files = {FILES!r}\n"
 
 
 def blob(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def test_a_commit_arrives_whole_and_comes_back_in_the_same_bytes(hub: LocalHub, tmp_path: Path) -> None:
+def test_a_commit_arrives_whole_and_comes_back_in_the_same_bytes(hub: LocalHub) -> None:
     script = """
 url = api.create_repo("ada/model", private=True)
 made = commit(files)
@@ -86,7 +41,7 @@ listed = [item.path for item in api.list_repo_tree("ada/model", "figures")]
 infos = [info.path for info in api.get_paths_info("ada/model", ["words", "config.json", "nothing"], expand=True)]
 answer([str(url), made.oid, known, back, listed, infos])
 """
-    url, oid, known, back, listed, infos = client(hub, pushed(tmp_path / "files", FILES) + script)
+    url, oid, known, back, listed, infos = client(hub, WITH_FILES + script)
     repo = hub.repository("ada/model")
     assert url == f"{hub.endpoint}/ada/model"
     assert repo.private
@@ -102,23 +57,23 @@ answer([str(url), made.oid, known, back, listed, infos])
         assert known[path][2] == hashlib.sha256(FILES[path]).hexdigest()
 
 
-def test_no_token_reaches_the_store_of_large_files(hub: LocalHub, tmp_path: Path) -> None:
+def test_no_token_reaches_the_store_of_large_files(hub: LocalHub) -> None:
     hub.create("ada/model", private=True)
-    client(hub, pushed(tmp_path / "files", FILES) + 'commit(files); api.snapshot_download("ada/model")')
+    client(hub, WITH_FILES + 'commit(files); api.snapshot_download("ada/model")')
     stored = hub.requests("lfs_upload") + hub.requests("large_file")
     assert [request.method for request in stored] == ["PUT", "PUT", "GET", "GET"]
     assert not any("authorization" in request.headers for request in stored)
     assert all("authorization" in request.headers for request in hub.received if request not in stored)
 
 
-def test_files_that_have_not_changed_are_not_sent_again(hub: LocalHub, tmp_path: Path) -> None:
+def test_files_that_have_not_changed_are_not_sent_again(hub: LocalHub) -> None:
     hub.create("ada/model")
     script = """
 first, second = commit(files), commit(files)
 third = commit(files | {"config.json": b"{}"})
 answer([first.oid, second.oid, third.oid])
 """
-    first, second, third = client(hub, pushed(tmp_path / "files", FILES) + script)
+    first, second, third = client(hub, WITH_FILES + script)
     assert first == second != third
     assert len(hub.requests("commit")) == 2
     assert len(hub.requests("lfs_upload")) == 2
@@ -151,6 +106,7 @@ REFUSALS = {
     'api.model_info("ada/hidden", token="wrong")': ["HfHubHTTPError", 401],
     'api.whoami(token="wrong")': ["HfHubHTTPError", 401],
     'api.create_repo("ada/new", token=False)': ["HfHubHTTPError", 401],
+    'commit({"a": b"a"}, "ada/open", token=False)': ["RepositoryNotFoundError", 401],
     'commit({"a": b"a"}, "ada/open", token="reader")': ["HfHubHTTPError", 403],
     'api.auth_check("ada/open", write=True, token="reader")': ["HfHubHTTPError", 403],
     'api.dataset_info("ada/open")': ["RepositoryNotFoundError", 404],
@@ -234,64 +190,6 @@ answer([made.pr_url, details.status, details.author, details.target_branch, text
     assert repo.pull_requests[1].status == "merged"
 
 
-def test_a_fault_comes_when_and_where_it_was_ordered(hub: LocalHub) -> None:
-    hub.create("ada/model")
-    hub.fail("preupload", 403)
-    hub.fail("lfs_upload", 403, skip=2)
-    hub.fail("commit", 503, applied=True)
-    hub.fail("commit", DROPPED, applied=True)
-    hub.fail("commit", 500)
-    script = """
-large = {f"{number}.bin": bytes([number]) * 9 for number in range(4)}
-found = [refusal(commit, large) for _ in range(2)]
-found += [refusal(commit, {"a.txt": text}) for text in (b"1", b"2", b"3", b"3")]
-answer(found)
-"""
-    refused, half, unknown, dropped, nothing, fine = client(hub, script)
-    assert refused == ["HfHubHTTPError", 403]
-    assert half[0] == "RuntimeError"
-    assert unknown == ["HfHubHTTPError", 503]
-    assert dropped[0] == "RemoteProtocolError"
-    assert nothing == ["HfHubHTTPError", 500]
-    assert fine is None
-    assert [request.status for request in hub.requests("commit")] == [503, DROPPED, 500, 200]
-    repo = hub.repository("ada/model")
-    assert [commit.files["a.txt"].content for commit in repo.log()[:-1]] == [b"3", b"2", b"1"]
-    assert len(repo.large_files) == 3
-
-
-def test_another_commit_can_come_first(hub: LocalHub) -> None:
-    hub.create("ada/model")
-    hub.before("commit", lambda: hub.commit("ada/model", {"a.txt": b"grace"}, author=OTHER))
-    script = """
-head = api.model_info("ada/model").sha
-answer([refusal(commit, {"a.txt": b"ada"}, parent_commit=head) for _ in range(2)])
-"""
-    assert client(hub, script) == [["HfHubHTTPError", 412]] * 2
-    assert [commit.change.author for commit in hub.repository("ada/model").log()] == [OTHER, "ada"]
-
-
-def test_every_uploaded_byte_can_be_searched(hub: LocalHub) -> None:
-    hub.create("ada/model")
-    client(hub, 'commit({"a.txt": b"secret one", "a.bin": b"secret two"}, message="secret three")')
-    sent = hub.uploaded()
-    assert all(secret in sent for secret in (b"secret one", b"secret two", b"secret three"))
-    assert b"secret four" not in sent
-    assert OWNER_TOKEN.encode() not in sent
-
-
-def test_the_environment_is_fresh_and_holds_no_setting_of_this_process(
-    hub: LocalHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("HTTPS_PROXY", "http_proxy", "HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        monkeypatch.setenv(name, "/of/this/process")
-    first, second, nobody = hub.environment(), hub.environment(), hub.environment(token=None)
-    assert "/of/this/process" not in {*first.values(), *nobody.values()}
-    assert "HF_HUB_OFFLINE" not in first
-    assert first["HF_HOME"] != second["HF_HOME"]
-    assert "HF_TOKEN" not in nobody
-
-
 def test_a_model_comes_back_through_transformers(hub: LocalHub, tmp_path: Path) -> None:
     config = BertConfig(
         vocab_size=10,
@@ -327,50 +225,6 @@ from datasets import load_dataset
 answer(load_dataset("ada/texts", split="train").to_dict())
 """
     assert client(hub, script) == rows
-
-
-def test_a_card_of_the_library_is_accepted(hub: LocalHub) -> None:
-    result = EvalResult("image-classification", "ada/texts", "Texts", "accuracy", 0.5)
-    card = ModelCardData(
-        language="en",
-        license="other",
-        license_name="own",
-        license_link="LICENSE",
-        model_name="m",
-        eval_results=[result],
-    )
-    assert findings(f"---\n{card.to_yaml()}\n---\nText.\n", "model") == ([], [])
-
-
-@pytest.mark.parametrize(
-    ("metadata", "error"),
-    [
-        ("license: mine", '"license" must be one of'),
-        ("license: other", '"license_name" is required'),
-        ("base_model: /home/ada/model", '"base_model" with value'),
-        ("datasets: [../texts]", '"datasets" with value'),
-        ("language: English", '"language" must hold'),
-        ("tags: [1]", '"tags" must be a list of strings'),
-        ("library_name: [a]", '"library_name" must be a string'),
-        ("model-index: {}", '"model-index" must be an array'),
-        ("model-index: [{name: m}]", '"model-index[0].results" must be an array'),
-        ("model-index: [{results: [{}]}]", '"model-index[0].name" is required'),
-        ("model-index: [{name: m, results: [{task: {type: t}}]}]", '"model-index[0].results[0].dataset" is required'),
-        ("a: [", "the metadata are no valid YAML"),
-        ("text", "the metadata must be a mapping"),
-    ],
-)
-def test_a_card_that_says_something_wrong_is_refused(metadata: str, error: str) -> None:
-    errors, _ = findings(f"---\n{metadata}\n---\n", "model")
-    assert any(found.startswith(error) for found in errors), errors
-
-
-def test_a_refused_card_stops_the_commit(hub: LocalHub) -> None:
-    hub.create("ada/model")
-    found = client(hub, 'answer(refusal(commit, {"README.md": b"---\\nlicense: mine\\n---\\n"}))')
-    assert found[0] == "ValueError"
-    assert '"license" must be one of' in found[1]
-    assert hub.requests("commit") == []
 
 
 def test_a_revision_is_a_ref_or_the_beginning_of_a_commit(hub: LocalHub) -> None:

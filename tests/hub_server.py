@@ -180,13 +180,23 @@ class LocalHub:
         path = scope["path"] + (f"?{query}" if query else "")
         received = Received(scope["method"], path, route_of(scope), headers, body)
         self.received.append(received)
+        try:
+            await self._answer(received, scope, send)
+        except Exception as error:
+            self.errors.append(error)
+            raise
+
+    async def _answer(self, received: Received, scope: Scope, send: Send) -> None:
         for waiting in [pair for pair in self._callbacks if pair[0] == received.route]:
             self._callbacks.remove(waiting)
             waiting[1]()
         fault = self._due(received.route)
+        if not received.route:
+            self.errors.append(NotImplementedError(f"nothing answers {received.method} {received.path}"))
+            fault = _Fault("", 501, times=1, skip=0, applied=False)
 
         async def receive_again() -> Message:
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "http.request", "body": received.body, "more_body": False}
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -195,14 +205,10 @@ class LocalHub:
                 await send(message)
 
         if fault is None or fault.applied:
-            try:
-                await self._application(scope, receive_again, noted)
-            except Exception as error:
-                self.errors.append(error)
-                raise
+            await self._application(scope, receive_again, noted)
         if fault is not None:
             received.status = fault.status
-            await _answer_with(fault.status, send)
+            await _break_off(fault.status, send)
 
     def _due(self, route: str) -> _Fault | None:
         for fault in self._faults:
@@ -226,7 +232,7 @@ async def _whole(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-async def _answer_with(status: int, send: Send) -> None:
+async def _break_off(status: int, send: Send) -> None:
     """An error; for `DROPPED` an answer that breaks off, on which the server closes the connection."""
     body = b'{"error": "ordered by a test"}'
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

@@ -1,5 +1,7 @@
 """What a test can order from the local server, and what it can see of the requests."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.hub_client import client
@@ -43,6 +45,18 @@ answer([refusal(commit, {"a.txt": b"ada"}, parent_commit=head) for _ in range(2)
 """
     assert client(hub, script) == [["HfHubHTTPError", 412]] * 2
     assert [commit.change.author for commit in hub.repository("ada/model").log()] == [OTHER, "ada"]
+
+
+def ask(folder: Path, script: str) -> None:
+    with LocalHub(folder) as hub:
+        hub.before("whoami", lambda: 1 / 0)
+        client(hub, script)
+
+
+@pytest.mark.parametrize("call", ["api.whoami", "api.list_spaces().__next__"])
+def test_a_mistake_or_gap_of_the_server_does_not_go_unseen(call: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="the local server itself failed"):
+        ask(tmp_path, f"refusal({call})")
 
 
 def test_every_uploaded_byte_can_be_searched(hub: LocalHub) -> None:

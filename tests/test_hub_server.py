@@ -62,8 +62,23 @@ def test_no_token_reaches_the_store_of_large_files(hub: LocalHub) -> None:
     client(hub, WITH_FILES + 'commit(files); api.snapshot_download("ada/model")')
     stored = hub.requests("lfs_upload") + hub.requests("large_file")
     assert [request.method for request in stored] == ["PUT", "PUT", "GET", "GET"]
+    assert {f"http://{request.headers['host']}/large-files" for request in stored} == {hub.store_endpoint}
     assert not any("authorization" in request.headers for request in stored)
     assert all("authorization" in request.headers for request in hub.received if request not in stored)
+
+
+def test_a_part_of_a_file_is_answered_with_that_part(hub: LocalHub) -> None:
+    hub.create("ada/model")
+    hub.commit("ada/model", FILES)
+    names, parts = ("config.json", "model.safetensors"), (slice(2, 5), slice(0, 1), slice(4, None))
+    asked = [(f"ada/model/{name}", part.start, part.stop) for name in names for part in parts]
+    script = f"""
+from huggingface_hub import HfFileSystem
+answer([list(HfFileSystem().cat_file(*one)) for one in {asked}])
+"""
+    assert client(hub, script) == [list(FILES[name][part]) for name in names for part in parts]
+    statuses = {request.status for request in hub.received if "range" in request.headers}
+    assert statuses == {206, 302}
 
 
 def test_files_that_have_not_changed_are_not_sent_again(hub: LocalHub) -> None:

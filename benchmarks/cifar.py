@@ -190,7 +190,7 @@ def draw(found: dict[str, Any]) -> None:
     """A group of bars for each figure."""
     shown = [name for name in ("mae", *FLAGS, "supervised") if name in found["runs"]]
     bars = found["floors"] | {name: found["runs"][name]["scores"] for name in dict.fromkeys(shown)}
-    colours = {name: "#999999" for name in found["floors"]} | {"supervised": "#c2571a"}
+    colours = dict.fromkeys(found["floors"], "#999999") | {"supervised": "#c2571a"}
     figure, axes = pyplot.subplots(1, len(POINTS), figsize=(13, 3.4), sharey=True, layout="constrained")
     for axis, (key, title) in zip(axes, POINTS.items(), strict=True):
         axis.barh(

@@ -20,6 +20,7 @@ from hfssl.publishing.facts import (
     CURVES,
     NOT_MEASURED,
     Facts,
+    caption,
     clock,
     facts_of,
     hardware,
@@ -64,6 +65,7 @@ class Card:
     """What a model card says.
 
     data: Hub id, demo name or "a local data set"; data_id: the Hub id alone. export: None in a run without one.
+    alarms: signs of collapse that held to the end; num_looks: how often rows that were not trained on were looked at.
     load_from: what the snippet loads, a folder beside the card or a Hub id; license: None until somebody chooses one.
     tuned: what a downstream task adds, None of pretraining.
     """
@@ -99,6 +101,8 @@ class Card:
     summary: Mapping[str, Any] | None
     evaluations: list[Evaluation]
     warnings: list[str]
+    alarms: list[str]
+    num_looks: int
     figures: list[str]
     tuned: Tuned | None = None
     load_from: str = "export"
@@ -170,6 +174,8 @@ def card_of(run_dir: RunDir, export: Path | None = None) -> Card:
         summary=facts.summary,
         evaluations=[_evaluation(content) for content in facts.evaluations.values() if _is_table(content)],
         warnings=warnings(facts) + (card_warnings(facts) if facts.is_fine_tuning else []),
+        alarms=facts.alarms,
+        num_looks=len(facts.held_out),
         figures=[f"figures/{path.name}" for path in _public_figures(run_dir, facts, data)],
         tuned=tuned_of(facts, exported) if facts.is_fine_tuning else None,
     )
@@ -197,6 +203,7 @@ def render(card: Card) -> str:
         "evaluations": [(evaluation, as_markdown(evaluation.table)) for evaluation in card.evaluations],
         "usage": None if card.export is None else code_block(_usage(card, card.export), "python"),
         "command": code_block(card.command, "bash"),
+        "figures": [(caption(Path(figure).stem), figure) for figure in card.figures],
         "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         "settings": code_block(yaml.safe_dump(dict(card.settings), sort_keys=False, allow_unicode=True), "yaml"),
         "citation": None if card.paper is None else code_block(citation(card.recipe, card.paper), "bibtex"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult
 
-from hfssl.publishing.facts import NOT_MEASURED, PRETRAINED, SCORES, before_and_after, remark
+from hfssl.publishing.facts import BEFORE, NOT_MEASURED, PRETRAINED, SCORES, before_and_after, remark
 from hfssl.publishing.markdown import one_line
 from hfssl.publishing.scores import as_markdown, closing_table, pretext_lines
 
@@ -15,13 +15,14 @@ _CLASSIFICATIONS = {"image-feature-extraction": "image-classification", "feature
 def encoder_contents(summary: Mapping[str, Any] | None) -> dict[str, Any]:
     """What the template of a pretrained encoder asks for; summary: the closing table, None of a run that is not finished."""
     if summary is None:
-        return {"scores": None, "language": {}, "pretext": [], "remark": None, "spread": None}
+        return {"scores": None, "language": {}, "pretext": [], "remark": None, "spread": None, "floors": []}
     return {
         "scores": as_markdown(closing_table(summary)),
         "language": _language(summary),
         "pretext": pretext_lines(summary),
         "remark": remark(summary),
         "spread": _spread(summary),
+        "floors": [row["features"] for row in summary["rows"] if row["features"] not in (*BEFORE, PRETRAINED)],
     }
 
 

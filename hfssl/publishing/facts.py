@@ -22,7 +22,16 @@ CURVES = {
     "calibration": "How far the probabilities can be trusted",
     "scatter": "Numbers said against true ones",
 }
-_BEFORE = ("untrained", "before this run")
+_PICTURES = {
+    "neighbours": "Samples that were not trained on, and the training samples most like them",
+    "reconstruction": "Originals, what the encoder saw of them, and what the model made of it",
+    "puzzles": "Originals, their tiles as they were shown, and as the model put them back",
+    "rotations": "Turned images, and which turn the model names",
+    "contrast": "Hidden spans, and how like the true frame the model's answer is",
+    "mistakes": "Samples of which the model was surest and wrong",
+    "entities": "F1 of each type",
+}
+BEFORE = ("untrained", "before this run")
 _LONG_WAIT = 0.2
 
 
@@ -141,7 +150,7 @@ def _step_of(row: Row) -> int:
 def before_and_after(table: Row) -> tuple[Row | None, Row | None]:
     """The rows of a closing table for the encoder as the run found it and as the run left it."""
     rows = {row["features"]: row for row in table["rows"]}
-    return next((rows[name] for name in _BEFORE if name in rows), None), rows.get(PRETRAINED)
+    return next((rows[name] for name in BEFORE if name in rows), None), rows.get(PRETRAINED)
 
 
 def warnings(facts: Facts) -> list[str]:
@@ -169,6 +178,11 @@ def warnings(facts: Facts) -> list[str]:
     if not any(name in after for name in SCORES):
         found.append("no scores: the data has no labels, or no held-out split (test or validation)")
     return found
+
+
+def caption(stem: str) -> str:
+    """What a figure of this name shows."""
+    return CURVES.get(stem) or _PICTURES.get(stem) or stem.replace("_", " ")
 
 
 def remark(table: Row) -> str | None:

@@ -20,6 +20,7 @@ from hfssl.publishing.facts import (
     SCORES,
     Facts,
     before_and_after,
+    caption,
     clock,
     facts_of,
     hardware,
@@ -143,7 +144,7 @@ def _tiles(facts: Facts) -> list[Tile]:
 def _shown(path: Path) -> Shown:
     is_chart = path.stem in CURVES or path.parent.name == "eval"
     source = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-    return Shown(CURVES.get(path.stem, path.stem.replace("_", " ")), source, is_chart)
+    return Shown(caption(path.stem), source, is_chart)
 
 
 def _watched(facts: Facts) -> list[tuple[str, str, str]]:

@@ -23,6 +23,9 @@ class PublishConfig:
     license_name: str | None = option(None, "with --license other: its name")
     license_link: str | None = option(None, "with --license other: where it stands")
     language: tuple[str, ...] | None = option(None, "languages of the data, like en de")
+    data_name: str | None = option(
+        None, "what the card calls data that is not on the Hub, like 'street scenes of 2024'"
+    )
     base_model: str | None = option(
         None, "Hub id under which the local checkpoint that the run started from is published"
     )

@@ -389,3 +389,20 @@ def test_a_license_of_ones_own_is_in_the_head(at_hub: LocalHub, run_dir: RunDir)
         "mine",
         "https://example.org/mine",
     )
+
+
+def test_local_data_can_be_given_a_name_and_stays_local(at_hub: LocalHub, tmp_path: Path) -> None:
+    data = tmp_path / CANARY
+    data.mkdir()
+    Image.new("RGB", (8, 8)).save(data / "a.png")
+    run_dir = finished(tmp_path / "run", ["--dataset", str(data)])
+    run_dir.write_eval(f"evaluate-{CANARY}", evaluation(CANARY, [CANARY], local=True))
+    published(run_dir, data_name="street *scenes*")
+    files = at_hub.repository(REPO).files()
+    text = files["README.md"].decode()
+    assert "| data set | street &#42;scenes&#42; |" in text
+    assert json.loads(files["eval/summary.json"])["data"] == "street *scenes*"
+    assert not [name for name in files if name.startswith("figures/")]  # no picture of it
+    assert CANARY.encode() not in at_hub.uploaded()
+    with pytest.raises(ConfigError, match="--data_name has no effect: the card names demo:digits"):
+        published(finished(tmp_path / "other"), data_name="x")

@@ -119,6 +119,11 @@ class Card:
         return "image-feature-extraction" if self.tuned is None else None
 
     @property
+    def is_of_local_data(self) -> bool:
+        """Whether nobody else can look at the data, whatever it is called."""
+        return self.data_id is None and not self.data.startswith("demo:")
+
+    @property
     def kind(self) -> str:
         return _KINDS[str(self.task)]
 

@@ -13,7 +13,7 @@ from huggingface_hub import get_token
 
 from hfssl.config import require
 from hfssl.nn.adapter_files import CONFIG_FILE
-from hfssl.publishing.card import LOCAL_DATA, Card, render
+from hfssl.publishing.card import Card, render
 from hfssl.publishing.public_scores import public_scores
 from hfssl.run_dir import RunDir
 
@@ -53,14 +53,14 @@ def hub_files(run_dir: RunDir, card: Card, export: Path | None) -> list[HubFile]
     Raises:
         ConfigError: one of them names a path of this machine or a secret.
     """
-    data = card.data
+    is_local = card.is_of_local_data
     files = [HubFile(CARD, render(card).encode())]
     files += [HubFile(figure, run_dir.path / figure) for figure in card.figures]
     names = run_dir.eval_names()
     further = [name for name in names if name != "summary"]
     for name in names:
-        content = public_scores(run_dir.read_eval(name), data)
-        public = name if data != LOCAL_DATA or name == "summary" else f"further-{further.index(name)}"
+        content = public_scores(run_dir.read_eval(name), card.data)
+        public = name if not is_local or name == "summary" else f"further-{further.index(name)}"
         files.append(HubFile(f"eval/{public}.json", json.dumps(content, indent=1).encode()))
     if export is not None:
         files += _of_model(export, card.base_model)

@@ -15,10 +15,11 @@ def public_scores(content: Mapping[str, Any], data: str) -> dict[str, Any]:
     Args:
         data: what the card calls the run's data; an evaluation on other data says itself whether that is local.
     """
-    is_local = content["local"] is not False if "local" in content else data == LOCAL_DATA
-    named = content.get("data") if "local" in content else data
-    kept = _without(content, _NEVER | (_NAMES_OF_LOCAL_DATA if is_local and "local" in content else frozenset()))
-    return kept | {"data": LOCAL_DATA if is_local else named}
+    if "local" not in content:
+        return _without(content, _NEVER) | {"data": data}
+    if content["local"] is False:
+        return dict(_without(content, _NEVER))
+    return _without(content, _NEVER | _NAMES_OF_LOCAL_DATA) | {"data": LOCAL_DATA}
 
 
 def _without(value: Any, names: frozenset[str]) -> Any:

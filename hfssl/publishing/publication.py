@@ -61,8 +61,13 @@ def _card(run_dir: RunDir, export: Path, repo_id: str, wanted: PublishConfig) ->
         wanted.base_model is None or started_here,
         f"--base_model has no effect: {run_dir.path} started from {card.base_model or 'no checkpoint'}; leave it out",
     )
+    require(
+        wanted.data_name is None or card.is_of_local_data,
+        f"--data_name has no effect: the card names {card.data}; leave it out",
+    )
     card = dataclasses.replace(
         card,
+        data=wanted.data_name or card.data,
         name=repo_id.rpartition("/")[2],
         load_from=repo_id,
         base_model=wanted.base_model or card.base_model,

@@ -29,7 +29,7 @@ from hfssl.publishing.facts import (
 from hfssl.publishing.markdown import code_block, inline, one_line
 from hfssl.publishing.papers import PAPERS, Paper, citation
 from hfssl.publishing.scores import Table, as_markdown, class_names, evaluation_table
-from hfssl.publishing.task_card import Tuned, card_warnings, task_card_contents, task_results, told, tuned_of
+from hfssl.publishing.task_card import Tuned, card_warnings, task_card_contents, task_results, tuned_of
 from hfssl.publishing.task_usage import task_usage
 from hfssl.publishing.usage import usage
 from hfssl.run_dir import RunDir, write_text
@@ -162,7 +162,7 @@ def card_of(run_dir: RunDir, export: Path | None = None) -> Card:
         num_rows=facts.num_rows,
         bad_rows=facts.last("bad_rows"),
         command=public_command(config, environment),
-        settings=told(public_settings(config)) if facts.is_fine_tuning else public_settings(config),
+        settings=_told(public_settings(config)),
         seed=config["loop"]["seed"],
         steps=facts.step,
         samples_seen=facts.samples_seen,
@@ -184,6 +184,14 @@ def card_of(run_dir: RunDir, export: Path | None = None) -> Card:
         figures=[f"figures/{path.name}" for path in _public_figures(run_dir, facts, data)],
         tuned=tuned_of(facts, exported) if facts.is_fine_tuning else None,
     )
+
+
+def _told(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Settings without those that were left alone, and without the classes, which stand elsewhere."""
+    return {
+        section: {name: value for name, value in values.items() if value is not None and name != "class_names"}
+        for section, values in settings.items()
+    }
 
 
 def _public_figures(run_dir: RunDir, facts: Facts, data: str) -> list[Path]:

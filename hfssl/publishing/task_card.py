@@ -89,13 +89,6 @@ def tuned_of(facts: Facts, export: Exported | None) -> Tuned:
     )
 
 
-def told(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Settings without those of the task that were left alone, and without the classes, which stand elsewhere."""
-    plain = {section: dict(values) for section, values in settings.items()}
-    plain["method"] = {k: v for k, v in plain["method"].items() if v is not None and k != "class_names"}
-    return plain
-
-
 def card_warnings(facts: Facts) -> list[str]:
     """The sentences of `task_warnings` as literal text, whole where they are long."""
     return [Trusted("; ".join(inline(part) for part in text.split("; "))) for text in task_warnings(facts)]

@@ -59,6 +59,24 @@ CASES: dict[str, tuple[list[str] | None, str, list[str]]] = {
         "image_classification",
         ["--dataset", "{data}/pneumoniamnist", "--label_fractions", "0.005,0.05,1", *SHORT[:-2]],
     ),
+    "hymenoptera_mae": (
+        ["mae", "--config", "demo", "--dataset", "{data}/tiny_imagenet", "--image_size", "32", *SMALL_VIT],
+        "image_classification",
+        ["--dataset", "{data}/hymenoptera", "--label_fractions", "0.2,1", *SHORT[:-2]],
+    ),
+    "fashion_resnet18": (
+        None,
+        "image_classification",
+        [
+            *("--dataset", "{data}/fashion_mnist", "--model_config", "resnet18", "--image_size", "32"),
+            *("--max_steps", "300", "--evaluate_every", "100", "--held_out_share", "0.02"),
+        ],
+    ),
+    "ag_news_mlm": (
+        ["mlm", "--config", "demo", "--dataset", "{data}/ag_news", "--max_steps", "1500", "--max_length", "64"],
+        "sequence_classification",
+        ["--dataset", "{data}/ag_news", "--max_length", "64", "--label_fractions", "0.01,0.1", *SHORT[:-2]],
+    ),
 }
 
 

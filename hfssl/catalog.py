@@ -60,6 +60,11 @@ def task(name: str) -> "tuple[type[MethodConfig], type[Objective]]":
     return task_config_of(name), _objective("tasks", name)
 
 
+def objective_of(recipe: str) -> "tuple[type[MethodConfig], type[Objective]]":
+    """The same for the recipe of a run, a method or a task."""
+    return task(recipe) if recipe in task_names() else method(recipe)
+
+
 def _names(folder: str) -> list[str]:
     files = (Path(__file__).parent / folder).glob("*_config.py")
     return sorted(path.name.removesuffix("_config.py") for path in files)

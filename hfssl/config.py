@@ -49,6 +49,7 @@ __all__ = [
 Config = TypeVar("Config", bound="DataclassInstance")
 _LENGTH = ("max_steps", "num_epochs", "budget_hours")
 _ADOPTED = {"image_size", "num_channels"}  # of a stored run these hold against what its model's config says
+_NAMED_BY_ROWS = ("class_names", "characters")
 _TWO_LENGTHS = "budget_hours and max_steps exclude each other: set one of them"
 
 
@@ -80,9 +81,11 @@ class Run:
         return {"recipe": self.recipe, "preset": self.preset} | sections | beside | {"model_config": self.architecture}
 
     def changed(self) -> list[str]:
-        """The method's settings that are not their defaults, without classes that the data named: what a command has to say."""
+        """The method's settings that are not their defaults, without what the data named: what a command has to say."""
         own = [
-            item for item in dataclasses.fields(self.method) if item.name != "class_names" or item.name in self.given
+            item
+            for item in dataclasses.fields(self.method)
+            if item.name not in _NAMED_BY_ROWS or item.name in self.given
         ]
         return [item.name for item in own if getattr(self.method, item.name) != item.default]
 

@@ -1,20 +1,19 @@
-"""Export a checkpoint of a run that goes on, was killed, or is finished."""
+"""Export a checkpoint of a run that goes on, was killed, or is finished: what the run itself exports of these weights."""
 
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import load_model
 from transformers import AutoConfig
 
-from hfssl.catalog import DATA_CONFIGS, method
-from hfssl.config import Run, require
+from hfssl.catalog import DATA_CONFIGS, objective_of
+from hfssl.config import MethodConfig, Run, require
 from hfssl.export_config import ExportConfig
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
 from hfssl.sections import LoopConfig, OptimConfig
 from hfssl.session import build_objective, quieten_libraries, reported
 from hfssl.settings_file import load_layer
-from hfssl.training.checkpoint import newest_whole, weights_file, what_is_wrong
+from hfssl.training.checkpoint import newest_whole, read_state, weights_file, what_is_wrong
 
 
 def export_checkpoint(wanted: ExportConfig, from_command_line: bool = True) -> Path:
@@ -28,7 +27,7 @@ def export_checkpoint(wanted: ExportConfig, from_command_line: bool = True) -> P
         quieten_libraries()
         run_dir = RunDir(Path(wanted.run))
         require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
-        step = _choose_step(run_dir, wanted.step)
+        step, what_it_is = _choose_step(run_dir, wanted.step)
         default = _default_folder(run_dir, wanted, step)
         folder = default if wanted.output_dir is None else Path(wanted.output_dir)
         require(
@@ -36,7 +35,7 @@ def export_checkpoint(wanted: ExportConfig, from_command_line: bool = True) -> P
             f"--output_dir {folder} is not empty: name a new folder",
         )
         _write(run_dir, step, folder, merge=wanted.merge)
-        print(f"step {step} of {run_dir.path} exported to {folder}")
+        print(f"step {step}{what_it_is} of {run_dir.path} exported to {folder}")
         return folder
 
 
@@ -45,29 +44,35 @@ def _default_folder(run_dir: RunDir, wanted: ExportConfig, step: int) -> Path:
     return run_dir.path / f"{run_dir.export.name}{of_step}{'-merged' if wanted.merge else ''}"
 
 
-def _choose_step(run_dir: RunDir, step: int | None) -> int:
+def _choose_step(run_dir: RunDir, step: int | None) -> tuple[int, str]:
+    """(the step, what it is in words): the best one on validation rows where the run chose one, else the newest."""
     steps = ", ".join(map(str, run_dir.checkpoint_steps())) or "none"
-    if step is None:
-        newest, _ = newest_whole(run_dir)
-        require(newest is not None, f"{run_dir.path} has no whole checkpoint yet (folders: {steps})")
-        assert newest is not None
-        return newest
-    problem = what_is_wrong(run_dir.checkpoint(step))
-    require(problem is None, f"there is no whole checkpoint of step {step}; there are: {steps}")
-    return step
+    if step is not None:
+        problem = what_is_wrong(run_dir.checkpoint(step))
+        require(problem is None, f"there is no whole checkpoint of step {step}; there are: {steps}")
+        return step, ""
+    newest, _ = newest_whole(run_dir)
+    require(newest is not None, f"{run_dir.path} has no whole checkpoint yet (folders: {steps})")
+    assert newest is not None
+    best = read_state(run_dir, newest).best_step
+    if best is None:
+        return newest, ""
+    if (problem := what_is_wrong(run_dir.checkpoint(best))) is not None:
+        print(f"step {best}, the best on the validation rows, has no whole checkpoint ({problem})")
+        return newest, ", the newest,"
+    return best, ", the best on the validation rows,"
 
 
 def _write(run_dir: RunDir, step: int, folder: Path, *, merge: bool) -> None:
     stored = run_dir.read_config()
-    config_class, objective_class = method(stored["recipe"])
+    config_class, objective_class = objective_of(stored["recipe"])
     data_class = DATA_CONFIGS[objective_class.modality]
     layer = load_layer(run_dir.config_file, config_class, data_class)
-    if merge:
-        layer["method"] |= _merging(run_dir, layer["method"])
+    method = config_class(**layer["method"])
     run = Run(
         recipe=stored["recipe"],
         preset=stored["preset"],
-        method=config_class(**layer["method"]),
+        method=_merged(run_dir, method) if merge else method,
         data=data_class(**layer["data"]),
         optim=OptimConfig(**layer["optim"]),
         loop=LoopConfig(**layer["loop"]),
@@ -80,8 +85,10 @@ def _write(run_dir: RunDir, step: int, folder: Path, *, merge: bool) -> None:
     write_export(objective.eval().export(), folder)
 
 
-def _merging(run_dir: RunDir, method: dict[str, Any]) -> dict[str, Any]:
-    """The setting that makes a run's export a whole model, where that changes anything."""
-    require(bool(method.get("lora")), f"--merge has no effect: {run_dir.path} trained no adapter; leave it out")
-    require(not method["merge"], f"--merge has no effect: {run_dir.path} exports the whole model anyway; leave it out")
-    return {"merge": True}
+def _merged(run_dir: RunDir, method: MethodConfig) -> MethodConfig:
+    """The settings that make a run's export a whole model, where that changes anything."""
+    merged = method.merged()
+    require(merged is not None, f"--merge has no effect: {run_dir.path} trained no adapter; leave it out")
+    require(merged != method, f"--merge has no effect: {run_dir.path} exports the whole model anyway; leave it out")
+    assert merged is not None
+    return merged

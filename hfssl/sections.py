@@ -45,6 +45,10 @@ class MethodConfig:
     def check_start(self, init_from: str | None) -> None:
         """Raise ConfigError where the method can not start from `init_from`; None where it builds a new model."""
 
+    def merged(self) -> Self | None:
+        """The same training, exported as a whole model with its adapters added to the weights; None where it has none."""
+        return None
+
     def adopt(self, data: Any, model_config: Any, given: frozenset[str]) -> tuple["MethodConfig", Any]:
         """(method, data) as a loaded transformers config dictates them; `given` are the flags of the command line.
 

@@ -9,6 +9,7 @@ from hfssl.data.location_check import TABLE_SUFFIXES, check_location
 
 AUDIO_SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".mp3"])
 DEMO_SETS = ("vowels",)
+SPACE = "|"  # what stands for it in the vocabulary of a recogniser
 LEAST_SECONDS = 0.1  # shorter than a syllable, and than what any encoder of speech makes a few frames of
 
 

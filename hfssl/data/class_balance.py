@@ -44,4 +44,4 @@ def balanced_weights(counts_C: Array) -> Array:
     """
     counts_C = np.asarray(counts_C)
     has_rows_C = counts_C > 0
-    return np.where(has_rows_C, counts_C.sum() / (has_rows_C.sum() * np.maximum(counts_C, 1)), 1.0)
+    return np.where(has_rows_C, counts_C.sum() / np.maximum(has_rows_C.sum() * counts_C, 1), 1.0)

@@ -60,6 +60,12 @@ def with_pad_token(tokenizer: Any) -> Any:
     return tokenizer
 
 
+def forget_cutting(tokenizer: Any) -> None:
+    """A fast tokenizer remembers how its last texts were cut and would be saved so, whichever texts these were."""
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_truncation()
+
+
 def encoded_texts(
     tokenizer: Any, blocks: Iterable[tuple[list[str], list[str] | None]], max_length: int
 ) -> tuple[Encodings, Found]:
@@ -89,6 +95,7 @@ def encoded_texts(
         num_empty += sum(
             not (text.strip() or (second is not None and second[row].strip())) for row, text in enumerate(first)
         )
+    forget_cutting(tokenizer)
     joined = {name: np.concatenate(columns) for name, columns in parts.items()}
     return Encodings(joined, np.array(lengths)), Found(len(lengths), num_cut, num_empty, max_length)
 

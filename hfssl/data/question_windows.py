@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hfssl.data.encodings import Encodings
+from hfssl.data.encodings import Encodings, forget_cutting
 
 Array = np.ndarray[Any, Any]
 NOT_TEXT = -1
@@ -52,6 +52,7 @@ def windows_of(
         return_offsets_mapping=True,
         verbose=False,
     )
+    forget_cutting(tokenizer)
     names = ["input_ids", *(["token_type_ids"] if "token_type_ids" in tokenizer.model_input_names else [])]
     columns: dict[str, list[Array]] = {name: [] for name in (*names, "char_starts", "char_ends")}
     targets = []

@@ -19,14 +19,14 @@ from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2Processor
 
 from hfssl.config import require
 from hfssl.data.audio_cache import Recording
-from hfssl.data.audio_config import AudioDataConfig
+from hfssl.data.audio_config import SPACE, AudioDataConfig
 from hfssl.data.audio_spec import Draw, nothing
 from hfssl.data.source import Source
 from hfssl.data.whole_recordings import LongEnough, WholeRecordings
 from hfssl.distributed import is_main_process
 from hfssl.objective import Batch
 
-BLANK, UNKNOWN, SPACE = "<pad>", "<unk>", "|"
+BLANK, UNKNOWN = "<pad>", "<unk>"
 IGNORED = -100
 _NAMED = 20
 
@@ -72,14 +72,19 @@ def normalised(text: str, *, keeps_case: bool) -> str:
     return " ".join((composed if keeps_case else composed.lower()).split())
 
 
-def tokenizer_of(texts: Sequence[str]) -> Any:
-    """A stock tokenizer of the characters of these texts: blank, unknown and space first, then the rest by code point.
+def characters_of(texts: Sequence[str]) -> str:
+    """All characters of these texts but the space, by code point.
 
     Raises:
         ConfigError: there are none.
     """
     characters = sorted({character for text in texts for character in text} - {" "})
     require(bool(characters), "all transcripts of the training rows are empty")
+    return "".join(characters)
+
+
+def tokenizer_of(characters: str) -> Any:
+    """A stock tokenizer: blank, unknown and space, then these characters in their order."""
     vocabulary = {token: number for number, token in enumerate([BLANK, UNKNOWN, SPACE, *characters])}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "vocab.json"
@@ -105,7 +110,7 @@ class TranscribedRecordings(WholeRecordings):
     def __init__(
         self,
         data: AudioDataConfig,
-        source: Source,
+        characters: str,
         *,
         keeps_case: bool,
         attention_mask: bool,
@@ -115,7 +120,7 @@ class TranscribedRecordings(WholeRecordings):
         super().__init__(data, attention_mask=attention_mask, draw=draw)
         self._keeps_case = keeps_case
         self._num_frames = num_frames
-        tokenizer = tokenizer_of(transcripts_of(source, keeps_case=keeps_case))
+        tokenizer = tokenizer_of(characters)
         self.processor = Wav2Vec2Processor(self.processor, tokenizer)
         self.numbers: dict[str, int] = {" ": tokenizer.encoder[SPACE]} | tokenizer.encoder
 

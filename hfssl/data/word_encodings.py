@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-from hfssl.data.encodings import Encodings
+from hfssl.data.encodings import Encodings, forget_cutting
 
 NOWHERE = -1
 
@@ -67,6 +67,7 @@ def encoded_words(
     names = ["input_ids", *(["token_type_ids"] if "token_type_ids" in tokenizer.model_input_names else [])]
     rows = [list(words) for words in sentences]
     encoded = tokenizer(rows, is_split_into_words=True, truncation=True, max_length=max_length, verbose=False)
+    forget_cutting(tokenizer)
     columns: dict[str, list[list[int]]] = {name: [] for name in names}
     places: list[list[int]] = []
     num_cut = num_lost = 0

@@ -1,7 +1,7 @@
 """What training by low-rank adapters can be told: flags for whatever starts from a checkpoint. No torch here."""
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 from hfssl.config import option, require
 
@@ -39,6 +39,10 @@ class LoraSettings:
             (AUTO,) if self.lora_targets is None else self.lora_targets,
             0.0 if self.lora_dropout is None else self.lora_dropout,
         )
+
+    def merged(self) -> Self | None:
+        """The same training, exported as a whole model; None without --lora."""
+        return replace(self, merge=True) if self.lora else None
 
     def written_out(self) -> dict[str, Any]:
         """The settings with their defaults in numbers, for a run's config.yaml; nothing without --lora."""

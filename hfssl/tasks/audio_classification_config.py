@@ -1,7 +1,7 @@
 """Fine-tuning a speech encoder to tell classes of recordings apart: words, speakers, emotions."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from hfssl.config import option, require
 from hfssl.tasks.speech_settings import SpeechSettings
@@ -27,6 +27,11 @@ class AudioClassificationConfig(SpeechSettings):
                 not (alone and value),
                 f"{name} is no part of an adapter, which a stranger puts into the checkpoint's own architecture: add --merge",
             )
+
+    def merged(self) -> Self | None:
+        """With the head as it was trained, which --merge alone would give a sum of layers to read."""
+        found = super().merged()
+        return found if found is None or self.merge else replace(found, layer_sum=self.sums_layers)
 
     @property
     def sums_layers(self) -> bool:

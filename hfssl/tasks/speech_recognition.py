@@ -8,6 +8,7 @@ recordings, over the number of their characters. Answers are the likeliest path.
 head that the checkpoint brings is left behind. Frames of padding count in no loss, whether or not the model is told of them.
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,9 +17,10 @@ from torch import Tensor
 from torch.nn.functional import ctc_loss, log_softmax
 from transformers import MODEL_FOR_CTC_MAPPING, AutoModelForCTC
 
+from hfssl.config import require
 from hfssl.data.audio_config import AudioDataConfig
 from hfssl.data.source import Source
-from hfssl.data.transcripts import IGNORED, TranscribedRecordings
+from hfssl.data.transcripts import IGNORED, TranscribedRecordings, characters_of, transcripts_of
 from hfssl.nn.lora import has_adapter
 from hfssl.nn.precision import no_autocast
 from hfssl.nn.speech_model import body_of, frame_counts, in_groups, model_inputs, speech_config
@@ -35,8 +37,20 @@ class SpeechRecognition(SpeechTask):
     auto_class: ClassVar[Any] = AutoModelForCTC
 
     @classmethod
+    def with_rows(cls, config: SpeechRecognitionConfig, source: Source) -> SpeechRecognitionConfig:
+        """The characters of the training rows, unless given."""
+        found = characters_of(transcripts_of(source, keeps_case=config.keep_case))
+        if config.characters is None:
+            return replace(config, characters=found)
+        others = sorted(set(found) - set(config.characters))
+        named = ", ".join(repr(one) for one in others[:10])
+        require(not others, f"characters lacks some of the transcripts of {source.split}: add {named}")
+        return config
+
+    @classmethod
     def data_spec(cls, config: SpeechRecognitionConfig, data: AudioDataConfig, source: Source) -> TranscribedRecordings:
         assert config.attention_mask is not None, "settled before a run is opened"
+        assert config.characters is not None, "found in the data before a run is opened"
 
         def num_frames(samples_N: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
             found: np.ndarray[Any, Any] = frame_counts(config, torch.from_numpy(samples_N)).numpy()
@@ -44,7 +58,7 @@ class SpeechRecognition(SpeechTask):
 
         return TranscribedRecordings(
             data,
-            source,
+            config.characters,
             keeps_case=config.keep_case,
             attention_mask=config.attention_mask,
             num_frames=num_frames,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from hfssl.config import option, require
-from hfssl.data.audio_config import AudioDataConfig
+from hfssl.data.audio_config import SPACE, AudioDataConfig
 from hfssl.tasks.speech_settings import SpeechSettings
 from hfssl.tasks.task_config import Adaptation
 
@@ -24,10 +24,25 @@ class SpeechRecognitionConfig(SpeechSettings):
         "lora: adapters and the head",
     )
     keep_case: bool = option(False, "tell upper from lower case; else all transcripts are in lower case")
+    characters: str | None = option(
+        None, "characters that can be said, the space aside (default: those of the training rows' transcripts)"
+    )
 
     @property
     def kind(self) -> Literal["transcripts"]:
         return "transcripts"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        characters = self.characters
+        if characters is None:
+            return
+        require(bool(characters), "characters must name at least one: leave it out for those of the training rows")
+        require(len(set(characters)) == len(characters), f"characters must be named once each, got {characters!r}")
+        unusable = [one for one in characters if one.isspace() or one == SPACE]
+        require(not unusable, f"characters has {unusable[:1]}, which stands between words: leave it out")
+        upper = [] if self.keep_case else [one for one in characters if one != one.lower()]
+        require(not upper, f"characters has {upper[:1]}, but transcripts are in lower case: set --keep_case")
 
     def without_effect(self) -> dict[str, str]:
         return super().without_effect() | dict.fromkeys(_OF_CLASSES, "on transcripts, which are no classes")

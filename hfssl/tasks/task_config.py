@@ -99,6 +99,9 @@ class TaskConfig(MethodConfig):
         values: dict[str, Any] = {name: getattr(self, name) for name in _OF_LORA}
         return LoraSettings(lora=self.adaptation == "lora", **values)
 
+    def merged(self) -> Self | None:
+        return replace(self, merge=True) if self.adaptation == "lora" else None
+
     def check_model(self, model_config: str | None) -> None:
         """Raise ConfigError where there is nothing to train or two things to start from."""
         require(

@@ -20,7 +20,7 @@ from hfssl.labelled_run import (
     with_model,
 )
 from hfssl.nn.adapter_files import adapter_at
-from hfssl.predicting.adapted import open_adapted_classifier
+from hfssl.predicting.adapted import open_adapted_model
 from hfssl.publishing import figures
 from hfssl.publishing.card import write_card
 from hfssl.publishing.export import write_export
@@ -103,7 +103,7 @@ def _open_export(auto_class: Any, run_dir: RunDir) -> Any:
     adapter = adapter_at(run_dir.export)
     assert adapter is not None
     config = AutoConfig.from_pretrained(adapter.base)
-    return open_adapted_classifier(auto_class, str(run_dir.export), config)[0]
+    return open_adapted_model(auto_class, str(run_dir.export), config)[0]
 
 
 def _print_summary(run_dir: RunDir) -> None:
@@ -124,5 +124,5 @@ def _print_summary(run_dir: RunDir) -> None:
     print(f"figures     {run_dir.figures}")
     print(f"report      {run_dir.report_file}")
     print(f"card        {run_dir.card_file}")
-    if summary["kind"] in ("classes", "numbers"):  # what it can answer
-        print(f"next        python recipes/predict.py --model {run_dir.path} --input FILE_OR_FOLDER")
+    given = "TABLE" if summary["kind"] == "spans" else "FILE_OR_FOLDER"
+    print(f"next        python recipes/predict.py --model {run_dir.path} --input {given}")

@@ -1,4 +1,4 @@
-"""Predictions of a fine-tuned classifier for files, texts and recordings: a row for each input, in order, as CSV or JSONL.
+"""Answers of a fine-tuned model to files, texts and recordings: a row for each input, in order, as CSV or JSONL.
 
 What the columns mean stands in docs/predicting.md.
 """
@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 
+from hfssl.config import require
 from hfssl.evaluation.features import find_checkpoint
 from hfssl.predict_config import PredictConfig
-from hfssl.predicting.answers import Answers
 from hfssl.predicting.batches import Answer, answers
-from hfssl.predicting.classifier import describe, open_classifier
+from hfssl.predicting.heads import HEADS, Head
 from hfssl.predicting.inputs import Inputs, open_inputs
+from hfssl.predicting.opened import describe, open_model
 from hfssl.predicting.rows_file import rows_file
 from hfssl.session import quieten_libraries, reported
 
@@ -26,7 +27,7 @@ def predict(wanted: PredictConfig, from_command_line: bool = True) -> Path:
     """Write a row for each input; returns the file.
 
     Raises:
-        ConfigError: the checkpoint has no trained classification head, or there is nothing to predict.
+        ConfigError: the checkpoint has no trained head of a task, there is nothing to predict, or a setting means nothing.
     """
     with reported(from_command_line):
         quieten_libraries()
@@ -34,22 +35,31 @@ def predict(wanted: PredictConfig, from_command_line: bool = True) -> Path:
             torch.set_num_threads(wanted.cpu_threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         described = describe(find_checkpoint(str(wanted.model)))
-        inputs = open_inputs(wanted.input_path, wanted.column, described.kind)
-        classifier = open_classifier(described, device)
-        columns = Answers(classifier.model.config, wanted.top_k)
-        answered = _announced(answers(classifier, inputs, wanted.batch_size), inputs, described.kind)
-        _write(answered, columns, Path(wanted.output), described.kind)
+        _check_flags(wanted, described.head)
+        kind = described.head.reads
+        inputs = open_inputs(wanted, kind)
+        opened = open_model(described, wanted, device)
+        answered = _announced(answers(opened, inputs, wanted.batch_size), inputs, kind)
+        _write(answered, opened.answers.columns, Path(wanted.output), kind)
         return Path(wanted.output)
 
 
-def _write(answered: Iterator[Answer], columns: Answers, output: Path, kind: str) -> None:
+def _check_flags(wanted: PredictConfig, head: Head) -> None:
+    """Raise ConfigError for what means something for other kinds of answers alone."""
+    for name in sorted(frozenset[str]().union(*(other.answers.FLAGS for other in HEADS)) - head.answers.FLAGS):
+        is_given = getattr(wanted, name) is not None
+        says = head.answers.__name__.lower()
+        require(not is_given, f"--{name} has no effect: the model answers with {says}; leave it out")
+
+
+def _write(answered: Iterator[Answer], columns: list[str], output: Path, kind: str) -> None:
     num_rows, num_bad = 0, 0
     named: list[str] = []
-    with rows_file(output, ["input", *columns.columns, "error"]) as write:
-        for name, logits_L, error in answered:
+    with rows_file(output, ["input", *columns, "error"]) as write:
+        for name, said, error in answered:
             num_rows += 1
-            if logits_L is not None:
-                write({"input": name} | columns.of(logits_L))
+            if said is not None:
+                write({"input": name} | said)
                 continue
             write({"input": name, "error": error})
             num_bad += 1

@@ -1,4 +1,4 @@
-"""Predictions of a fine-tuned classifier as CSV or JSONL.  python recipes/predict.py --model CHECKPOINT --input FILE_OR_FOLDER"""
+"""Answers of a fine-tuned model as CSV or JSONL.  python recipes/predict.py --model CHECKPOINT --input FILE_OR_FOLDER"""
 
 from hfssl.config import parse_plain
 from hfssl.predict_config import PredictConfig

@@ -41,7 +41,7 @@ from hfssl.config import ConfigError
 from hfssl.evaluation import pixels
 from hfssl.predict import predict
 from hfssl.predict_config import PredictConfig
-from hfssl.predicting import batches
+from hfssl.predicting import batches, opened
 from tests.recordings import RATE, noise
 
 ROOT = Path(__file__).parent.parent
@@ -247,16 +247,16 @@ def test_samples_go_through_together_where_padding_is_not_heard(
     checkpoints: dict[str, str], recordings: Path, predicted: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    original = batches.Classifier.logits
+    original = opened.Opened.outputs
 
-    def counted(self: Any, samples: list[Any]) -> torch.Tensor:
+    def counted(self: Any, samples: list[Any]) -> list[torch.Tensor]:
         sizes.append(len(samples))
         return original(self, samples)
 
     good = [recordings / f"{number}.wav" for number in range(5)]
     table = recordings / "good.csv"
     table.write_text("path\n" + "\n".join(path.name for path in good))
-    monkeypatch.setattr(batches.Classifier, "logits", counted)
+    monkeypatch.setattr(opened.Opened, "outputs", counted)
     for model, expected in (("wav2vec2", [5]), ("group", [2, 1, 1, 1])):
         sizes.clear()
         predicted(checkpoints[model], table)
@@ -279,9 +279,9 @@ def test_a_decoder_without_a_padding_token_reads_one_text_at_a_time(
 ) -> None:
     torch.manual_seed(0)
     seen: list[int] = []
-    original = batches.Classifier.logits
+    original = opened.Opened.outputs
     monkeypatch.setattr(
-        batches.Classifier, "logits", lambda self, samples: seen.append(len(samples)) or original(self, samples)
+        opened.Opened, "outputs", lambda self, samples: seen.append(len(samples)) or original(self, samples)
     )
     sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64, "vocab_size": len(WORDS)}
     GPT2ForSequenceClassification(GPT2Config(**sizes, initializer_range=0.5, **NAMED)).save_pretrained(
@@ -302,16 +302,16 @@ def test_what_does_not_pass_the_model_costs_its_own_row(
     culprit = pixels.processed(
         ViTImageProcessor.from_pretrained(checkpoints["vit"]), [_pixels_of(photographs / "1.png")]
     )
-    original = batches.Classifier.logits
+    original = opened.Opened.outputs
 
-    def choking(self: Any, samples: list[Any]) -> torch.Tensor:
+    def choking(self: Any, samples: list[Any]) -> list[torch.Tensor]:
         if any(np.array_equal(sample["pixel_values"], culprit[0].numpy()) for sample in samples):
             raise RuntimeError("too much\nfor the memory")
         if len(samples) == 1:
-            return original(self, samples) * torch.nan
+            return [values * torch.nan for values in original(self, samples)]
         return original(self, samples)
 
-    monkeypatch.setattr(batches.Classifier, "logits", choking)
+    monkeypatch.setattr(opened.Opened, "outputs", choking)
     rows = predicted(checkpoints["vit"], photographs)  # 0 1 2 | 4 5 deep, then 0 | 1 2, then 1 | 2
     assert rows[1]["error"] == "does not pass the model: too much for the memory"
     assert rows[1]["label"] is None
@@ -452,7 +452,7 @@ def test_an_adapter_with_its_head_is_its_merged_model(
     assert [row["label"] for row in predicted(str(run), photographs)] == [row["label"] for row in expected]
     headless = LoraConfig(r=2, target_modules=targets)
     get_peft_model(ViTForImageClassification.from_pretrained(base).vit, headless).save_pretrained(tmp_path / "headless")
-    with pytest.raises(ConfigError, match="is a ViTModel, which has no classification head"):
+    with pytest.raises(ConfigError, match="is a ViTModel, which has no head of a task"):
         predicted(str(tmp_path / "headless"), photographs)
 
 
@@ -506,11 +506,11 @@ def test_what_can_not_be_predicted_says_why_in_one_line(
     for flags, message in (
         (
             {"model": write_bert(tmp_path / "mlm", model_class=BertForMaskedLM)},
-            "is a BertForMaskedLM, which has no class",
+            "is a BertForMaskedLM, which has no head",
         ),
         (
             {"model": write_bert(tmp_path / "body", model_class=BertModel)},
-            "is a BertModel, which has no classification",
+            "is a BertModel, which has no head of a task",
         ),
         (
             {"model": headless, "input": str(tmp_path / "t.csv"), "column": "a"},
@@ -563,10 +563,10 @@ def test_a_stopped_prediction_leaves_the_file_that_was_there(
 ) -> None:
     (tmp_path / "p.csv").write_text("before")
 
-    def stop(self: Any, logits: torch.Tensor) -> dict[str, Any]:
+    def stop(self: Any, outputs: list[torch.Tensor], beside: Any) -> dict[str, Any]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hfssl.predict.Answers.of", stop)
+    monkeypatch.setattr("hfssl.predicting.classes.Classes.of", stop)
     with pytest.raises(KeyboardInterrupt):
         predict(PredictConfig(model=checkpoints["vit"], input=str(photographs), output=str(tmp_path / "p.csv")))
     assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]

@@ -10,10 +10,10 @@ from transformers import AutoModel, AutoModelForQuestionAnswering
 
 from hfssl.config import ConfigError
 from hfssl.data.questions import text_of
+from hfssl.nn.answer_spans import best_span
 from hfssl.nn.text_head import body_of
 from hfssl.publishing.export import write_export
 from hfssl.session import open_rows
-from hfssl.tasks.question_answering import best_span
 from tests.texts_with_labels import (
     TYPES,
     checkpoint,

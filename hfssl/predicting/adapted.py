@@ -1,23 +1,35 @@
-"""A classifier that is kept as an adapter: LoRA matrices and a trained head beside the name of the model that they belong to."""
+"""A model of a task that is kept as an adapter: LoRA matrices and a trained head beside the name of the model they belong to."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 from peft.utils.save_and_load import load_peft_weights
-from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig, AutoModelForCTC
+from transformers import (
+    MODEL_FOR_QUESTION_ANSWERING_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForCTC,
+)
 
 from hfssl.config import require
 
+_OF_TASKS: dict[str, Any] = {
+    "SEQ_CLS": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    "TOKEN_CLS": MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    "QUESTION_ANS": MODEL_FOR_QUESTION_ANSWERING_MAPPING,
+}  # peft's names of tasks
 _PREFIX = "base_model.model."  # of every name in an adapter's file
 
 
-def adapted_config(name: str) -> tuple[Any, str]:
+def adapted_config(name: str, class_names: Sequence[str] | None = None) -> tuple[Any, str]:
     """(config of the whole model, its base); the config lies beside the adapter, or is the base's with the adapted class.
 
-    Its number of labels may still be that of the base.
+    Its number of labels may still be that of the base, unless `class_names` says what the head's are called.
     """
     peft_config = PeftConfig.from_pretrained(name)
     base = str(peft_config.base_model_name_or_path)
@@ -25,14 +37,17 @@ def adapted_config(name: str) -> tuple[Any, str]:
         return AutoConfig.from_pretrained(name), base
     config = AutoConfig.from_pretrained(base)
     recorded = (peft_config.auto_mapping or {}).get("base_model_class")
-    known: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
-    if recorded is None and peft_config.task_type == "SEQ_CLS" and known is not None:
+    known = _OF_TASKS.get(str(peft_config.task_type), {}).get(type(config), None)
+    if recorded is None and known is not None:
         recorded = known.__name__
     config.architectures = [recorded or f"adapter without a recorded class ({peft_config.task_type})"]
+    if class_names is not None:
+        config.id2label = dict(enumerate(class_names))
+        config.label2id = {label: number for number, label in config.id2label.items()}
     return config, base
 
 
-def open_adapted_classifier(auto_class: Any, name: str, config: Any) -> tuple[Any, list[str]]:
+def open_adapted_model(auto_class: Any, name: str, config: Any) -> tuple[Any, list[str]]:
     """(stock model in float32 with the adapter merged in, names of the tensors that neither base nor adapter has).
 
     Raises:

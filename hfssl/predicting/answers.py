@@ -1,57 +1,55 @@
-"""What a head says, in columns. L labels."""
+"""What a model says of a row, in columns: the base of all kinds of answers, each of which is a module here."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, NamedTuple
 
-import torch
+import numpy as np
 from torch import Tensor
 
-from hfssl.config import require
+from hfssl.predict_config import PredictConfig
 
-Problem = Literal["one label", "several labels", "numbers"]
-LEAST_PROBABILITY = 0.5
+Arrays = dict[str, np.ndarray[Any, Any]]
 _DIGITS = 7
 
 
-class Answers:
-    """Columns of one classifier, and a row's values in them.
+class Opening(NamedTuple):
+    """What a kind of answers is opened with: the stock model, the processors that lie beside it, what the user asks for, and the
+    settings of the run that trained it, empty where it comes from elsewhere."""
 
-    Raises:
-        ConfigError: `top_k` does not fit this head.
-    """
+    model: Any
+    processors: tuple[Any, ...]
+    wanted: PredictConfig
+    of_run: Mapping[str, Any]
 
-    def __init__(self, config: Any, top_k: int | None) -> None:
-        self._labels = [str(config.id2label[index]) for index in range(config.num_labels)]
-        self._problem = _problem_of(config)
-        self._top_k = top_k or 1
-        most = len(self._labels)
-        require(self._top_k <= most, f"--top_k {top_k} is more than the {most} labels of the model")
-        has_effect = top_k is None or self._problem == "one label"
-        require(has_effect, f"--top_k has no effect: the head gives {self._problem} a row; leave it out")
+
+class Answers(ABC):
+    """Columns of one head, and a row's values in them."""
+
+    FLAGS: ClassVar[frozenset[str]] = frozenset()  # settings of PredictConfig that mean something for this kind alone
 
     @property
+    @abstractmethod
     def columns(self) -> list[str]:
         """Names of the columns that hold an answer."""
-        if self._problem == "numbers":
-            return ["value"] if len(self._labels) == 1 else [f"value_{label}" for label in self._labels]
-        if self._problem == "several labels":
-            return ["labels", "probabilities"]
-        further = [f"{name}_{place}" for place in range(2, self._top_k + 1) for name in ("label", "probability")]
-        return ["label", "probability", *further]
 
-    def of(self, logits_L: Tensor) -> dict[str, Any]:
-        """The values of one row: probabilities by softmax, or each by itself where several labels may hold, likeliest first."""
-        if self._problem == "numbers":
-            return dict(zip(self.columns, map(_rounded, logits_L.tolist()), strict=True))
-        several = self._problem == "several labels"
-        probabilities_L = logits_L.sigmoid() if several else logits_L.softmax(dim=-1)
-        ordered = torch.sort(probabilities_L, descending=True, stable=True)
-        ranked = [(self._labels[i], _rounded(p)) for p, i in zip(*(part.tolist() for part in ordered), strict=True)]
-        if several:
-            held = [(label, probability) for label, probability in ranked if probability >= LEAST_PROBABILITY]
-            return {"labels": [label for label, _ in held], "probabilities": [probability for _, probability in held]}
-        return dict(zip(self.columns, [value for pair in ranked[: self._top_k] for value in pair], strict=True))
+    @abstractmethod
+    def outputs(self, output: Any, batch: Mapping[str, Tensor], pieces: list[Arrays]) -> list[Tensor]:
+        """What a stock model's output says of each sample of a batch, float32 on the host, without padding."""
+
+    @abstractmethod
+    def of(self, outputs: list[Tensor], beside: Any) -> dict[str, Any]:
+        """The values of one row: `outputs` of each of its samples, `beside` as it was prepared."""
+
+
+def own_tokens(values_BTL: Tensor, batch: Mapping[str, Tensor]) -> list[Tensor]:
+    """(T, L) of each sample of a batch of texts: its tokens without padding, on whichever side that is."""
+    values_BTL = values_BTL.float().cpu()
+    if "attention_mask" not in batch:
+        return list(values_BTL)
+    own_BT = batch["attention_mask"].cpu().bool()
+    return [values_TL[own_T] for values_TL, own_T in zip(values_BTL, own_BT, strict=True)]
 
 
 def as_cells(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,12 +59,6 @@ def as_cells(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _problem_of(config: Any) -> Problem:
-    if config.problem_type == "multi_label_classification":
-        return "several labels"
-    return "numbers" if config.problem_type == "regression" or config.num_labels == 1 else "one label"
-
-
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """As many digits as float32 has."""
     return float(f"{value:.{_DIGITS}g}")

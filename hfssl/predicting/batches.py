@@ -1,6 +1,6 @@
 """Answers in the order of the rows, while samples of like length go through the model together.
 
-L labels. A window of a few batches is held at a time: it is sorted by length, cut into batches, and given back in its order.
+A few batches of rows are held at a time: their samples are sorted by length, cut into batches, and answered in their order.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,10 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from hfssl.evaluation.pixels import num_workers
 from hfssl.fields import one_line
 from hfssl.objective import BadRowError
-from hfssl.predicting.classifier import Classifier, sample_shapes
+from hfssl.predicting.answers import Arrays
 from hfssl.predicting.inputs import Inputs, Row, printable
-from hfssl.predicting.samples import Prepared, Samples, Texts
+from hfssl.predicting.opened import Opened, sample_shapes
+from hfssl.predicting.samples import Prepared, Samples
 
 _BATCHES_A_WINDOW = 4
 _BYTES_A_WINDOW = 256_000_000
@@ -31,11 +32,25 @@ class Sample(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """logits_L: float32, None where `error` says why."""
+    """said: the values of the answer's columns, None where `error` says why."""
 
     name: str | int
-    logits_L: Tensor | None
+    said: dict[str, Any] | None
     error: str | None
+
+
+class _Piece(NamedTuple):
+    """A sample of row `row` of those that are held."""
+
+    row: int
+    arrays: Arrays
+
+
+class _Output(NamedTuple):
+    """values: float32, None where `error` says why."""
+
+    values: Tensor | None
+    error: str | None = None
 
 
 class _Samples(IterableDataset[Sample]):
@@ -52,25 +67,25 @@ class _Samples(IterableDataset[Sample]):
             yield _sample(row, self._samples)
 
 
-def answers(classifier: Classifier, inputs: Inputs, batch_size: int) -> Iterator[Answer]:
+def answers(opened: Opened, inputs: Inputs, batch_size: int) -> Iterator[Answer]:
     """One for each row, in order. What can not be read or does not pass the model is an error of its row alone."""
     window: list[Sample] = []
     held = 0
-    for sample in _loaded(classifier, inputs, batch_size):
+    for sample in _loaded(opened, inputs, batch_size):
         window.append(sample)
-        held += sum(array.nbytes for array in (sample.prepared or {}).values())
+        pieces = [] if sample.prepared is None else sample.prepared.pieces
+        held += sum(array.nbytes for piece in pieces for array in piece.values())
         if len(window) == batch_size * _BATCHES_A_WINDOW or held > _BYTES_A_WINDOW:
-            yield from _of_window(classifier, window, batch_size)
+            yield from _of_window(opened, window, batch_size)
             window, held = [], 0
-    yield from _of_window(classifier, window, batch_size)
+    yield from _of_window(opened, window, batch_size)
 
 
-def _loaded(classifier: Classifier, inputs: Inputs, batch_size: int) -> Iterator[Sample]:
+def _loaded(opened: Opened, inputs: Inputs, batch_size: int) -> Iterator[Sample]:
     num_batches = (_MANY if inputs.total is None else inputs.total) // batch_size
-    is_light = isinstance(classifier.samples, Texts)
-    workers = 0 if is_light else num_workers(num_batches, classifier.model.device)
+    workers = 0 if opened.samples.is_light else num_workers(num_batches, opened.model.device)
     loader: DataLoader[Sample] = DataLoader(
-        _Samples(inputs, classifier.samples),
+        _Samples(inputs, opened.samples),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=max(2, 2 * batch_size // workers) if workers else None,
@@ -96,25 +111,43 @@ def _sample(row: Row, samples: Samples) -> Sample:
     return Sample(row.name, None, printable(reason.replace(path, str(row.name)) if path else reason))
 
 
-def _of_window(classifier: Classifier, window: list[Sample], batch_size: int) -> Iterator[Answer]:
-    given: list[Answer] = [Answer(sample.name, None, sample.error) for sample in window]
-    for batch in _batches(classifier, window, batch_size):
-        for index, logits_L, error in _of_batch(classifier, window, batch):
-            given[index] = Answer(window[index].name, logits_L, error)
-    yield from given
+def _of_window(opened: Opened, window: list[Sample], batch_size: int) -> Iterator[Answer]:
+    pieces = [
+        _Piece(row, arrays)
+        for row, sample in enumerate(window)
+        for arrays in (sample.prepared.pieces if sample.prepared is not None else [])
+    ]
+    found: list[_Output] = [_Output(None)] * len(pieces)
+    for batch in _batches(opened, pieces, batch_size):
+        for index, output in _of_batch(opened, pieces, batch):
+            found[index] = output
+    of_rows: list[list[_Output]] = [[] for _ in window]
+    for piece, output in zip(pieces, found, strict=True):
+        of_rows[piece.row].append(output)
+    for sample, outputs in zip(window, of_rows, strict=True):
+        yield _answer(opened, sample, outputs)
 
 
-def _batches(classifier: Classifier, window: list[Sample], batch_size: int) -> Iterator[list[int]]:
+def _answer(opened: Opened, sample: Sample, outputs: list[_Output]) -> Answer:
+    error = sample.error or next((output.error for output in outputs if output.error is not None), None)
+    if error is not None:
+        return Answer(sample.name, None, error)
+    assert sample.prepared is not None
+    values = [output.values for output in outputs if output.values is not None]
+    return Answer(sample.name, opened.answers.of(values, sample.prepared.beside), None)
+
+
+def _batches(opened: Opened, pieces: list[_Piece], batch_size: int) -> Iterator[list[int]]:
     """Indices of samples of like length; of one shape where padding is heard."""
-    prepared = {index: sample.prepared for index, sample in enumerate(window) if sample.prepared is not None}
-    most_numbers = classifier.samples.most_numbers
-    batch_size = min(batch_size, classifier.samples.most_together or batch_size)
+    shapes = [sample_shapes(piece.arrays) for piece in pieces]
+    most_numbers = opened.samples.most_numbers
+    batch_size = min(batch_size, opened.samples.most_together or batch_size)
     batch: list[int] = []
-    for index in sorted(prepared, key=lambda index: sample_shapes(prepared[index])):
-        size = next(iter(prepared[index].values())).size
+    for index in sorted(range(len(pieces)), key=shapes.__getitem__):
+        size = next(iter(pieces[index].arrays.values())).size
         is_full = len(batch) == batch_size or (most_numbers is not None and size * (len(batch) + 1) > most_numbers)
-        differs = bool(batch) and sample_shapes(prepared[index]) != sample_shapes(prepared[batch[0]])
-        if batch and (is_full or (differs and not classifier.pads)):
+        differs = bool(batch) and shapes[index] != shapes[batch[0]]
+        if batch and (is_full or (differs and not opened.pads)):
             yield batch
             batch = []
         batch.append(index)
@@ -122,22 +155,19 @@ def _batches(classifier: Classifier, window: list[Sample], batch_size: int) -> I
         yield batch
 
 
-def _of_batch(
-    classifier: Classifier, window: list[Sample], batch: list[int]
-) -> Iterator[tuple[int, Tensor | None, str | None]]:
-    """(index, logits, error); a batch that does not pass is halved until its culprit is alone."""
-    samples = [sample for index in batch if (sample := window[index].prepared) is not None]
+def _of_batch(opened: Opened, pieces: list[_Piece], batch: list[int]) -> Iterator[tuple[int, _Output]]:
+    """What the model says of each; a batch that does not pass is halved until its culprit is alone."""
     try:
-        logits_BL = classifier.logits(samples)
+        outputs = opened.outputs([pieces[index].arrays for index in batch])
     except (RuntimeError, ValueError, IndexError) as error:  # too short for the convolutions, too much for the memory
         if len(batch) == 1:
-            yield batch[0], None, f"does not pass the model: {one_line(error)}"
+            yield batch[0], _Output(None, f"does not pass the model: {one_line(error)}")
             return
         reached = len(batch) // 2
     else:
-        for index, logits_L in zip(batch, logits_BL, strict=True):
-            is_finite = bool(logits_L.isfinite().all())
-            yield (index, logits_L, None) if is_finite else (index, None, "the model's answer is not finite")
+        for index, values in zip(batch, outputs, strict=True):
+            is_finite = bool(values.isfinite().all())
+            yield index, (_Output(values) if is_finite else _Output(None, "the model's answer is not finite"))
         return
-    yield from _of_batch(classifier, window, batch[:reached])
-    yield from _of_batch(classifier, window, batch[reached:])
+    yield from _of_batch(opened, pieces, batch[:reached])
+    yield from _of_batch(opened, pieces, batch[reached:])

@@ -5,29 +5,42 @@ T tokens or samples of a waveform; arrays are numpy's, since they travel from wo
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from hfssl.config import require
 from hfssl.data import audio_files, image_files
 from hfssl.data.audio_config import LEAST_SECONDS
 from hfssl.evaluation.pixels import processed
 from hfssl.objective import BadRowError
+from hfssl.predicting.answers import Arrays
 
-Prepared = dict[str, np.ndarray[Any, Any]]
 _LONGEST = 512  # tokens, where neither tokenizer nor model names a limit
 _NO_LIMIT = 1_000_000  # what tokenizers call their limit where they have none is above
 _SECONDS_OF_A_BATCH = 120.0
 
 
+class Prepared(NamedTuple):
+    """A row, ready for the model.
+
+    pieces: its samples, the arrays of each without a batch dimension: one, or the windows of a long text.
+    beside: what its answer is made with, beside the model's output.
+    """
+
+    pieces: list[Arrays]
+    beside: Any = None
+
+
 class Samples(ABC):
-    """How samples of one kind are prepared.
+    """How rows of one kind are prepared.
 
     most_together: samples that may share a batch whatever the user says; most_numbers: of the first array of a batch, padding
     included.
     """
 
+    is_light: ClassVar[bool] = False  # no work for processes of its own
     most_together: int | None = None
     most_numbers: int | None = None
 
@@ -36,13 +49,13 @@ class Samples(ABC):
 
     @abstractmethod
     def prepare(self, content: Any) -> Prepared:
-        """The arrays of one sample, without a batch dimension. Raises BadRowError."""
+        """Raises BadRowError."""
 
-    def trial(self) -> tuple[Prepared, Prepared] | None:
+    def trial(self) -> tuple[Arrays, Arrays] | None:
         """A short and a long sample, on which the model shows whether it hears padding; None where nothing may be padded."""
         return None
 
-    def padded(self, samples: list[Prepared]) -> dict[str, Tensor]:
+    def padded(self, samples: list[Arrays]) -> dict[str, Tensor]:
         """Samples of unequal length as one batch."""
         columns = {name: [sample[name] for sample in samples] for name in samples[0]}
         batch = self._processor.pad(columns, padding=True, return_tensors="pt")
@@ -56,10 +69,12 @@ class Images(Samples):
 
     def prepare(self, content: Any) -> Prepared:
         image = image_files.decode(_existing(content), self._num_channels)
-        return {"pixel_values": processed(self._processor, [image])[0].numpy()}
+        return Prepared([{"pixel_values": processed(self._processor, [image])[0].numpy()}])
 
 
 class Texts(Samples):
+    is_light: ClassVar[bool] = True
+
     def __init__(self, processor: Any, config: Any) -> None:
         super().__init__(processor)
         body = config.get_text_config()
@@ -68,21 +83,42 @@ class Texts(Samples):
         self.most_together = None if self._can_pad else 1  # a head at the last token would look for it in vain
 
     def prepare(self, content: Any) -> Prepared:
-        if content is None or (isinstance(content, str) and not content.strip()):
-            raise BadRowError("the text is empty")
-        if not isinstance(content, str):
-            raise BadRowError(f"holds no text but a {type(content).__name__}")
-        try:
-            content.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise BadRowError("is not UTF-8") from error
-        encoded = self._processor(content, truncation=True, max_length=self.max_length)
+        encoded = self._processor(readable(content), truncation=True, max_length=self.max_length)
         if not len(encoded["input_ids"]):
             raise BadRowError("holds no token")
-        return {name: np.asarray(values) for name, values in encoded.items()}
+        return Prepared([{name: np.asarray(values) for name, values in encoded.items()}])
 
-    def trial(self) -> tuple[Prepared, Prepared] | None:
-        return (self.prepare("one"), self.prepare("one " * 20)) if self._can_pad else None
+    def trial(self) -> tuple[Arrays, Arrays] | None:
+        if not self._can_pad:
+            return None
+        short, long = (self.prepare(self.trial_content(text)).pieces[0] for text in ("one", "one " * 20))
+        return short, long
+
+    def trial_content(self, text: str) -> Any:
+        """What a row with this text holds."""
+        return text
+
+
+def placing(tokenizer: Any) -> Any:
+    """`tokenizer` itself. Raises ConfigError where it does not tell where its tokens stand in a text."""
+    name = type(tokenizer).__name__
+    require(
+        tokenizer.is_fast, f"the tokenizer {name} does not say where its tokens stand in a text: a fast one is needed"
+    )
+    return tokenizer
+
+
+def readable(content: Any, what: str = "text") -> str:
+    """The text of a row. Raises BadRowError where it is none, or empty; `what` it is in words."""
+    if content is None or (isinstance(content, str) and not content.strip()):
+        raise BadRowError(f"the {what} is empty")
+    if not isinstance(content, str):
+        raise BadRowError(f"holds no {what} but a {type(content).__name__}")
+    try:
+        content.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadRowError("is not UTF-8") from error
+    return content
 
 
 class Recordings(Samples):
@@ -95,14 +131,14 @@ class Recordings(Samples):
         audio = audio_files.decode(_existing(content), self._rate).numpy()
         if len(audio) < LEAST_SECONDS * self._rate:  # without a single frame, which padding would hide
             raise BadRowError(f"is shorter than {LEAST_SECONDS:g} s")
-        return self._extracted(audio)
+        return Prepared([self._extracted(audio)])
 
-    def trial(self) -> tuple[Prepared, Prepared] | None:
+    def trial(self) -> tuple[Arrays, Arrays] | None:
         noise = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * self._rate).astype(np.float32)
         short, long = self._extracted(noise[: self._rate]), self._extracted(noise)
         return (short, long) if "attention_mask" in short else None
 
-    def _extracted(self, audio: np.ndarray[Any, Any]) -> Prepared:
+    def _extracted(self, audio: np.ndarray[Any, Any]) -> Arrays:
         extracted = self._processor(audio, sampling_rate=self._rate, return_tensors="np")
         return {name: values[0] for name, values in extracted.items()}
 

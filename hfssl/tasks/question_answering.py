@@ -22,6 +22,7 @@ from transformers import AutoModelForQuestionAnswering
 from hfssl.data.questions import QuestionSpec, gold_answers, text_of
 from hfssl.data.source import Source
 from hfssl.data.text_config import TextDataConfig
+from hfssl.nn.answer_spans import WindowLogits, best_answer
 from hfssl.nn.precision import wide
 from hfssl.objective import Batch, StepOutput
 from hfssl.tasks.question_answering_config import QuestionAnsweringConfig
@@ -67,31 +68,15 @@ class QuestionAnswering(TextTask):
     def answers(self, batch: Batch) -> list[Any]:
         """(text said, gold texts) of each question; an empty text is no answer."""
         logits_BT2 = self.logits(batch).float()
-        best: dict[int, tuple[float, int, int]] = {}
-        nothing: dict[int, float] = {}
+        windows: dict[int, list[WindowLogits]] = {}
         for window, question in enumerate(batch["questions"].tolist()):
-            first_T, last_T = logits_BT2[window].unbind(dim=1)
-            starts_T, ends_T = batch["char_starts"][window], batch["char_ends"][window]
-            score, begin, end = best_span(first_T, last_T, starts_T >= 0, self.config.max_answer_length)
-            nothing[question] = min(nothing.get(question, float("inf")), float(first_T[0] + last_T[0]))
-            if score > best.get(question, (float("-inf"), 0, 0))[0]:
-                best[question] = score, int(starts_T[begin]), int(ends_T[end])
+            parts = logits_BT2[window], batch["char_starts"][window], batch["char_ends"][window]
+            windows.setdefault(question, []).append(WindowLogits(*parts))
         found = []
         for question, (context_L, golds_GL) in enumerate(zip(batch["contexts"], batch["golds"], strict=True)):
-            score, begin, end = best.get(question, (float("-inf"), 0, 0))
-            is_none = self.config.unanswerable and nothing[question] > score
-            said = "" if is_none else (text_of(context_L) or "")[begin:end]
+            best, nothing = best_answer(windows[question], self.config.max_answer_length)
+            is_none = self.config.unanswerable and nothing.score > best.score
+            said = "" if is_none else (text_of(context_L) or "")[best.begin : best.end]
             golds = [gold for gold in map(text_of, golds_GL) if gold is not None]
             found.append((said, golds))
         return found
-
-
-def best_span(first_T: Tensor, last_T: Tensor, in_text_T: Tensor, most: int) -> tuple[float, int, int]:
-    """(sum of logits, first token, last token) of the best span of at most `most` tokens inside the text."""
-    num_tokens = len(first_T)
-    lowest = float("-inf")
-    first_T, last_T = (logits_T.masked_fill(~in_text_T, lowest) for logits_T in (first_T, last_T))
-    allowed_TT = torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=first_T.device).triu().tril(most - 1)
-    sums_TT = (first_T[:, None] + last_T[None, :]).masked_fill(~allowed_TT, lowest)
-    place = int(sums_TT.argmax())
-    return float(sums_TT.flatten()[place]), place // num_tokens, place % num_tokens

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hfssl.config import Run, require
+from hfssl.data.missing_labels import refuse_missing
 from hfssl.data.source import Source
 from hfssl.evaluation.splits import split_rows
 
@@ -92,8 +93,8 @@ def _classes(source: Source, by_class: bool) -> Array:
     """(N,) the class of each row by name; all equal where labels are no classes."""
     if not by_class or isinstance(source.rows[0][source.label_column], float):
         return np.zeros(len(source), dtype=np.int64)
+    refuse_missing(source, source.num_withheld())
     labels = source.labels()
-    require(labels is not None, f"labels of the split {source.split} are missing, or withheld as -1")
     return np.array([source.label_name(label) for label in labels.tolist()])  # type: ignore[union-attr]
 
 

@@ -51,7 +51,7 @@ def _finetune(task_class: type[Task], run: Run, accelerator: Accelerator) -> Run
     run, model_config = with_model(run)
     opened = open_divided(run)
     run = with_classes(task_class, run, opened.source)
-    check_and_say(run, opened)
+    check_and_say(task_class, run, opened)
     if run.method.label_fractions is not None:
         return study(task_class, run, model_config, accelerator)
     return carry_out(task_class, run, model_config, accelerator, finish=_finish, summarise=_print_summary)

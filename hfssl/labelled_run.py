@@ -75,22 +75,33 @@ def with_classes(task_class: type[Task], run: Run, source: Source) -> Run:
     return dataclasses.replace(run, method=dataclasses.replace(run.method, class_names=tuple(class_names_of(source))))
 
 
-def check_and_say(run: Run, opened: Divided) -> None:
-    """Raises ConfigError where a side has labels that the training rows do not have."""
-    names = run.method.class_names if run.method.kind == "classes" else None
-    sides = [opened.source, opened.source.watched, opened.source.held_out]
-    numbers = [] if names is None else [class_numbers(side, names) for side in sides if side is not None]
+def check_and_say(task_class: type[Task], run: Run, opened: Divided) -> None:
+    """Say what is known of the rows. Raises ConfigError where labels are missing, or not those of the training rows."""
+    said = [*opened.notes, *_unscored(opened.source)]
+    for side in (opened.source, opened.source.watched, opened.source.held_out):
+        said += [] if side is None else task_class.check_rows(run.method, side)
     if not is_main_process():
         return
-    for note in opened.notes:
-        print(f"rows        {note}")
-    if names is None:
+    for sentence in said:
+        print(f"rows        {sentence}")
+    names = run.method.class_names
+    if names is None or run.method.kind != "classes":
         return
-    counts_C = class_counts(numbers[0], len(names))
+    counts_C = class_counts(class_numbers(opened.source, names), len(names))
     parts = [f"{name} {count}" for name, count in zip(names[:10], counts_C.tolist(), strict=False)]
     print(f"classes     {', '.join(parts)}{f' and {len(names) - 10} more' if len(names) > 10 else ''}")
     for sentence in class_warnings(run, opened.source):
         print(f"            {sentence}")
+
+
+def _unscored(source: Source) -> list[str]:
+    """Splits whose labels are withheld. Raises ConfigError where some of their rows have one."""
+    for split, (missing, total) in source.passed_over.items():
+        require(
+            missing == total,
+            f"{missing} of {total} rows of the split {split} have no label: leave them out, or the split",
+        )
+    return [f"the split {split} has no labels: it is not scored" for split in source.passed_over]
 
 
 def class_warnings(run: Run, source: Source) -> list[str]:

@@ -17,6 +17,7 @@ from hfssl.data.audio import open_recordings
 from hfssl.data.image import open_images
 from hfssl.data.labelled_texts import open_labelled_texts
 from hfssl.data.loader import KeyedRows, Layout
+from hfssl.data.missing_labels import num_unnamed, refuse_missing
 from hfssl.data.provenance import provenance
 from hfssl.data.questions import open_questions
 from hfssl.data.source import Source
@@ -110,10 +111,18 @@ def open_rows(run: Run) -> Source:
 
 
 def open_labelled(run: Run) -> Source:
-    """The rows of a task with nothing held out of them: of its own columns, or those of its modality."""
+    """The rows of a task with nothing held out of them: of its own columns, or those of its modality.
+
+    Raises:
+        ConfigError: they can not be opened, or labels of those to train on are missing.
+    """
     data = dataclasses.replace(run.data, held_out_share=0.0)
     open_own = TASK_OPENERS.get(run.recipe)
-    return OPENERS[run.method.modality](data) if open_own is None else open_own(data, run.method)
+    if open_own is not None:
+        return open_own(data, run.method)
+    source = OPENERS[run.method.modality](data)
+    refuse_missing(source, num_unnamed(source) if run.method.kind == "classes" else source.num_withheld())
+    return source
 
 
 def choose_folder(run: Run) -> tuple[Start, FolderLock | None]:

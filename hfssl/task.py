@@ -30,6 +30,16 @@ class Task(Objective):
         """
         return config
 
+    @classmethod
+    @abstractmethod
+    def check_rows(cls, config: Any, source: Any) -> list[str]:
+        """What to know of labelled rows before anything is trained, in sentences; they may be those to train on, to choose by or
+        to score, and `config` is what the former tell.
+
+        Raises:
+            ConfigError: labels are missing, or those to train on do not have them.
+        """
+
     @abstractmethod
     def answers(self, batch: Batch) -> list[Any]:
         """For each sample of a batch of `eval_transform`, what the model says beside what is true, as the

@@ -6,7 +6,8 @@ import datasets
 
 from hfssl.config import require
 from hfssl.data.audio_config import AudioDataConfig
-from hfssl.data.source import Source, is_text, open_source
+from hfssl.data.columns import is_text
+from hfssl.data.source import Source, open_source
 
 _PATH_NAMES = ("audio", "path", "file", "file_name", "filename", "filepath")
 

@@ -14,10 +14,11 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import InterpolationMode
 from torchvision.transforms.v2.functional import resized_crop as crop_and_resize
 
+from hfssl.data.columns import is_text
 from hfssl.data.crops import crop_boxes, resized_crop
 from hfssl.data.image_config import ImageDataConfig
 from hfssl.data.pixel_spec import Draw, PixelSpec
-from hfssl.data.source import Source, is_text, open_source
+from hfssl.data.source import Source, open_source
 from hfssl.objective import Batch
 from hfssl.randomness import uniform
 

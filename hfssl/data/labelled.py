@@ -3,6 +3,7 @@
 B samples, C classes.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from hfssl.config import require
 from hfssl.data.augmentation_config import View
 from hfssl.data.class_balance import class_counts
 from hfssl.data.image_config import ImageDataConfig
+from hfssl.data.missing_labels import num_unnamed, refuse_missing, refuse_unseen
 from hfssl.data.source import Source
 from hfssl.data.views import Views, ViewsSpec
 from hfssl.objective import BadRowError, Batch, Examples
@@ -47,9 +49,7 @@ def class_names_of(source: Source) -> list[str]:
     """
     require(source.label_column is not None, "the data has no column of class labels: name one with --label_column")
     assert source.label_column is not None
-    labels = source.labels()
-    require(labels is not None, f"labels of the split {source.split} are missing, or withheld as -1")
-    assert labels is not None
+    labels = _known_labels(source)
     known = getattr(source.rows.features[source.label_column], "names", None)
     names = list(known) if known is not None else [str(label) for label in np.unique(labels)]
     require(len(np.unique(labels)) > 1, f"all rows of the split {source.split} are {names[0]}: nothing to tell apart")
@@ -62,16 +62,18 @@ def class_numbers(source: Source, class_names: Sequence[str]) -> Array:
     Raises:
         ConfigError: labels are missing, or one is not among the classes.
     """
-    labels = source.labels()
-    require(labels is not None, f"labels of the split {source.split} are missing, or withheld as -1")
-    assert labels is not None
     places = {name: place for place, name in enumerate(class_names)}
-    names = [source.label_name(label) for label in labels.tolist()]
-    unseen = sorted(set(names) - places.keys())
-    require(
-        not unseen, f"the split {source.split} has labels that the training rows do not have: {', '.join(unseen[:5])}"
-    )
+    names = [source.label_name(label) for label in _known_labels(source).tolist()]
+    refuse_unseen(source, Counter(name for name in names if name not in places))
     return np.array([places[name] for name in names], dtype=np.int64)
+
+
+def _known_labels(source: Source) -> Array:
+    """As they are stored. Raises ConfigError where one is missing, -1, or an empty text."""
+    refuse_missing(source, len(source) if source.label_column is None else num_unnamed(source))
+    labels = source.labels()
+    assert labels is not None
+    return labels
 
 
 class Blend(NamedTuple):

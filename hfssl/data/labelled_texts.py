@@ -13,9 +13,11 @@ from torch import Tensor
 
 from hfssl.config import require
 from hfssl.data.class_balance import class_counts
+from hfssl.data.columns import class_columns, is_text
 from hfssl.data.encodings import Encodings, encoded_batch, encoded_texts
 from hfssl.data.labelled import Labelled, class_numbers
-from hfssl.data.source import Labelling, Source, class_columns, is_text, open_source
+from hfssl.data.missing_labels import num_unnamed, refuse_missing
+from hfssl.data.source import Labelling, Source, open_source
 from hfssl.data.text_config import TextDataConfig, reads_text_files
 from hfssl.distributed import is_main_process
 from hfssl.objective import Batch, DataSpec
@@ -48,8 +50,12 @@ def open_labelled_texts(data: TextDataConfig, method: Any) -> Source:
         column=data.text_column,
         label_column=data.label_column,
         flag="text_column",
-        labelling=Labelling(label_columns, _are_known, takes_any=True),
+        labelling=Labelling(label_columns, _num_missing, takes_any=True),
     )
+    if source.label_column is not None and (method.problem == "numbers" or holds_floats(source)):
+        numbers_of(source)
+    else:
+        refuse_missing(source, num_unnamed(source))
     parts = [part for part in (source, source.watched, source.held_out) if part is not None]
     for part in parts:
         for flag, name in (("text_column", part.column), ("second_text_column", second)):
@@ -82,10 +88,17 @@ def holds_floats(source: Source) -> bool:
     return isinstance(feature, datasets.Value) and feature.dtype.startswith(("float", "double"))
 
 
-def _are_known(source: Source) -> bool:
-    if not holds_floats(source):
-        return source.labels() is not None
-    return None not in source.rows[source.label_column][:]
+def _num_missing(source: Source) -> int:
+    return int(np.isnan(_numbers(source)).sum()) if holds_floats(source) else num_unnamed(source)
+
+
+def _numbers(source: Source) -> Array:
+    """(N,) float64, not a number where a row has none that is finite. Raises ConfigError where labels are no numbers."""
+    values = source.rows[source.label_column][:]
+    are_numbers = all(isinstance(value, (int, float)) for value in values if value is not None)
+    require(are_numbers, f"the labels in {source.label_column} are no numbers: leave --problem numbers out")
+    numbers_N = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    return np.where(np.isfinite(numbers_N), numbers_N, np.nan)
 
 
 def numbers_of(source: Source) -> Array:
@@ -94,15 +107,8 @@ def numbers_of(source: Source) -> Array:
     Raises:
         ConfigError: one is missing or not finite, or the labels are no numbers.
     """
-    values = source.rows[source.label_column][:]
-    are_numbers = all(isinstance(value, (int, float)) for value in values if value is not None)
-    require(are_numbers, f"the labels in {source.label_column} are no numbers: leave --problem numbers out")
-    numbers_N = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    missing = int((~np.isfinite(numbers_N)).sum())
-    require(
-        missing == 0,
-        f"{missing} of {len(values)} labels of the split {source.split} are missing or not finite: leave these rows out",
-    )
+    numbers_N = _numbers(source)
+    refuse_missing(source, int(np.isnan(numbers_N).sum()), are="missing or not finite")
     return numbers_N
 
 

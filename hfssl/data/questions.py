@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from hfssl.config import require
+from hfssl.data.columns import is_text
 from hfssl.data.encodings import encoded_batch
 from hfssl.data.labelled_texts import refuse_text_files
+from hfssl.data.missing_labels import refuse_missing
 from hfssl.data.question_windows import NOT_TEXT, Windows, windows_of
-from hfssl.data.source import Labelling, Source, is_text, open_source
+from hfssl.data.source import Labelling, Source, open_source
 from hfssl.data.text_config import TextDataConfig
 from hfssl.distributed import is_main_process
 from hfssl.objective import Batch, DataSpec
@@ -37,7 +39,7 @@ def open_questions(data: TextDataConfig, method: Any) -> Source:
         column=data.text_column,
         label_column=data.label_column,
         flag="text_column",
-        labelling=Labelling(lambda features: [_ANSWERS] if _ANSWERS in features else [], _are_known, takes_any=True),
+        labelling=Labelling(lambda features: [_ANSWERS] if _ANSWERS in features else [], num_without, takes_any=True),
     )
     for part in (source, source.watched, source.held_out):
         if part is None:
@@ -52,11 +54,13 @@ def open_questions(data: TextDataConfig, method: Any) -> Source:
             answers = features[part.label_column]
             holds_both = isinstance(answers, dict) and all(name in answers for name in _PARTS)
             require(holds_both, f"the column {part.label_column} must hold the lists text and answer_start, as SQuAD's")
+    refuse_missing(source, 0 if source.label_column is None else num_without(source), "lists of answers")
     return source
 
 
-def _are_known(source: Source) -> bool:
-    return source.label_column is not None and None not in source.rows[source.label_column][:]
+def num_without(source: Source) -> int:
+    """Rows that hold nothing in the place of answers, not even empty lists."""
+    return sum(value is None for value in source.rows[source.label_column][:])
 
 
 def gold_answers(source: Source) -> list[dict[str, list[Any]]]:
@@ -65,12 +69,8 @@ def gold_answers(source: Source) -> list[dict[str, list[Any]]]:
     Raises:
         ConfigError: a row holds nothing, not even empty lists.
     """
-    values = source.rows[source.label_column][:]
-    require(
-        None not in values,
-        f"some rows of the split {source.split} have no answers, not even empty lists: leave them out",
-    )
-    return [{name: list(value[name] or []) for name in _PARTS} for value in values]
+    refuse_missing(source, num_without(source), "lists of answers")
+    return [{name: list(value[name] or []) for name in _PARTS} for value in source.rows[source.label_column][:]]
 
 
 class Questions:

@@ -1,9 +1,9 @@
 """Rows: one data set from wherever it lies, with the column that holds the samples found by its type."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from hfssl.config import DataConfig, require
 from hfssl.data import demo
 from hfssl.data.audio_config import AUDIO_SUFFIXES, AudioDataConfig
 from hfssl.data.audio_folder import load_with_audio
+from hfssl.data.columns import FindColumn, choose_column, choose_label, class_columns, is_text, undecoded_files
 from hfssl.data.documents import documents
 from hfssl.data.image_config import IMAGE_SUFFIXES, ImageDataConfig
 from hfssl.data.text_config import TextDataConfig, reads_text_files
@@ -38,6 +39,7 @@ class Source:
     column: the column of the samples; label_column: that of the labels, or None.
     held_out: rows of the same data set that are opened once, for scores, or None; watched: rows to look at while training,
     or None. Neither is trained on; they are the same object where the data has nothing else to score.
+    passed_over: splits that others are scored instead of: how many of their rows have no label, and how many there are.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Source:
     held_out: "Source | None"
     all_rows: Dataset
     watched: "Source | None" = None
+    passed_over: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,6 +72,11 @@ class Source:
             f"the label column {self.label_column} must hold one class a row, not several: choose one with --label_column",
         )
         return None if None in values or -1 in values else np.asarray(values)
+
+    def num_withheld(self) -> int:
+        """Rows whose label is missing, or -1."""
+        values = [] if self.label_column is None else self.rows[self.label_column][:]
+        return sum(value is None or value == -1 for value in values)
 
     def label_name(self, label: Any) -> str:
         """A stored label in words, where the data has words for its numbers."""
@@ -92,23 +100,15 @@ class Source:
         return hashlib.sha256(f"{self.rows._fingerprint} {self.column}".encode()).hexdigest()[:16]
 
 
-FindColumn = Callable[[datasets.Features], list[str]]
-
-
-def class_columns(features: datasets.Features) -> list[str]:
-    """Columns of classes."""
-    return [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-
-
 class Labelling(NamedTuple):
     """How labels are found.
 
-    find: columns that may hold them; are_known: whether those of a split can be scored.
+    find: columns that may hold them; num_missing: rows of a labelled split that have none.
     takes_any: samples are checked by who opens them, and empty texts stay.
     """
 
     find: FindColumn = class_columns
-    are_known: Callable[[Source], bool] = lambda source: source.labels() is not None
+    num_missing: Callable[["Source"], int] = lambda source: source.num_withheld()
     takes_any: bool = False
 
 
@@ -143,8 +143,8 @@ def open_source(
     def of_split(split: str) -> Source:
         rows = splits[split]
         require(len(rows) > 0, f"the split {split} of {config.dataset} has no rows")
-        chosen = _choose_column(rows, find, column, flag)
-        label = _choose_label(rows, label_column, split, labelling.find, is_needed=split == config.split)
+        chosen = choose_column(rows, find, column, flag)
+        label = choose_label(rows, label_column, split, labelling.find, is_needed=split == config.split)
         require(chosen != label, f"--{flag} {chosen} is the column of the labels: choose another")
         kept = [chosen] if label is None else [chosen, label]
         if labelling.takes_any:
@@ -157,15 +157,18 @@ def open_source(
         else:
             undecoded = datasets.Audio if isinstance(config, AudioDataConfig) else datasets.Image
             folder = Path(str(config.dataset)).expanduser().parent
-            samples = _undecoded(rows.select_columns(kept), chosen, undecoded(decode=False), folder)
+            samples = undecoded_files(rows.select_columns(kept), chosen, undecoded(decode=False), folder)
         return Source(str(config.dataset), split, samples, chosen, label, None, rows)
 
     source = of_split(config.split)
     others = [of_split(name) for name in _OTHER_SPLITS if name in splits and name != config.split]
     for other in others:
         _check_classes(source, other)
-    labelled = [other for other in others if labelling.are_known(other)]
-    source = replace(source, held_out=next(iter(labelled + others), None))
+    missing = {other.split: _num_missing(other, labelling) for other in others}
+    labelled = [other for other in others if not missing[other.split]]
+    skipped = list(takewhile(lambda other: missing[other.split], others)) if labelled else []
+    passed_over = {other.split: (missing[other.split], len(other)) for other in skipped}
+    source = replace(source, held_out=next(iter(labelled + others), None), passed_over=passed_over)
     watched = next((other for other in others if other.split != _TEST_SPLIT), None)
     if watched is None:
         return with_rows_held_out(source, config.held_out_share)
@@ -174,6 +177,10 @@ def open_source(
         f"held_out_share has no effect: {config.dataset} has the split {watched.split}, which is watched instead",
     )
     return replace(source, watched=watched)
+
+
+def _num_missing(source: Source, labelling: Labelling) -> int:
+    return len(source) if source.label_column is None else labelling.num_missing(source)
 
 
 def _check_classes(source: Source, other: Source) -> None:
@@ -212,55 +219,6 @@ def fixed_rows(num_rows: int, count: int) -> "np.ndarray[Any, Any]":
     _, order = DataOrder(num_rows, seed=0).at(torch.arange(num_rows))
     rows: np.ndarray[Any, Any] = order[:count].numpy()
     return rows
-
-
-def is_text(feature: Any) -> bool:
-    """A column of strings, however long Arrow makes them."""
-    return isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string")
-
-
-def _below(folder: str, column: str, row: dict[str, Any]) -> dict[str, Any]:
-    return {column: None if row[column] is None else str(Path(folder) / row[column])}
-
-
-def _undecoded(rows: Dataset, column: str, undecoded: Any, folder: Path) -> Dataset:
-    """Images and recordings stay bytes and paths; texts in their place are paths, relative to the table's folder."""
-    feature = rows.features[column]
-    if is_text(feature):
-        rows = rows.map(partial(_below, str(folder.resolve()), column))
-        if isinstance(undecoded, datasets.Audio):  # unlike an image it can not be made of large strings
-            rows = rows.cast_column(column, datasets.Value("string"))
-        return rows.cast_column(column, undecoded)
-    if isinstance(feature, type(undecoded)):
-        fingerprint = rows._fingerprint
-        rows = rows.cast_column(column, undecoded)
-        rows._fingerprint = fingerprint
-    return rows
-
-
-def _choose_column(rows: Dataset, find: FindColumn, column: str | None, flag: str) -> str:
-    columns = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in rows.features.items())
-    if column is not None:
-        require(column in rows.features, f"--{flag} {column} is not a column; there are: {columns}")
-        return column
-    candidates = find(rows.features)
-    require(bool(candidates), f"no column fits; choose one with --{flag}; there are: {columns}")
-    require(len(candidates) == 1, f"several columns fit ({', '.join(candidates)}): choose one with --{flag}")
-    return candidates[0]
-
-
-def _choose_label(
-    rows: Dataset, label_column: str | None, split: str, find: FindColumn, *, is_needed: bool
-) -> str | None:
-    """The column of labels; a split beside the one that is trained on may do without."""
-    if label_column is not None:
-        require(
-            label_column in rows.features or not is_needed,
-            f"--label_column {label_column} is not a column of the split {split}; there are: {list(rows.features)}",
-        )
-        return label_column if label_column in rows.features else None
-    candidates = find(rows.features)
-    return candidates[0] if len(candidates) == 1 else None
 
 
 def _open_splits(config: DataConfig) -> DatasetDict:

@@ -3,6 +3,7 @@
 N sentences, B samples, T tokens, W words.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from hfssl.config import require
 from hfssl.data.class_balance import class_counts
+from hfssl.data.columns import is_text
 from hfssl.data.encodings import encoded_batch
 from hfssl.data.labelled_texts import refuse_text_files
-from hfssl.data.source import Labelling, Source, is_text, open_source
+from hfssl.data.missing_labels import refuse_missing, refuse_unseen
+from hfssl.data.source import Labelling, Source, open_source
 from hfssl.data.text_config import TextDataConfig
 from hfssl.data.word_encodings import encoded_words
 from hfssl.distributed import is_main_process
@@ -48,7 +51,7 @@ def open_tagged_words(data: TextDataConfig, method: Any) -> Source:
         column=data.text_column,
         label_column=data.label_column,
         flag="text_column",
-        labelling=Labelling(tag_columns, _are_known, takes_any=True),
+        labelling=Labelling(tag_columns, num_untagged, takes_any=True),
     )
     for part in (source, source.watched, source.held_out):
         if part is None or part.label_column is None:
@@ -59,6 +62,7 @@ def open_tagged_words(data: TextDataConfig, method: Any) -> Source:
             is_text(_item(tags_feature)) or isinstance(_item(tags_feature), datasets.ClassLabel),
             f"the column {part.label_column} must hold a list of tags a row, by name: choose one with --label_column",
         )
+    refuse_missing(source, 0 if source.label_column is None else num_untagged(source), "lists of tags")
     return source
 
 
@@ -73,8 +77,10 @@ def _item(feature: Any) -> Any:
     return feature.feature if isinstance(feature, (datasets.List, datasets.LargeList)) else None
 
 
-def _are_known(source: Source) -> bool:
-    return source.label_column is not None and None not in source.rows[source.label_column][:]
+def num_untagged(source: Source) -> int:
+    """Rows without words, without tags, or with one tag missing or -1."""
+    rows = zip(source.rows[source.column][:], source.rows[source.label_column][:], strict=True)
+    return sum(words is None or tags is None or None in tags or -1 in tags for words, tags in rows)
 
 
 def tags_of(source: Source) -> tuple[list[list[str]], int]:
@@ -84,13 +90,12 @@ def tags_of(source: Source) -> tuple[list[list[str]], int]:
         ConfigError: a tag is missing, is none of O, B-type and I-type, or there are not as many as words.
     """
     assert source.label_column is not None
+    refuse_missing(source, num_untagged(source), "lists of tags")
     item = _item(source.rows.features[source.label_column])
     found, num_changed = [], 0
     for row, (words, values) in enumerate(
         zip(source.rows[source.column], source.rows[source.label_column], strict=True)
     ):
-        known = words is not None and values is not None and None not in values and -1 not in values
-        require(known, f"row {row} of the split {source.split} has no tags: leave it out")
         require(
             len(words) == len(values),
             f"row {row} of the split {source.split} has {len(words)} words and {len(values)} tags",
@@ -100,6 +105,13 @@ def tags_of(source: Source) -> tuple[list[list[str]], int]:
         found.append(own)
         num_changed += changed
     return found, num_changed
+
+
+def known_tags(source: Source, names: Sequence[str]) -> tuple[list[list[str]], int]:
+    """As `tags_of`. Raises ConfigError also where a tag is not among `names`."""
+    tags, num_changed = tags_of(source)
+    refuse_unseen(source, Counter(tag for own in tags for tag in set(own) - set(names)), "tags")
+    return tags, num_changed
 
 
 def _in_iob2(tags: Sequence[str], place: str) -> tuple[list[str], int]:
@@ -169,10 +181,8 @@ class TaggedWords(DataSpec):
         return False
 
     def prepare(self, source: Source) -> TaggedSentences:
-        tags, num_changed = tags_of(source)
+        tags, num_changed = known_tags(source, self.class_names)
         numbers = {name: number for number, name in enumerate(self.class_names)}
-        unseen = sorted({tag for own in tags for tag in own} - numbers.keys())
-        require(not unseen, f"the split {source.split} has tags that training does not know: {', '.join(unseen[:5])}")
         tokens, places, found = encoded_words(self.processor, source.rows[source.column][:], self.data.max_length)
         numbered = [torch.tensor([numbers[tag] for tag in own], dtype=torch.int64) for own in tags]
         self.counts_C = class_counts(torch.cat(numbered).numpy(), len(self.class_names))

@@ -2,7 +2,8 @@
 
 import datasets
 
-from hfssl.data.source import Source, is_text, open_source
+from hfssl.data.columns import is_text
+from hfssl.data.source import Source, open_source
 from hfssl.data.text_config import TextDataConfig
 
 

@@ -21,6 +21,7 @@ from hfssl.config import require
 from hfssl.data.audio_cache import Recording
 from hfssl.data.audio_config import SPACE, AudioDataConfig
 from hfssl.data.audio_spec import Draw, nothing
+from hfssl.data.missing_labels import refuse_missing
 from hfssl.data.source import Source
 from hfssl.data.whole_recordings import LongEnough, WholeRecordings
 from hfssl.distributed import is_main_process
@@ -56,9 +57,8 @@ def transcripts_of(source: Source, *, keeps_case: bool) -> list[str]:
     Raises:
         ConfigError: one is missing, or they are no texts.
     """
-    labels = source.labels()
-    column = source.label_column
-    require(labels is not None, f"the column {column} of the split {source.split} has rows without a transcript")
+    refuse_missing(source, source.num_withheld(), "transcripts")
+    labels, column = source.labels(), source.label_column
     assert labels is not None
     require(
         labels.dtype.kind == "U", f"the column {column} of the split {source.split} holds no transcripts but numbers"
@@ -81,6 +81,13 @@ def characters_of(texts: Sequence[str]) -> str:
     characters = sorted({character for text in texts for character in text} - {" "})
     require(bool(characters), "all transcripts of the training rows are empty")
     return "".join(characters)
+
+
+def unknown_characters(texts: Sequence[str], characters: str, split: str) -> list[str]:
+    """A sentence that names those of a split which are not among `characters`, where there are any."""
+    unknown = Counter(character for text in texts for character in set(text) - {*characters, " "})
+    named = ", ".join(f"{character!r} ({count})" for character, count in unknown.most_common(_NAMED))
+    return [f"characters of {split} that no training row has, with the rows that have them: {named}"] if unknown else []
 
 
 def tokenizer_of(characters: str) -> Any:
@@ -141,12 +148,8 @@ class TranscribedRecordings(WholeRecordings):
         return Transcribed(recordings, texts, rows_N)
 
     def samples(self, source: Source) -> Transcribed:  # type: ignore[override]
-        """All rows; characters that the training rows do not have are named."""
+        """All rows."""
         texts = transcripts_of(source, keeps_case=self._keeps_case)
-        unknown = Counter(character for text in texts for character in set(text) - self.numbers.keys())
-        if unknown:
-            named = ", ".join(f"{character!r} ({count})" for character, count in unknown.most_common(_NAMED))
-            self._say(f"characters of {source.split} that no training row has, with the rows that have them: {named}")
         return Transcribed(self.opened(source), texts, np.arange(len(texts)))
 
     def _say(self, sentence: str) -> None:

@@ -21,6 +21,7 @@ from hfssl.config import require
 from hfssl.data.audio_config import AudioDataConfig
 from hfssl.data.class_balance import balanced_weights
 from hfssl.data.head_inputs import HeadInputsSpec, content_of
+from hfssl.data.labelled import class_numbers
 from hfssl.data.source import Source
 from hfssl.data.whole_recordings import LabelledRecordings
 from hfssl.nn.speech_model import body_of, in_groups, load_body, model_inputs, speech_config
@@ -40,6 +41,11 @@ class AudioClassification(SpeechTask):
     def __init__(self, config: AudioClassificationConfig, model: Any, processor: Any, class_weights_C: Tensor) -> None:
         super().__init__(config, model, processor)
         self.register_buffer("class_weights_C", class_weights_C)
+
+    @classmethod
+    def check_rows(cls, config: AudioClassificationConfig, source: Source) -> list[str]:
+        class_numbers(source, config.class_names or ())
+        return []
 
     @classmethod
     def data_spec(

@@ -19,7 +19,7 @@ from hfssl.config import require
 from hfssl.data.class_balance import balanced_weights
 from hfssl.data.head_inputs import HeadInputsSpec, content_of
 from hfssl.data.image_config import ImageDataConfig
-from hfssl.data.labelled import Blend, LabelledImages
+from hfssl.data.labelled import Blend, LabelledImages, class_numbers
 from hfssl.data.source import Source
 from hfssl.nn.backbone import encoder_config
 from hfssl.nn.batch_norm import across_ranks
@@ -51,6 +51,11 @@ class ImageClassification(Task):
     def batch_coupled(self) -> bool:
         norms = (module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
         return any(norm.training for norm in norms)
+
+    @classmethod
+    def check_rows(cls, config: ImageClassificationConfig, source: Source) -> list[str]:
+        class_numbers(source, config.class_names or ())
+        return []
 
     @classmethod
     def data_spec(

@@ -42,6 +42,15 @@ class QuestionAnswering(TextTask):
         return replace(config, unanswerable=any(not gold["text"] for gold in gold_answers(source)))
 
     @classmethod
+    def check_rows(cls, config: QuestionAnsweringConfig, source: Source) -> list[str]:
+        without = sum(not gold["text"] for gold in gold_answers(source))
+        if config.unanswerable or not without:
+            return []
+        return [
+            f"{without} of {len(source)} questions of {source.split} have no answer, and get one: unanswerable is false"
+        ]
+
+    @classmethod
     def data_spec(cls, config: QuestionAnsweringConfig, data: TextDataConfig, source: Source) -> QuestionSpec:
         tokenizer = task_tokenizer(config, data, source)
         return QuestionSpec(data, tokenizer, config.question_column, config.doc_stride)

@@ -24,7 +24,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from hfssl.config import require
 from hfssl.data.class_balance import balanced_weights
 from hfssl.data.head_inputs import HeadInputsSpec, content_of
-from hfssl.data.labelled_texts import LabelledTexts, holds_floats
+from hfssl.data.labelled import class_numbers
+from hfssl.data.labelled_texts import LabelledTexts, holds_floats, numbers_of
 from hfssl.data.source import Source
 from hfssl.data.text_config import TextDataConfig
 from hfssl.nn.head_reading import head_logits, read, reading_of
@@ -56,6 +57,14 @@ class SequenceClassification(TextTask):
         if config.problem == "auto":
             config = replace(config, problem="numbers" if has_floats else "classes")
         return config
+
+    @classmethod
+    def check_rows(cls, config: SequenceClassificationConfig, source: Source) -> list[str]:
+        if config.kind == "numbers":
+            numbers_of(source)
+        else:
+            class_numbers(source, config.class_names or ())
+        return []
 
     @classmethod
     def data_spec(

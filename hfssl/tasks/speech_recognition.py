@@ -20,7 +20,7 @@ from transformers import MODEL_FOR_CTC_MAPPING, AutoModelForCTC
 from hfssl.config import require
 from hfssl.data.audio_config import AudioDataConfig
 from hfssl.data.source import Source
-from hfssl.data.transcripts import IGNORED, TranscribedRecordings, characters_of, transcripts_of
+from hfssl.data.transcripts import IGNORED, TranscribedRecordings, characters_of, transcripts_of, unknown_characters
 from hfssl.nn.lora import has_adapter
 from hfssl.nn.precision import no_autocast
 from hfssl.nn.speech_model import body_of, frame_counts, in_groups, model_inputs, speech_config
@@ -46,6 +46,14 @@ class SpeechRecognition(SpeechTask):
         named = ", ".join(repr(one) for one in others[:10])
         require(not others, f"characters lacks some of the transcripts of {source.split}: add {named}")
         return config
+
+    @classmethod
+    def check_rows(cls, config: SpeechRecognitionConfig, source: Source) -> list[str]:
+        """Empty transcripts, in which nothing is said, and characters that can not be."""
+        texts = transcripts_of(source, keeps_case=config.keep_case)
+        num_empty = sum(not text for text in texts)
+        empty = [f"{num_empty} of {len(texts)} transcripts of {source.split} are empty"] if num_empty else []
+        return empty + unknown_characters(texts, config.characters or "", source.split)
 
     @classmethod
     def data_spec(cls, config: SpeechRecognitionConfig, data: AudioDataConfig, source: Source) -> TranscribedRecordings:

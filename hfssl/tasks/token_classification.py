@@ -20,7 +20,7 @@ from transformers import AutoModelForTokenClassification
 
 from hfssl.data.class_balance import balanced_weights
 from hfssl.data.source import Source
-from hfssl.data.tagged_words import IGNORED, TaggedWords, tag_names_of
+from hfssl.data.tagged_words import IGNORED, TaggedWords, known_tags, tag_names_of
 from hfssl.data.text_config import TextDataConfig
 from hfssl.data.word_encodings import for_single_words
 from hfssl.nn.precision import wide
@@ -43,6 +43,11 @@ class TokenClassification(TextTask):
     def with_rows(cls, config: TokenClassificationConfig, source: Source) -> TokenClassificationConfig:
         """The tags as class names, unless given."""
         return config if config.class_names is not None else replace(config, class_names=tuple(tag_names_of(source)))
+
+    @classmethod
+    def check_rows(cls, config: TokenClassificationConfig, source: Source) -> list[str]:
+        known_tags(source, config.class_names or ())
+        return []
 
     @classmethod
     def data_spec(cls, config: TokenClassificationConfig, data: TextDataConfig, source: Source) -> TaggedWords:

@@ -1,0 +1,72 @@
+"""The columns of a split: which one holds the samples, which one the labels, found by type unless they are named."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets import Dataset
+
+from hfssl.config import require
+
+FindColumn = Callable[[datasets.Features], list[str]]
+
+
+def class_columns(features: datasets.Features) -> list[str]:
+    """Columns of classes."""
+    return [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+
+
+def is_text(feature: Any) -> bool:
+    """A column of strings, however long Arrow makes them."""
+    return isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string")
+
+
+def choose_column(rows: Dataset, find: FindColumn, column: str | None, flag: str) -> str:
+    """The column named, else the only one that `find` finds.
+
+    Raises:
+        ConfigError: there is none, or several; says that `flag` chooses.
+    """
+    columns = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in rows.features.items())
+    if column is not None:
+        require(column in rows.features, f"--{flag} {column} is not a column; there are: {columns}")
+        return column
+    candidates = find(rows.features)
+    require(bool(candidates), f"no column fits; choose one with --{flag}; there are: {columns}")
+    require(len(candidates) == 1, f"several columns fit ({', '.join(candidates)}): choose one with --{flag}")
+    return candidates[0]
+
+
+def choose_label(
+    rows: Dataset, label_column: str | None, split: str, find: FindColumn, *, is_needed: bool
+) -> str | None:
+    """The column of labels; a split beside the one that is trained on may do without."""
+    if label_column is not None:
+        require(
+            label_column in rows.features or not is_needed,
+            f"--label_column {label_column} is not a column of the split {split}; there are: {list(rows.features)}",
+        )
+        return label_column if label_column in rows.features else None
+    candidates = find(rows.features)
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def undecoded_files(rows: Dataset, column: str, undecoded: Any, folder: Path) -> Dataset:
+    """Images and recordings stay bytes and paths; texts in their place are paths, relative to the table's folder."""
+    feature = rows.features[column]
+    if is_text(feature):
+        rows = rows.map(partial(_below, str(folder.resolve()), column))
+        if isinstance(undecoded, datasets.Audio):  # unlike an image it can not be made of large strings
+            rows = rows.cast_column(column, datasets.Value("string"))
+        return rows.cast_column(column, undecoded)
+    if isinstance(feature, type(undecoded)):
+        fingerprint = rows._fingerprint
+        rows = rows.cast_column(column, undecoded)
+        rows._fingerprint = fingerprint
+    return rows
+
+
+def _below(folder: str, column: str, row: dict[str, Any]) -> dict[str, Any]:
+    return {column: None if row[column] is None else str(Path(folder) / row[column])}

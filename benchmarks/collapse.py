@@ -25,8 +25,9 @@ from datasets import Dataset, load_dataset
 from hfssl import catalog
 from hfssl.config import Run, parse
 from hfssl.data.demo import digits
+from hfssl.outcomes import quieten_libraries
 from hfssl.run_dir import RunDir
-from hfssl.session import open_session, quieten_libraries
+from hfssl.session import open_session
 from hfssl.training.accelerator import start
 from hfssl.training.checkpoint import TrainingError
 from hfssl.training.loop import Session, train

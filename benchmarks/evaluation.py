@@ -292,7 +292,7 @@ def main() -> None:
     import torch
 
     from hfssl.evaluation.features import image_features, open_encoder
-    from hfssl.session import quieten_libraries
+    from hfssl.outcomes import quieten_libraries
 
     quieten_libraries()
     threads = torch.get_num_threads()

@@ -20,8 +20,9 @@ import torch
 from hfssl.catalog import method as method_of
 from hfssl.config import parse
 from hfssl.data.image_config import ImageDataConfig
+from hfssl.outcomes import quieten_libraries
 from hfssl.run_dir import RunDir
-from hfssl.session import open_session, quieten_libraries
+from hfssl.session import open_session
 from hfssl.training.accelerator import start
 from hfssl.training.loop import prepare, steps_of_batches
 from hfssl.training.report import Stopwatch

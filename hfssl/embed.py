@@ -24,8 +24,8 @@ from hfssl.evaluation.feature_file import write_features
 from hfssl.evaluation.features import Encoder, feature_blocks, find_checkpoint, open_encoder, public_name
 from hfssl.evaluation.neighbours import Nearest, nearest_rows, nearest_to, outlier_scores
 from hfssl.objective import Examples
+from hfssl.outcomes import quieten_libraries, reported
 from hfssl.publishing.sheet import Cell, image_sheet, nearest_lines, shrunk
-from hfssl.session import quieten_libraries, reported
 from hfssl.training.start import versions
 
 Array = np.ndarray[Any, Any]

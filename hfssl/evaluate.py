@@ -28,9 +28,9 @@ from hfssl.evaluation.modality import Features, Modality, Samples
 from hfssl.evaluation.splits import held_out_rows
 from hfssl.evaluation.table import spread_of
 from hfssl.evaluation.text_modality import TextModality
+from hfssl.outcomes import quieten_libraries, reported
 from hfssl.publishing import figures
 from hfssl.run_dir import RunDir, write_text
-from hfssl.session import quieten_libraries, reported
 from hfssl.training.start import command_line, versions
 
 Array = np.ndarray[Any, Any]

@@ -8,10 +8,11 @@ from transformers import AutoConfig
 from hfssl.catalog import DATA_CONFIGS, objective_of
 from hfssl.config import MethodConfig, Run, require
 from hfssl.export_config import ExportConfig
+from hfssl.outcomes import quieten_libraries, reported
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
 from hfssl.sections import LoopConfig, OptimConfig
-from hfssl.session import build_objective, quieten_libraries, reported
+from hfssl.session import build_objective
 from hfssl.settings_file import load_layer
 from hfssl.training.checkpoint import newest_whole, read_state, weights_file, what_is_wrong
 

@@ -20,6 +20,7 @@ from hfssl.labelled_run import (
     with_model,
 )
 from hfssl.nn.adapter_files import adapter_at
+from hfssl.outcomes import quieten_libraries, reported
 from hfssl.predicting.adapted import open_adapted_model
 from hfssl.publishing import figures
 from hfssl.publishing.card import write_card
@@ -28,7 +29,6 @@ from hfssl.publishing.report import write_report
 from hfssl.run_dir import RunDir
 from hfssl.running import carry_out
 from hfssl.scoring.kinds import scoring_of
-from hfssl.session import quieten_libraries, reported
 from hfssl.task import Task
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session

@@ -23,9 +23,10 @@ from hfssl.config import Run, require
 from hfssl.distributed import barrier, broadcast_object, is_main_process
 from hfssl.evaluation.label_curve import interval, paired_difference
 from hfssl.labelled_run import answers_to, load_best, open_divided
+from hfssl.outcomes import Interrupted
 from hfssl.publishing.figures import label_curves
 from hfssl.run_dir import RunDir, write_text
-from hfssl.session import Interrupted, choose_folder, open_session
+from hfssl.session import choose_folder, open_session
 from hfssl.training.loop import Session, train
 from hfssl.training.start import Start, environment
 

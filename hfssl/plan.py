@@ -7,9 +7,9 @@ from typing import Any
 from hfssl.catalog import method
 from hfssl.config import Run
 from hfssl.distributed import is_main_process
+from hfssl.outcomes import quieten_libraries, reported
 from hfssl.planning import measured_copy, opening_lines, settled
 from hfssl.run_dir import RunDir
-from hfssl.session import quieten_libraries, reported
 from hfssl.starting_point import adopt_checkpoint
 from hfssl.training.accelerator import start
 from hfssl.training.energy import estimate_lines, power_of

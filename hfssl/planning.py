@@ -16,8 +16,9 @@ from hfssl.config import Run, require
 from hfssl.distributed import broadcast_object, is_main_process
 from hfssl.fields import BatchSizeError, ConfigError
 from hfssl.objective import Objective
+from hfssl.outcomes import SharedError, quieten_libraries
 from hfssl.run_dir import RunDir
-from hfssl.session import SharedError, open_session, quieten_libraries
+from hfssl.session import open_session
 from hfssl.training.accelerator import start
 from hfssl.training.energy import estimate_lines, power_of
 from hfssl.training.loop import Session

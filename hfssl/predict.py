@@ -11,13 +11,13 @@ import torch
 
 from hfssl.config import require
 from hfssl.evaluation.features import find_checkpoint
+from hfssl.outcomes import quieten_libraries, reported
 from hfssl.predict_config import PredictConfig
 from hfssl.predicting.batches import Answer, answers
 from hfssl.predicting.heads import HEADS, Head
 from hfssl.predicting.inputs import Inputs, open_inputs
 from hfssl.predicting.opened import describe, open_model
 from hfssl.predicting.rows_file import rows_file
-from hfssl.session import quieten_libraries, reported
 
 _NAMED = 10
 _SECONDS_A_LINE = 10.0

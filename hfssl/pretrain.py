@@ -12,15 +12,11 @@ from hfssl.config import Run
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
 from hfssl.objective import Objective
+from hfssl.outcomes import quieten_libraries, reported
 from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
 from hfssl.running import carry_out
-from hfssl.session import (
-    OPENERS,
-    build_objective,
-    quieten_libraries,
-    reported,
-)
+from hfssl.session import OPENERS, build_objective
 from hfssl.starting_point import adopt_checkpoint
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session

@@ -14,9 +14,9 @@ from hfssl.data.augmentation_config import View
 from hfssl.data.image import open_images
 from hfssl.data.loader import KeyedRows
 from hfssl.data.views import ViewsSpec
+from hfssl.outcomes import quieten_libraries, reported
 from hfssl.preview_config import PreviewConfig
 from hfssl.publishing.sheet import Cell, image_sheet, shrunk
-from hfssl.session import quieten_libraries, reported
 
 _CAPTIONS = {"global_crops": "view", "local_crops": "local"}
 

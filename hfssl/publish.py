@@ -6,11 +6,11 @@ from pathlib import Path
 from hfssl.config import require
 from hfssl.export import export_checkpoint
 from hfssl.export_config import ExportConfig
+from hfssl.outcomes import quieten_libraries, reported
 from hfssl.publish_config import PublishConfig
 from hfssl.publishing.hub import Published
 from hfssl.publishing.publication import publish_export
 from hfssl.run_dir import RunDir
-from hfssl.session import quieten_libraries, reported
 
 
 def publish(wanted: PublishConfig, from_command_line: bool = True) -> Published | None:

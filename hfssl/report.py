@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from hfssl.config import require
+from hfssl.outcomes import reported
 from hfssl.publishing.card import write_card
 from hfssl.publishing.report import write_report
 from hfssl.report_config import ReportConfig
 from hfssl.run_dir import RunDir
-from hfssl.session import reported
 
 
 def report(wanted: ReportConfig, from_command_line: bool = True) -> list[Path]:

@@ -9,13 +9,14 @@ from hfssl.config import Run, require
 from hfssl.distributed import barrier, broadcast_object, is_main_process
 from hfssl.fields import ConfigError
 from hfssl.objective import Objective
+from hfssl.outcomes import Interrupted, SharedError
 from hfssl.planning import print_opening, settled
 from hfssl.publish_config import PublishConfig
 from hfssl.publishing.export import write_processor
 from hfssl.publishing.hub_errors import HubError
 from hfssl.publishing.publication import check_can_push, publish_export
 from hfssl.run_dir import RunDir, forget_if_unused
-from hfssl.session import Interrupted, SharedError, choose_folder, open_session
+from hfssl.session import choose_folder, open_session
 from hfssl.training.loop import Session, train
 from hfssl.training.start import command_line, environment
 from hfssl.training.tracking import open_tracker

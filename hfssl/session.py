@@ -2,17 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-import datasets
 import torch
 from accelerate import Accelerator
-from transformers.utils import logging as transformers_logging
 
-from hfssl.config import Run, exit_with, require
+from hfssl.config import Run, require
 from hfssl.data.audio import open_recordings
 from hfssl.data.image import open_images
 from hfssl.data.labelled_texts import open_labelled_texts
@@ -27,13 +24,13 @@ from hfssl.distributed import all_gather_objects, broadcast_object, is_main_proc
 from hfssl.dividing import divided
 from hfssl.fields import BatchSizeError, ConfigError
 from hfssl.objective import BadRowError, Batch, DataSpec, Objective
+from hfssl.outcomes import SharedError
 from hfssl.randomness import combine, stream_id
 from hfssl.scoring.kinds import scoring_of
 from hfssl.starting_point import inside_run
-from hfssl.training.checkpoint import TrainingError, TrainState
+from hfssl.training.checkpoint import TrainState
 from hfssl.training.loop import Session
 from hfssl.training.monitor import Monitor
-from hfssl.training.progress import wants_bars
 from hfssl.training.rehearsal import Rehearsal, loss_scale_for, rehearse
 from hfssl.training.scored_rows import Choice, ScoredRows
 from hfssl.training.start import FolderLock, Start, choose, versions
@@ -58,49 +55,6 @@ class _Data(NamedTuple):
     scored: ScoredRows | None
     batch: Batch
     provenance: dict[str, str | None]
-
-
-class SharedError(ConfigError):
-    """A ConfigError that every rank raises: the main process alone prints it."""
-
-
-class Interrupted(RuntimeError):
-    """The run was asked to stop; its state is saved. `signal_number` says by what."""
-
-    def __init__(self, signal_number: int, message: str) -> None:
-        super().__init__(message)
-        self.signal_number = signal_number
-
-
-@contextmanager
-def reported(from_command_line: bool) -> Iterator[None]:
-    """On the command line, errors that have a remedy are one line and an exit code, not a traceback."""
-    try:
-        yield
-    except ConfigError as error:
-        if not from_command_line:
-            raise
-        if isinstance(error, SharedError) and not is_main_process():
-            raise SystemExit(2) from None
-        exit_with(error)
-    except TrainingError as error:
-        if not from_command_line:
-            raise
-        raise SystemExit(f"error: {error}") from None
-    except Interrupted as stop:
-        if not from_command_line:
-            raise
-        if is_main_process():
-            print(stop, flush=True)
-        raise SystemExit(128 + stop.signal_number) from None
-
-
-def quieten_libraries() -> None:
-    """No load reports: what is missing or unused is checked here and said in a line. Bars of data sets on terminals alone."""
-    if not wants_bars():
-        datasets.disable_progress_bars()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
 
 
 def open_rows(run: Run) -> Source:

@@ -19,9 +19,10 @@ from hfssl.data.tokenizer import train_tokenizer
 from hfssl.finetune import scored_by_export
 from hfssl.nn.layer_decay import depths_of
 from hfssl.nn.text_head import body_of
+from hfssl.outcomes import Interrupted
 from hfssl.publishing.export import write_export
 from hfssl.scoring import numbers as scoring_of_numbers
-from hfssl.session import Interrupted, open_rows
+from hfssl.session import open_rows
 from hfssl.training.interruption import StopRequest
 from tests.texts_with_labels import (
     TYPES,

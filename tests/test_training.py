@@ -21,9 +21,9 @@ from hfssl.config import ConfigError, Run
 from hfssl.data.image import ImageSpec, open_images
 from hfssl.data.image_cache import DecodedImages
 from hfssl.objective import BadRowError, Batch
+from hfssl.outcomes import Interrupted
 from hfssl.pretrain import pretrain
 from hfssl.run_dir import RunDir
-from hfssl.session import Interrupted
 from hfssl.training import checkpoint
 from hfssl.training.checkpoint import TrainingError
 from hfssl.training.start import FolderLock, InUseError

@@ -20,6 +20,7 @@ from hfssl.data.loader import KeyedRows, Layout, micro_batches
 from hfssl.distributed import all_gather_objects, is_distributed, is_main_process
 from hfssl.objective import BadRowError, Batch, Objective
 from hfssl.run_dir import RunDir
+from hfssl.training.bad_rows import joined_bad_rows, note_bad_rows
 from hfssl.training.checkpoint import TrainingError, TrainState, load, newest_whole, save
 from hfssl.training.interruption import StopRequest
 from hfssl.training.lookout import Lookout
@@ -30,9 +31,6 @@ from hfssl.training.report import Interval, Stopwatch, duration, held_out_line
 from hfssl.training.scored_rows import ScoredRows
 from hfssl.training.step import Parts, StepResult, train_step
 from hfssl.training.tracking import track
-
-_BAD_ROWS_ALLOWED = 10
-_BAD_SHARE_ALLOWED = 0.001
 
 
 @dataclass
@@ -131,7 +129,7 @@ def train(session: Session) -> int | None:
             if stop or finished or over or collapsed or is_best or state.step % run.loop.save_every == 0:
                 stop = verdict.read() or stop
                 state.interval = interval.sums()
-                state.bad_rows = _joined_bad_rows(session)
+                state.bad_rows = joined_bad_rows(session.state)
                 save(session.accelerator, session.run_dir, state, keep=run.loop.keep_checkpoints)
             if collapsed:
                 raise TrainingError(session.lookout.why_stopped())
@@ -168,7 +166,7 @@ def steps_of_batches(session: Session, watch: Stopwatch) -> Generator[list[Batch
         batches = []
         for _ in range(session.layout.num_micro_batches):
             batch = _next_batch(stream)
-            _note_bad_rows(session, batch.pop("bad_ids"))
+            note_bad_rows(session.state, session.rows.examples, batch.pop("bad_ids"))
             batches.append({name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()})
         watch.waiting_since(start)
         yield batches
@@ -181,32 +179,9 @@ def _next_batch(stream: Iterator[Batch]) -> Batch:
         raise TrainingError(f"the data can not be used: {error}") from error
 
 
-def _note_bad_rows(session: Session, bad_ids: Tensor) -> None:
-    for row in bad_ids.tolist():
-        if row in session.state.bad_rows:
-            continue
-        session.state.bad_rows.append(row)
-        try:
-            session.rows.examples[row]
-        except BadRowError as error:
-            say(f"row {row} can not be used and is replaced: {error}")
-
-
-def _joined_bad_rows(session: Session) -> list[int]:
-    """Bad rows of all ranks, sorted. Raises TrainingError on every rank where there are too many."""
-    joined = sorted(set().union(*all_gather_objects(session.state.bad_rows)))
-    tried = session.state.samples_seen + len(joined)
-    allowed = max(_BAD_ROWS_ALLOWED, int(_BAD_SHARE_ALLOWED * tried))
-    if len(joined) > allowed:
-        raise TrainingError(
-            f"{len(joined)} of {tried} rows tried can not be used, more than {allowed}: rows {joined[:10]}; mend or remove them"
-        )
-    return joined
-
-
 def _log(session: Session, interval: Interval, watch: Stopwatch, rate: float) -> None:
     state = session.state
-    state.bad_rows = _joined_bad_rows(session)
+    state.bad_rows = joined_bad_rows(session.state)
     row: dict[str, Any] = {"step": state.step, "epoch": state.samples_seen / state.num_rows, "learning_rate": rate}
     row |= interval.means_and_reset()
     row |= {"skipped_steps": state.skipped_steps, "bad_rows": len(state.bad_rows)}

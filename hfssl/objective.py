@@ -145,6 +145,9 @@ class Objective(nn.Module, ABC):
 
     modality: ClassVar[Literal["text", "image", "audio"]]
     paper: ClassVar[str]  # arXiv id
+    healthy_move: ClassVar[float] = (
+        0.08  # of a step, relative to the weights at the start; more where those start small
+    )
 
     @property
     @abstractmethod

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from hfssl.methods.mlm import MLM
+from hfssl.objective import Objective
 from hfssl.publishing.facts import facts_of, warnings
 from hfssl.publishing.markdown import LONGEST
 from hfssl.run_dir import RunDir
-from hfssl.training.alarms import Alarm
+from hfssl.training.alarms import Alarm, Memory
 from hfssl.training.checkpoint import TrainingError, read_state
 from hfssl.training.loop import Session, train
 from hfssl.training.signs import CAUSES, EFFECTS
@@ -248,3 +250,13 @@ def test_the_folder_of_a_run_speaks_of_its_last_alarms_alone(tmp_path: Path) -> 
         {key: value for key, value in run_dir.read_metrics()[-1].items() if key != "warnings"} | {"step": 7}
     )
     assert [text for text in warnings(facts_of(run_dir)) if "collapse" in text] == []
+
+
+def test_a_language_model_may_grow_as_healthy_ones_do() -> None:
+    """From N(0, 0.02), with AdamW at 2e-3, the weights double in 1,000 steps and the loss falls as it should."""
+    healthy = {100: 27.5, 200: 36.0, 500: 47.6, 1000: 50.9}
+    for move, expected in ((MLM.healthy_move, []), (Objective.healthy_move, ["grown_weights"])):
+        memory = Memory({"weight_norm": 20.0}, {})
+        for step, norm in healthy.items():
+            memory.observe("training", step, {"step": step, "weight_norm": norm, "healthy_move": move})
+        assert [alarm.sign for alarm in memory.alarms(1000, {})] == expected

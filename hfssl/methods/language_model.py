@@ -30,6 +30,7 @@ class LanguageModel(Objective):
     """A language-model head of transformers on its base model; with adapters in it (nn/lora.py) they alone are trained."""
 
     modality: ClassVar[Literal["text", "image", "audio"]] = "text"
+    healthy_move = 0.3  # from N(0, 0.02) weights grow manifold
     auto_class: ClassVar[Any]
     is_causal: ClassVar[bool]
 

@@ -36,7 +36,7 @@ class Lookout:
         if not self.is_on:
             return {}
         of_state = self._state_figures()
-        warnings = self._observe("training", figures | of_state)
+        warnings = self._observe("training", figures | of_state | {"healthy_move": self.objective.healthy_move})
         return {name: of_state[name] for name in _SHOWN if name in of_state} | warnings
 
     def after_look(self, figures: dict[str, Any]) -> dict[str, Any]:

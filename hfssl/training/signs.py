@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from hfssl.nn.collapse import LEAST_RANK, LEAST_STD
-from hfssl.objective import Cause
+from hfssl.objective import Cause, Objective
 
 Figures = Mapping[str, Any]
 Figure = Callable[[Figures, Figures], float | None]
@@ -98,12 +98,13 @@ def _over_trivial(figures: Figures, first: Figures) -> float | None:
 
 
 def _move_a_step(figures: Figures, first: Figures) -> float | None:
-    """The length of a step relative to the first weights, were the weights a random walk of such steps; 0 while they have
-    hardly grown. Unlike the growth itself it is as small in a long run as in a short one."""
+    """The length of a step relative to the first weights, were the weights a random walk of such steps, over the largest that
+    is healthy; 0 while they have hardly grown. Unlike the growth itself it is as small in a long run as in a short one."""
     growth, step = _growth("weight_norm")(figures, first), figures.get("step")
     if growth is None or not step:
         return None
-    return math.sqrt((growth * growth - 1.0) / step) if growth > _HARDLY_GROWN else 0.0
+    move = math.sqrt((growth * growth - 1.0) / step) if growth > _HARDLY_GROWN else 0.0
+    return move / figures.get("healthy_move", Objective.healthy_move)
 
 
 def _spread_where_views_agree(figures: Figures, first: Figures) -> float | None:
@@ -183,9 +184,9 @@ CAUSES = (
     Sign(
         "grown_weights",
         _move_a_step,
-        "the weights grew as if each step moved them by {figure:.0%} of their size",
+        "the weights grow {figure:.1f} times as fast as they may",
         _RATE,
-        above=0.08,
+        above=1.0,
         lasts=True,
     ),
 )

@@ -1,0 +1,115 @@
+"""Fine-tuning on texts and speech: a killed run ends with the bits of an unbroken one, two processes do what one does."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hfssl.catalog import task
+from hfssl.config import Run
+from hfssl.finetune import finetune
+from hfssl.run_dir import RunDir
+from hfssl.training.checkpoint import TrainState, newest_whole, read_state
+from hfssl.training.loop import prepare
+from hfssl.training.step import train_step
+from tests import speech_models, texts_with_labels
+from tests.laboratory import steps_of
+from tests.processes import in_processes
+from tests.texts_with_labels import question_rows, table, tagged
+
+TOKENS, QUESTIONS, AUDIO, SPEECH = (
+    "token_classification",
+    "question_answering",
+    "audio_classification",
+    "speech_recognition",
+)
+
+
+def checkpoint_of(name: str, folder: Path, dropout: float = 0.1) -> str:
+    if name in (AUDIO, SPEECH):
+        dropouts = {"hidden_dropout": dropout, "attention_dropout": dropout}
+        return str(speech_models.write_encoder("layer", folder / "model", **dropouts))
+    model = texts_with_labels.checkpoint("bert", folder / "model")
+    tagged(folder / "tagged.jsonl", 120)  # with eight validation rows, which any number of ranks share out
+    table(question_rows(), folder / "asked.jsonl")
+    return model
+
+
+def run_in(name: str, folder: Path, model: str, **loop: Any) -> Run:
+    """A run of six steps that looks at its validation rows after every second."""
+    settings = {"max_steps": 6, "save_every": 2, "evaluate_every": 2, "log_every": 2} | loop
+    if name in (AUDIO, SPEECH):
+        speech_models.use_few_recordings(speech_models.few_transcribed() if name == SPEECH else None)
+        return speech_models.task_run(name, Path(model), folder, {"freeze_convolutions": False}, **settings)
+    rows = Path(model).parent / ("tagged.jsonl" if name == TOKENS else "asked.jsonl")
+    own: dict[str, Any] = {"doc_stride": 4} if name == QUESTIONS else {"class_weights": "balanced"}
+    return texts_with_labels.run_of(name, model, str(rows), folder, loop=settings, **own)
+
+
+def carried_out(name: str, folder: Path, model: str, stop_after: int | None) -> None:
+    """The run, killed once its checkpoint of step `stop_after` is there."""
+    import hfssl.training.loop as loop_module
+
+    save = loop_module.save
+
+    def save_and_die(accelerator: Any, run_dir: RunDir, state: TrainState, *, keep: int) -> Any:
+        written = save(accelerator, run_dir, state, keep=keep)
+        if state.step == stop_after:
+            raise KeyboardInterrupt
+        return written
+
+    loop_module.save = save_and_die
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            finetune(task(name)[1], run_in(name, folder, model))  # type: ignore[arg-type]
+    finally:
+        loop_module.save = save
+
+
+@pytest.mark.parametrize("name", [TOKENS, QUESTIONS, AUDIO, SPEECH])
+def test_a_killed_run_ends_bitwise_like_an_unbroken_one(name: str, tmp_path: Path) -> None:
+    model = checkpoint_of(name, tmp_path)
+    whole, killed = RunDir(tmp_path / "whole"), RunDir(tmp_path / "killed")
+    in_processes(carried_out, name, whole.path, model, None)
+    in_processes(carried_out, name, killed.path, model, 2)
+    assert newest_whole(killed)[0] == 2
+    assert not killed.export.exists()
+    in_processes(carried_out, name, killed.path, model, None)
+    ours, theirs = (load_file(each.checkpoint(6) / "model.safetensors") for each in (whole, killed))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[tensor], theirs[tensor]) for tensor in ours)
+    assert read_state(whole, 6) == read_state(killed, 6)
+    assert whole.read_summary() == killed.read_summary()
+
+
+def weights_after(name: str, folder: Path, model: str) -> dict[str, Any]:
+    """Of two steps at a high learning rate, on each rank, with what its validation rows say."""
+    if name == SPEECH:
+        opened = speech_models.open_task(name, Path(model), folder, per_device_batch_size=4)
+    else:
+        opened = texts_with_labels.opened(run_in(name, folder, model, per_device_batch_size=4))
+    parts = prepare(opened)
+    opened.objective.train()
+    for step, batches in enumerate(steps_of(opened, 2)):
+        for group in parts.optimizer.param_groups:
+            group["lr"] = 0.01 * group["lr_scale"]
+        train_step(parts, batches, step=step, progress=step / 6, stop=False)
+    assert opened.scored is not None
+    figures = opened.scored.look(opened.accelerator, opened.objective, opened.layout, 0.0)
+    return {"world": opened.layout.world_size, "figures": figures, "weights": opened.objective.state_dict()}
+
+
+@pytest.mark.parametrize("name", [TOKENS, SPEECH])
+def test_two_processes_do_what_one_does(name: str, tmp_path: Path) -> None:
+    model = checkpoint_of(name, tmp_path, dropout=0.0)
+    one = in_processes(weights_after, name, tmp_path / "1", model)[0]
+    two = in_processes(weights_after, name, tmp_path / "2", model, world_size=2)
+    assert [one["world"], two[0]["world"], two[1]["world"]] == [1, 2, 2]
+    assert two[0]["figures"] == two[1]["figures"]
+    assert two[0]["figures"] == pytest.approx(one["figures"], abs=1e-4)
+    for tensor, ours in one["weights"].items():
+        torch.testing.assert_close(two[0]["weights"][tensor], ours, rtol=1e-3, atol=1e-4, msg=tensor)
+        assert torch.equal(two[0]["weights"][tensor], two[1]["weights"][tensor])

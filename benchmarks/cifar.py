@@ -13,6 +13,7 @@ stand in benchmarks/results/cifar.json already are kept; the figure is benchmark
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--methods", nargs="+", default=[*FLAGS, "supervised"])
+    parser.add_argument("--keep", type=Path, help="folder to copy the run folders into")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     target = RESULTS / "cifar.json"
@@ -96,6 +98,8 @@ def main() -> None:
             if "floors" not in found:
                 found["floors"] = judge.floors(Path(export))
             found["runs"][method] = run
+            if arguments.keep is not None and method != "supervised":
+                shutil.copytree(folder, arguments.keep / method)
             target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             print(method, {name: round(value, 3) for name, value in run["scores"].items()}, flush=True)
     draw(found)

@@ -7,6 +7,7 @@ card, figures and scores. Cards of earlier calls stay; the table in model_cards/
 """
 
 import argparse
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -45,17 +46,20 @@ class Entry(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, help="folder of run folders (default: the table alone)")
+    parser.add_argument("--data_name", help="what to call data of these runs that is not on the Hub")
     arguments = parser.parse_args()
     for path in sorted(arguments.runs.iterdir()) if arguments.runs else []:
         run_dir = RunDir(path)
         if run_dir.config_file.is_file() and run_dir.is_finished():
-            print(write(run_dir))
+            print(write(run_dir, arguments.data_name))
     (CARDS / "README.md").write_text(OPENING + table(), encoding="utf-8")
 
 
-def write(run_dir: RunDir) -> Path:
+def write(run_dir: RunDir, data_name: str | None) -> Path:
     """The card of a run with what it shows, in a folder of its own."""
     card = card_of(run_dir)
+    if card.is_of_local_data and data_name is not None:
+        card = dataclasses.replace(card, data=data_name, name=f"{card.name}-{data_name.partition(',')[0].lower()}")
     folder = CARDS / card.name
     shutil.rmtree(folder, ignore_errors=True)
     for file in hub_files(run_dir, card, None):
@@ -75,7 +79,7 @@ def table() -> str:
 def entry_of(folder: Path) -> Entry:
     summary: dict[str, Any] = json.loads((folder / "eval" / "summary.json").read_text(encoding="utf-8"))
     text = ModelCard.load(folder / "README.md").text
-    kind = next(line for line in text.splitlines() if line.startswith(("An ", "A "))).partition(", ")[0]
+    kind = next(line for line in text.splitlines() if line.startswith(("An ", "A "))).partition(" (")[0]
     time = next(line for line in text.splitlines() if line.startswith("| wall time")).split("|")[2].strip()
     if "scores" in summary:
         scores = summary["scores"]

@@ -42,17 +42,7 @@ def windows_of(
         answers: characters of the text at which each answer begins and ends; None where there is none.
     """
     asked, num_cut = _cut(tokenizer, questions, max_length // 2)
-    encoded = tokenizer(
-        asked,
-        list(contexts),
-        truncation="only_second",
-        max_length=max_length,
-        stride=shared,
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-        verbose=False,
-    )
-    forget_cutting(tokenizer)
+    encoded = _encoded(tokenizer, asked, contexts, max_length=max_length, shared=shared)
     names = ["input_ids", *(["token_type_ids"] if "token_type_ids" in tokenizer.model_input_names else [])]
     columns: dict[str, list[Array]] = {name: [] for name in (*names, "char_starts", "char_ends")}
     targets = []
@@ -68,6 +58,21 @@ def windows_of(
     lengths_M = np.array([len(ids) for ids in columns["input_ids"]])
     tokens = Encodings({name: np.concatenate(parts).astype(np.int32) for name, parts in columns.items()}, lengths_M)
     return Windows(tokens, np.array(encoded["overflow_to_sample_mapping"]), np.array(targets), num_cut)
+
+
+def _encoded(tokenizer: Any, questions: list[str], contexts: Sequence[str], *, max_length: int, shared: int) -> Any:
+    encoded = tokenizer(
+        questions,
+        list(contexts),
+        truncation="only_second",
+        max_length=max_length,
+        stride=shared,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        verbose=False,
+    )
+    forget_cutting(tokenizer)
+    return encoded
 
 
 def _cut(tokenizer: Any, questions: Sequence[str], most: int) -> tuple[list[str], int]:

@@ -164,11 +164,7 @@ def open_source(
     others = [of_split(name) for name in _OTHER_SPLITS if name in splits and name != config.split]
     for other in others:
         _check_classes(source, other)
-    missing = {other.split: _num_missing(other, labelling) for other in others}
-    labelled = [other for other in others if not missing[other.split]]
-    skipped = list(takewhile(lambda other: missing[other.split], others)) if labelled else []
-    passed_over = {other.split: (missing[other.split], len(other)) for other in skipped}
-    source = replace(source, held_out=next(iter(labelled + others), None), passed_over=passed_over)
+    source = _with_scored(source, others, labelling)
     watched = next((other for other in others if other.split != _TEST_SPLIT), None)
     if watched is None:
         return with_rows_held_out(source, config.held_out_share)
@@ -179,8 +175,15 @@ def open_source(
     return replace(source, watched=watched)
 
 
-def _num_missing(source: Source, labelling: Labelling) -> int:
-    return len(source) if source.label_column is None else labelling.num_missing(source)
+def _with_scored(source: Source, others: list[Source], labelling: Labelling) -> Source:
+    """`source` with the first of the other splits whose labels are all known held out, or the first where there is none."""
+    missing = {
+        other.split: len(other) if other.label_column is None else labelling.num_missing(other) for other in others
+    }
+    labelled = [other for other in others if not missing[other.split]]
+    skipped = list(takewhile(lambda other: missing[other.split], others)) if labelled else []
+    passed_over = {other.split: (missing[other.split], len(other)) for other in skipped}
+    return replace(source, held_out=next(iter(labelled + others), None), passed_over=passed_over)
 
 
 def _check_classes(source: Source, other: Source) -> None:

@@ -28,7 +28,7 @@ def export_checkpoint(wanted: ExportConfig, from_command_line: bool = True) -> P
         quieten_libraries()
         run_dir = RunDir(Path(wanted.run))
         require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
-        step, what_it_is = _choose_step(run_dir, wanted.step)
+        step, what_it_is = choose_step(run_dir, wanted.step)
         default = _default_folder(run_dir, wanted, step)
         folder = default if wanted.output_dir is None else Path(wanted.output_dir)
         require(
@@ -45,7 +45,7 @@ def _default_folder(run_dir: RunDir, wanted: ExportConfig, step: int) -> Path:
     return run_dir.path / f"{run_dir.export.name}{of_step}{'-merged' if wanted.merge else ''}"
 
 
-def _choose_step(run_dir: RunDir, step: int | None) -> tuple[int, str]:
+def choose_step(run_dir: RunDir, step: int | None) -> tuple[int, str]:
     """(the step, what it is in words): the best one on validation rows where the run chose one, else the newest."""
     steps = ", ".join(map(str, run_dir.checkpoint_steps())) or "none"
     if step is not None:

@@ -4,13 +4,14 @@ import tempfile
 from pathlib import Path
 
 from hfssl.config import require
-from hfssl.export import export_checkpoint
+from hfssl.export import choose_step, export_checkpoint
 from hfssl.export_config import ExportConfig
 from hfssl.outcomes import quieten_libraries, reported
 from hfssl.publish_config import PublishConfig
 from hfssl.publishing.hub import Published
 from hfssl.publishing.publication import publish_export
 from hfssl.run_dir import RunDir
+from hfssl.training.checkpoint import newest_whole
 
 
 def publish(wanted: PublishConfig, from_command_line: bool = True) -> Published | None:
@@ -29,13 +30,16 @@ def publish(wanted: PublishConfig, from_command_line: bool = True) -> Published 
             f"{run_dir.path} is not finished: let it finish, or publish it as it is with --allow_unfinished",
         )
         with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:
-            return publish_export(run_dir, _export(run_dir, wanted, Path(scratch) / "export"), wanted)
+            export, step = _export(run_dir, wanted, Path(scratch) / "export")
+            return publish_export(run_dir, export, wanted, step)
 
 
-def _export(run_dir: RunDir, wanted: PublishConfig, scratch: Path) -> Path:
-    """The run's own export, or one that is made now and does not stay."""
-    if wanted.card_only or (run_dir.is_finished() and not wanted.merge):
-        return run_dir.export
-    return export_checkpoint(
-        ExportConfig(run=str(run_dir.path), merge=wanted.merge, output_dir=str(scratch)), from_command_line=False
-    )
+def _export(run_dir: RunDir, wanted: PublishConfig, scratch: Path) -> tuple[Path, int | None]:
+    """The run's own export, or one that is made now and does not stay, with its step where that is not the last."""
+    if run_dir.is_finished() and not wanted.merge:
+        return run_dir.export, None
+    if wanted.card_only:
+        return run_dir.export, newest_whole(run_dir)[0]
+    step, _ = choose_step(run_dir, None)
+    asked = ExportConfig(run=str(run_dir.path), step=step, merge=wanted.merge, output_dir=str(scratch))
+    return export_checkpoint(asked, from_command_line=False), None if run_dir.is_finished() else step

@@ -7,6 +7,8 @@ from pathlib import Path
 from hfssl.config import option, require
 from hfssl.repository_name import check_repository
 
+_BRANCH = re.compile(r"(?!refs/)\w[\w.-]*(/\w[\w.-]*)*")
+_DATA_NAME = re.compile(r"\w[\w ,.()'-]{0,99}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)*|multilingual|code")
 _LICENSES = Path(__file__).parent / "publishing" / "licenses.txt"  # identifiers that model cards of the Hub take
 
@@ -46,8 +48,12 @@ class PublishConfig:
             "create_pr and revision exclude each other: a pull request is for main",
         )
         require(
-            self.revision is None or bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)*", self.revision)),
+            self.revision is None or (bool(_BRANCH.fullmatch(self.revision)) and ".." not in self.revision),
             f"revision must be the name of a branch, got {self.revision!r}",
+        )
+        require(
+            self.data_name is None or bool(_DATA_NAME.fullmatch(self.data_name)),
+            f"data_name must be up to 100 letters, digits, spaces and , . ( ) - ', got {self.data_name!r}",
         )
         require(not (self.merge and self.card_only), "merge has no effect beside card_only: leave one of them out")
 

@@ -39,6 +39,7 @@ class Run:
         sections = {name: to_plain(getattr(self, name)) for name in SECTION_NAMES}
         beside: dict[str, Any] = {"digest": self.digest(), "digest_of_any_length": self.digest(any_length=True)}
         beside["local"] = self.local()
+        beside["without_effect"] = sorted(self.method.without_effect())
         if self.method.needs_labels:
             beside["changed"] = self.changed()
         return {"recipe": self.recipe, "preset": self.preset} | sections | beside | {"model_config": self.architecture}

@@ -8,11 +8,14 @@ import contextlib
 import json
 import os
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from hfssl.fields import ConfigError, one_line
 
 RUNS = Path("runs")
 LOCK = ".lock"
@@ -66,8 +69,8 @@ class RunDir:
         write_text(self.config_file, yaml.safe_dump(sections, sort_keys=False, allow_unicode=True))
 
     def read_config(self) -> dict[str, Any]:
-        content: dict[str, Any] = yaml.safe_load(self.config_file.read_text(encoding="utf-8")) or {}
-        return content
+        """Raises ConfigError where it can not be read."""
+        return _mapping(self.config_file, yaml.safe_load)
 
     def write_environment(self, facts: dict[str, Any]) -> None:
         write_text(self.path / "environment.json", json.dumps(facts, indent=1) + "\n")
@@ -75,8 +78,7 @@ class RunDir:
     def read_environment(self) -> dict[str, Any]:
         """Empty where the run never got as far as writing it."""
         file = self.path / "environment.json"
-        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        return facts
+        return _mapping(file, json.loads) if file.is_file() else {}
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         with self.metrics_file.open("a", encoding="utf-8") as file:
@@ -86,8 +88,12 @@ class RunDir:
         """All whole rows; the half-written last line of a killed run is left out."""
         if not self.metrics_file.is_file():
             return []
-        lines = self.metrics_file.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        with _readable(self.metrics_file):
+            lines = self.metrics_file.read_text(encoding="utf-8").split("\n")
+            rows = [json.loads(line) for line in lines[:-1]]
+            if not all(isinstance(row, dict) for row in rows):
+                raise ValueError("a line is no object")
+        return rows
 
     def training_rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl that say how training went; those of held-out data have no loss of their own."""
@@ -116,8 +122,7 @@ class RunDir:
         write_text(self.path / "eval" / f"{name}.json", json.dumps(content, indent=1) + "\n")
 
     def read_eval(self, name: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.path / "eval" / f"{name}.json").read_text(encoding="utf-8"))
-        return content
+        return _mapping(self.path / "eval" / f"{name}.json", json.loads)
 
     def eval_names(self) -> list[str]:
         """Names of the evaluations that were written, the closing table among them."""
@@ -136,6 +141,23 @@ class RunDir:
 
     def is_finished(self) -> bool:
         return (self.path / "eval" / f"{_SUMMARY}.json").is_file()
+
+
+@contextlib.contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Inside, a file that is damaged raises ConfigError with its name."""
+    try:
+        yield
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} can not be read ({one_line(error)}): mend or remove it") from error
+
+
+def _mapping(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    with _readable(file):
+        content = parse(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no mapping")
+    return content
 
 
 def forget_if_unused(run_dir: RunDir) -> None:

@@ -106,7 +106,7 @@ def _push(run: Run, run_dir: RunDir) -> None:
     wanted = PublishConfig(run=str(run_dir.path), hub_model_id=run.loop.hub_model_id, private=run.loop.hub_private)
     try:
         publish_export(run_dir, run_dir.export, wanted)
-    except HubError as error:
+    except ConfigError as error:
         again = f"python recipes/publish.py --run {run_dir.path} --hub_model_id {run.loop.hub_model_id}"
         private = " --private" if run.loop.hub_private else ""
         raise HubError(f"{error}; the run is finished, and is published by: {again}{private}") from error

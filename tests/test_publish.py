@@ -1,8 +1,12 @@
 """Publishing a run: one atomic commit or none, nothing that is not meant to leave, and every failure in a line."""
 
+import getpass
 import hashlib
 import json
 import re
+import shlex
+import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,13 @@ from huggingface_hub import HfApi, ModelCard, constants
 from PIL import Image
 from safetensors.torch import save_file
 
-from hfssl.config import ConfigError
+from hfssl.catalog import config_of
+from hfssl.config import ConfigError, parse
+from hfssl.data.image_config import ImageDataConfig
 from hfssl.publish import publish
 from hfssl.publish_config import PublishConfig
+from hfssl.publishing.card import card_of, render
+from hfssl.publishing.command import public_command
 from hfssl.publishing.hub import Published
 from hfssl.publishing.hub_errors import HubError
 from hfssl.run_dir import RunDir
@@ -55,7 +63,7 @@ def test_a_run_is_one_commit_of_its_card_figures_scores_and_model(at_hub: LocalH
     files = repository.files()
     assert set(files) - {".gitattributes"} == {
         *("README.md", "figures/reconstruction.png", "eval/summary.json"),
-        *("config.json", "model.safetensors", "preprocessor_config.json"),
+        *("config.json", "model.safetensors", "preprocessor_config.json", "hfssl.json"),
     }
     assert files["model.safetensors"] == (run_dir.export / "model.safetensors").read_bytes()
     assert files["config.json"] == (run_dir.export / "config.json").read_bytes()
@@ -78,13 +86,14 @@ def test_a_second_push_of_the_same_makes_no_commit_and_a_changed_one_makes_one(
     assert "unchanged" in capsys.readouterr().out
     (run_dir.figures / "reconstruction.png").unlink()
     Image.new("RGB", (5, 5)).save(run_dir.figures / "loss.png")
-    at_hub.commit(REPO, {"notes.txt": b"my own"})
+    own = {"notes.txt": b"my own", "figures/banner.png": b"mine", "vocab.txt": b"mine", "eval/mine.json": b"{}"}
+    at_hub.commit(REPO, own)
     assert published(run_dir) is not None
     assert num_commits(at_hub) == 4
     files = at_hub.repository(REPO).files()
     assert "figures/loss.png" in files
     assert "figures/reconstruction.png" not in files  # of the earlier publication
-    assert files["notes.txt"] == b"my own"  # of somebody else
+    assert {name: files[name] for name in own} == own  # of somebody else
 
 
 def test_a_pull_request_leaves_main_as_it_is(at_hub: LocalHub, run_dir: RunDir) -> None:
@@ -255,7 +264,7 @@ def test_a_dry_run_shows_everything_and_asks_nobody(
     monkeypatch.delenv("HF_TOKEN")
     assert published(run_dir, dry_run=True) is None
     said = capsys.readouterr().out
-    for part in ("model.safetensors", "kB", "/YOUR_NAME/digits", "pipeline_tag: image-feature-extraction", "6 files"):
+    for part in ("model.safetensors", "kB", "/YOUR_NAME/digits", "pipeline_tag: image-feature-extraction", "7 files"):
         assert part in said
     assert not at_hub.received
 
@@ -266,7 +275,9 @@ def test_of_a_card_alone_no_weights_are_sent(at_hub: LocalHub, run_dir: RunDir) 
     num_uploads = len(at_hub.requests("lfs_upload"))
     save_file({"a": torch.zeros(2)}, run_dir.export / "model.safetensors")
     published(run_dir, card_only=True, license="mit")
+    published(run_dir, card_only=True, license="mit")
     files = at_hub.repository(REPO).files()
+    assert "model.safetensors" in json.loads(files["hfssl.json"])["files"]
     assert files["model.safetensors"] == weights
     assert ModelCard(files["README.md"].decode()).data.license == "mit"
     assert len(at_hub.requests("lfs_upload")) == num_uploads
@@ -276,6 +287,12 @@ def test_a_run_that_is_not_finished_has_to_be_asked_for(at_hub: LocalHub, tmp_pa
     run_dir = begun(tmp_path / "begun")
     with pytest.raises(ConfigError, match="is not finished: let it finish, or publish it as it is with --allow_unfin"):
         published(run_dir)
+    with pytest.raises(ConfigError, match="has no whole checkpoint yet"):
+        published(run_dir, allow_unfinished=True)
+    at_hub.create(REPO)
+    with pytest.raises(ConfigError, match="ada/digits holds none: publish the model first"):
+        published(run_dir, allow_unfinished=True, card_only=True)
+    published(finished(tmp_path / "before"))
     published(run_dir, allow_unfinished=True, card_only=True)
     text = at_hub.repository(REPO).files()["README.md"].decode()
     assert "State of the run: not finished, at step 20 of 40." in text
@@ -308,7 +325,7 @@ def test_nothing_of_this_machine_leaves_it(
         assert secret.encode() not in sent
     assert OWNER_TOKEN not in capsys.readouterr().out
     files = at_hub.repository(REPO).files()
-    assert json.loads(files["eval/further-0.json"])["data"] == "a local data set"
+    assert json.loads(files["eval/evaluate-local-0.json"])["data"] == "a local data set"
 
 
 @pytest.mark.parametrize("place", ["config.json", "tokenizer_config.json", "figure", "weights"])
@@ -332,7 +349,7 @@ KIND = {"model_type": "vit"}
 
 
 def test_a_number_that_changes_in_the_folder_changes_alone_in_the_card(at_hub: LocalHub, run_dir: RunDir) -> None:
-    published(run_dir, card_only=True)
+    published(run_dir)
     before = at_hub.repository(REPO).files()
     table = run_dir.read_summary()
     assert table is not None
@@ -370,6 +387,10 @@ def test_a_number_that_changes_in_the_folder_changes_alone_in_the_card(at_hub: L
         ({"revision": "a b"}, "revision must be the name of a branch"),
         ({"merge": True, "card_only": True}, "merge has no effect beside card_only"),
         ({"base_model": "x"}, "--base_model has no effect: .* started from no checkpoint"),
+        ({"revision": "refs/pr/1"}, "revision must be the name of a branch"),
+        ({"data_name": "demo:mine"}, "data_name must be up to 100 letters"),
+        ({"data_name": "/mnt/clinic"}, "data_name must be up to 100 letters"),
+        ({"base_model": "ada/digits"}, "--base_model has no effect"),
         ({"run": "/nowhere"}, "--run /nowhere is not a run folder"),
     ],
 )
@@ -397,12 +418,195 @@ def test_local_data_can_be_given_a_name_and_stays_local(at_hub: LocalHub, tmp_pa
     Image.new("RGB", (8, 8)).save(data / "a.png")
     run_dir = finished(tmp_path / "run", ["--dataset", str(data)])
     run_dir.write_eval(f"evaluate-{CANARY}", evaluation(CANARY, [CANARY], local=True))
-    published(run_dir, data_name="street *scenes*")
+    published(run_dir, data_name="street scenes, 2024")
     files = at_hub.repository(REPO).files()
     text = files["README.md"].decode()
-    assert "| data set | street &#42;scenes&#42; |" in text
-    assert json.loads(files["eval/summary.json"])["data"] == "street *scenes*"
+    assert "| data set | street scenes, 2024 |" in text
+    assert json.loads(files["eval/summary.json"])["data"] == "street scenes, 2024"
+    (dataset,) = {(result.dataset_name, result.dataset_type) for result in ModelCard(text).data.eval_results}
+    assert dataset == ("street scenes, 2024", "a-local-data-set")  # no id of the Hub
     assert not [name for name in files if name.startswith("figures/")]  # no picture of it
     assert CANARY.encode() not in at_hub.uploaded()
     with pytest.raises(ConfigError, match="--data_name has no effect: the card names demo:digits"):
         published(finished(tmp_path / "other"), data_name="x")
+
+
+def test_a_local_evaluation_of_a_run_on_public_data_is_not_called_by_its_folder(
+    at_hub: LocalHub, run_dir: RunDir
+) -> None:
+    run_dir.write_eval(f"evaluate-{CANARY}", evaluation(CANARY, [CANARY], local=True))
+    run_dir.write_eval("evaluate-cifar10", evaluation("someone/cifar10", ["cat"], local=False))
+    published(run_dir)
+    files = at_hub.repository(REPO).files()
+    assert {"eval/evaluate-local-0.json", "eval/evaluate-cifar10.json"} <= set(files)
+    assert CANARY.encode() not in at_hub.uploaded()
+
+
+def hidden(run_dir: RunDir, text: str) -> None:
+    """`text` in a file of the export."""
+    file = run_dir.export / "config.json"
+    file.write_text(file.read_text().replace("{", '{"made": ' + text + ",", 1))
+
+
+@pytest.mark.parametrize(
+    "spelling", ["plain", "escaped", "slashes", "resolved", "relative", "user", "host", "other token"]
+)
+def test_a_secret_is_found_however_it_is_spelt(
+    spelling: str, at_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "kliník-müller" / "bilder"
+    data.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(data / "a.png")
+    link = tmp_path / "link"
+    link.symlink_to(data)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(socket, "gethostname", lambda: "gpu-17")
+    monkeypatch.setattr(getpass, "getuser", lambda: "ada-l")
+    given = {"resolved": str(link), "relative": "kliník-müller/bilder"}.get(spelling, str(data))
+    run_dir = finished(tmp_path / "run", ["--dataset", given])
+    written = {
+        "plain": json.dumps(f"{data}/a", ensure_ascii=False),
+        "escaped": json.dumps(f"{data}/a"),
+        "slashes": json.dumps(str(data)).replace("/", "\\/"),
+        "resolved": json.dumps(str(data.resolve())),
+        "relative": json.dumps(given),
+        "user": json.dumps("/scratch/ada-l/x"),
+        "host": json.dumps("gpu-17:8080"),
+        "other token": json.dumps("hf_" + "a1B2" * 9),
+    }
+    hidden(run_dir, written[spelling])
+    with pytest.raises(ConfigError, match=r"config.json holds .* nothing was published"):
+        published(run_dir)
+    assert not at_hub.repositories
+
+
+def test_words_of_our_own_are_no_secrets(at_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers keep data at /data, call themselves by any word, and run under numbers without a name."""
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    monkeypatch.setattr(socket, "gethostname", lambda: "training")
+    run_dir = finished(tmp_path / "run")
+    config = run_dir.read_config()
+    config["data"]["dataset"], config["loop"]["init_from"] = "/data", "/checkpoint"
+    run_dir.write_config(config | {"local": ["dataset", "init_from"]})
+    assert published(run_dir) is not None
+    assert "--dataset path/to/data" in at_hub.repository(REPO).files()["README.md"].decode()
+
+
+@pytest.mark.parametrize("damage", ["no weights", "short weights", "an empty figure", "a link", "no export"])
+def test_what_would_be_of_no_use_is_not_published(damage: str, at_hub: LocalHub, run_dir: RunDir) -> None:
+    weights = run_dir.export / "model.safetensors"
+    if damage == "no weights":
+        weights.unlink()
+    elif damage == "short weights":
+        weights.write_bytes(weights.read_bytes()[:20])
+    elif damage == "an empty figure":
+        (run_dir.figures / "reconstruction.png").write_bytes(b"")
+    elif damage == "a link":
+        (run_dir.export / "vocab.txt").symlink_to("/etc/passwd")
+    else:
+        shutil.rmtree(run_dir.export)
+    with pytest.raises(ConfigError) as caught:
+        published(run_dir)
+    assert "anew" in str(caught.value) or "is a link" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not at_hub.repositories
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "environment.json", "metrics.jsonl", "eval/summary.json"])
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe"])
+def test_a_damaged_folder_is_named_with_its_file(name: str, content: bytes, at_hub: LocalHub, run_dir: RunDir) -> None:
+    file = run_dir.path / name
+    file.write_bytes(content + (b"\n" + file.read_bytes() if name.endswith(".jsonl") else b""))
+    with pytest.raises(ConfigError, match=rf"{re.escape(str(file))} can not be read"):
+        published(run_dir)
+
+
+def test_a_license_stays_unless_another_is_named(at_hub: LocalHub, run_dir: RunDir) -> None:
+    published(run_dir, license="other", license_name="mine", license_link="LICENSE", language=("en",))
+    Image.new("RGB", (5, 5)).save(run_dir.figures / "loss.png")
+    published(run_dir)
+    card = ModelCard(at_hub.repository(REPO).files()["README.md"].decode())
+    assert (card.data.license, card.data.license_name, card.data.language) == ("other", "mine", ["en"])
+    published(run_dir, license="mit")
+    card = ModelCard(at_hub.repository(REPO).files()["README.md"].decode())
+    assert (card.data.license, card.data.get("license_name")) == ("mit", None)
+
+
+@pytest.mark.parametrize("what", ["public", "foreign"])
+def test_a_repository_that_appears_meanwhile_is_looked_at_too(at_hub: LocalHub, run_dir: RunDir, what: str) -> None:
+    def appear() -> None:
+        at_hub.create(REPO)
+        if what == "foreign":
+            at_hub.commit(REPO, {"weights.bin": b"1"})
+
+    at_hub.before("create", appear)
+    with pytest.raises(HubError, match="is there and public" if what == "public" else "holds something else"):
+        published(run_dir, private=what == "public")
+    assert "model.safetensors" not in at_hub.repository(REPO).files()
+
+
+def test_a_branch_starts_where_main_was_looked_at(at_hub: LocalHub, run_dir: RunDir) -> None:
+    published(run_dir)
+    looked_at = at_hub.repository(REPO).log()[0].oid
+    at_hub.before("branch", lambda: at_hub.commit(REPO, {"config.json": b"{}"}, author="grace"))
+    Image.new("RGB", (5, 5)).save(run_dir.figures / "loss.png")
+    published(run_dir, revision="second")
+    assert at_hub.repository(REPO).log("second")[1].oid == looked_at
+
+
+def test_an_upload_that_failed_before_a_pull_request_is_tried_again(at_hub: LocalHub, run_dir: RunDir) -> None:
+    at_hub.create(REPO)
+    at_hub.fail("preupload", 503)
+    done = published(run_dir, create_pr=True)
+    assert done is not None
+    assert len(at_hub.requests("commit")) == 1
+
+
+def test_a_lost_commit_without_our_deletions_is_not_taken_for_ours(at_hub: LocalHub, run_dir: RunDir) -> None:
+    published(run_dir)
+    figure = (run_dir.figures / "reconstruction.png").read_bytes()
+    (run_dir.figures / "reconstruction.png").unlink()
+    Image.new("RGB", (5, 5)).save(run_dir.figures / "loss.png")
+    at_hub.before("commit", lambda: at_hub.commit(REPO, {"notes.txt": b"1"}, author="grace"))
+    at_hub.fail("commit", 503)
+    with pytest.raises(HubError, match="somebody else has changed"):
+        published(run_dir)
+    assert at_hub.repository(REPO).files()["figures/reconstruction.png"] == figure
+
+
+def test_a_new_repository_that_stays_empty_is_told(at_hub: LocalHub, run_dir: RunDir) -> None:
+    at_hub.fail("commit", 403)
+    with pytest.raises(HubError, match=r"the new, empty repository .*/ada/digits is there"):
+        published(run_dir)
+
+
+@pytest.mark.parametrize("name", ["dino", "swav"])
+def test_the_command_of_a_run_without_local_crops_is_one_that_starts(name: str) -> None:
+    run = parse(config_of(name), ImageDataConfig, ["--config", "demo", "--num_local_crops", "0"])
+    for stored in (run.stored(), {key: value for key, value in run.stored().items() if key != "without_effect"}):
+        words = shlex.split(public_command(stored, {}))
+        assert parse(config_of(name), ImageDataConfig, words[3:]).digest() == run.digest()
+
+
+def test_the_card_of_a_checkpoint_speaks_of_its_step(tmp_path: Path) -> None:
+    card = card_of(begun(tmp_path, steps=(10, 20, 30)), None, 20)
+    assert (card.steps, card.samples_seen, card.state) == (20, 20 * 128, "not finished, at step 20 of 40")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "column", "expected"),
+    [("mlm", "text_column", "A masked language model"), ("wav2vec2", "audio_column", "A speech encoder")],
+)
+def test_a_run_without_an_export_is_of_its_modality(recipe: str, column: str, expected: str, tmp_path: Path) -> None:
+    run_dir = begun(tmp_path)
+    config = run_dir.read_config()
+    config["recipe"] = recipe
+    config["data"] |= {column: None, "max_length": 64, "batch_seconds": 8.0}
+    run_dir.write_config(config)
+    text = render(card_of(run_dir))
+    assert f"{expected}, pretrained" in text
+    assert "image" not in text.split("## Data")[0]

@@ -13,9 +13,9 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from hfssl.publishing.command import hub_id, public_command, public_settings
+from hfssl.publishing.command import hub_id, modality, public_command, public_settings, rows_are
 from hfssl.publishing.encoder_card import encoder_contents, encoder_results
-from hfssl.publishing.export import Exported, describe_export
+from hfssl.publishing.export import Exported, describe_export, task_of_recipe
 from hfssl.publishing.facts import (
     CURVES,
     NOT_MEASURED,
@@ -35,6 +35,7 @@ from hfssl.publishing.usage import usage
 from hfssl.run_dir import RunDir, write_text
 
 LOCAL_DATA = "a local data set"
+_TYPE_OF_LOCAL = LOCAL_DATA.replace(" ", "-")  # whatever it is called: no id of the Hub
 _SAMPLES = {"image-feature-extraction": "images", "feature-extraction": "recordings"}
 _KINDS = {
     "image-feature-extraction": "An image encoder",
@@ -64,7 +65,8 @@ class Evaluation(NamedTuple):
 class Card:
     """What a model card says.
 
-    data: Hub id, demo name or "a local data set"; data_id: the Hub id alone. export: None in a run without one.
+    data: Hub id, demo name or what local data is called; data_id: the Hub id alone; rows_are: what `num_rows` counts.
+    export: None in a run without one.
     alarms: signs of collapse that held to the end; num_looks: how often rows that were not trained on were looked at.
     load_from: what the snippet loads, a folder beside the card or a Hub id; license: None until somebody chooses one.
     tuned: what a downstream task adds, None of pretraining.
@@ -72,6 +74,7 @@ class Card:
 
     name: str
     recipe: str
+    modality: str
     state: str
     is_finished: bool
     paper: Paper | None
@@ -80,8 +83,10 @@ class Card:
     data_id: str | None
     data_revision: str | None
     data_license: str | None
+    is_of_local_data: bool
     split: str
     num_rows: int | None
+    rows_are: str
     bad_rows: int | None
     command: str
     settings: Mapping[str, Any]
@@ -113,15 +118,10 @@ class Card:
 
     @property
     def task(self) -> str | None:
-        """The Hub's pipeline tag; while there is no export that of features of images, and none of a downstream task."""
+        """The Hub's pipeline tag; none of a downstream task while there is no export."""
         if self.export is not None:
             return self.export.task
-        return "image-feature-extraction" if self.tuned is None else None
-
-    @property
-    def is_of_local_data(self) -> bool:
-        """Whether nobody else can look at the data, whatever it is called."""
-        return self.data_id is None and not self.data.startswith("demo:")
+        return task_of_recipe(self.recipe, self.modality) if self.tuned is None else None
 
     @property
     def kind(self) -> str:
@@ -138,9 +138,16 @@ def write_card(run_dir: RunDir) -> Path:
     return run_dir.card_file
 
 
-def card_of(run_dir: RunDir, export: Path | None = None) -> Card:
-    """The card of a run folder, finished or not, and of its export or another of its exports."""
-    facts = facts_of(run_dir)
+def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None) -> Card:
+    """The card of a run folder, finished or not.
+
+    Args:
+        export: another export than the run's own; step: that of its weights, where the run is not finished.
+
+    Raises:
+        ConfigError: a file of the folder can not be read.
+    """
+    facts = facts_of(run_dir, step)
     exported = describe_export(export or run_dir.export)
     config, environment = facts.config, facts.environment
     data, data_id = _public_data(config)
@@ -150,6 +157,7 @@ def card_of(run_dir: RunDir, export: Path | None = None) -> Card:
     return Card(
         name=name if data == LOCAL_DATA else f"{name}-{re.split('[/:]', data)[-1]}",
         recipe=facts.recipe,
+        modality=modality(config),
         state=facts.state,
         is_finished=facts.summary is not None,
         paper=PAPERS.get(facts.recipe),
@@ -158,8 +166,10 @@ def card_of(run_dir: RunDir, export: Path | None = None) -> Card:
         data_id=data_id,
         data_revision=known.get("revision"),
         data_license=known.get("license"),
+        is_of_local_data=data == LOCAL_DATA,
         split=config["data"]["split"],
         num_rows=facts.num_rows,
+        rows_are=rows_are(config),
         bad_rows=facts.last("bad_rows"),
         command=public_command(config, environment),
         settings=_told(public_settings(config)),
@@ -253,7 +263,9 @@ def _eval_results(card: Card) -> list[EvalResult]:
     if card.summary is None or card.task is None:
         return []
     dataset = {
-        "dataset_type": one_line(card.data_id or card.data.replace(":", "-").replace(" ", "-")),
+        "dataset_type": one_line(
+            _TYPE_OF_LOCAL if card.is_of_local_data else card.data_id or card.data.replace(":", "-")
+        ),
         "dataset_name": one_line(card.data),
     }
     if card.tuned is not None:

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -72,6 +72,7 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     command += ["recipes/finetune.py", "--task", recipe] if is_fine_tuning(config) else [f"recipes/{recipe}.py"]
     command += [] if base is None else ["--config", base]
     said = _said_already(recipe, base, _data_config(config))
+    unused = _without_effect(config)
     architecture = config.get("model_config") or {}
     for section, name, value in _flat(public_settings(config)):
         of_model = section == "method" and name in _SIZES and bool(architecture)
@@ -79,10 +80,23 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
         overrules = name in _OF_IMAGES and architecture.get(name, value) != value
         unsaid = value is None and name in _LENGTH
         is_said = value == said.get((section, name)) and not overrules
-        if is_said or from_checkpoint or unsaid or name == "budget_hours" or _goes_without(config, said, section, name):
+        if (
+            is_said
+            or name in unused
+            or from_checkpoint
+            or unsaid
+            or name == "budget_hours"
+            or _goes_without(config, said, section, name)
+        ):
             continue  # a budget was turned into steps, which say the same on any machine
         command += [f"--{name}", *([_text(part) for part in value] if isinstance(value, list) else [_text(value)])]
     return shlex.join(command)
+
+
+def _without_effect(config: Mapping[str, Any]) -> Collection[str]:
+    """Settings that the command line would refuse beside the others; of a run that did not record them, those of local crops."""
+    known = ("local_crop_size", "local_crop_scale") if config["method"].get("num_local_crops") == 0 else ()
+    return config.get("without_effect", known)
 
 
 def _goes_without(config: Mapping[str, Any], said: Mapping[tuple[str, str], Any], section: str, name: str) -> bool:
@@ -91,6 +105,22 @@ def _goes_without(config: Mapping[str, Any], said: Mapping[tuple[str, str], Any]
         return False
     is_default = name not in config.get("changed", config["method"]) and (section, name) not in said
     return is_default or (name == "layer_decay" and config["method"]["adaptation"] != "full")
+
+
+def modality(config: Mapping[str, Any]) -> str:
+    """text, audio or image, as the columns of the data tell."""
+    kinds = {"text_column": "text", "audio_column": "audio"}
+    return next((kind for column, kind in kinds.items() if column in config["data"]), "image")
+
+
+def rows_are(config: Mapping[str, Any]) -> str:
+    """What the rows of pretraining are that a run counts, where they are not those of the data set."""
+    if is_fine_tuning(config):
+        return "rows"
+    if modality(config) == "audio":
+        return f"rows of up to {config['data'].get('batch_seconds', 0):g} s of recordings"
+    is_packed = modality(config) == "text" and not config["data"].get("no_packing")
+    return f"rows of {config['data'].get('max_length')} tokens, packed from texts" if is_packed else "rows"
 
 
 def _data_config(config: Mapping[str, Any]) -> type[DataConfig]:

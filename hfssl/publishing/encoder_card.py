@@ -15,11 +15,20 @@ _CLASSIFICATIONS = {"image-feature-extraction": "image-classification", "feature
 def encoder_contents(summary: Mapping[str, Any] | None) -> dict[str, Any]:
     """What the template of a pretrained encoder asks for; summary: the closing table, None of a run that is not finished."""
     if summary is None:
-        return {"scores": None, "language": {}, "pretext": [], "remark": None, "spread": None, "floors": []}
+        return {
+            "scores": None,
+            "language": {},
+            "pretext": [],
+            "notes": [],
+            "remark": None,
+            "spread": None,
+            "floors": [],
+        }
     return {
         "scores": as_markdown(closing_table(summary)),
         "language": _language(summary),
         "pretext": pretext_lines(summary),
+        "notes": list(summary.get("notes", [])),
         "remark": remark(summary),
         "spread": _spread(summary),
         "floors": [row["features"] for row in summary["rows"] if row["features"] not in (*BEFORE, PRETRAINED)],

@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from hfssl.fields import ConfigError, one_line
 from hfssl.nn.adapter_files import WEIGHTS_FILE, adapter_at
 from hfssl.objective import Export
 
@@ -93,14 +94,21 @@ class Exported(NamedTuple):
         )
 
 
+def task_of_recipe(recipe: str, modality: str) -> str:
+    """The Hub's name for what a pretrained model of this recipe will do, before there is one."""
+    if modality == "text":
+        return "text-generation" if recipe == "clm" else "fill-mask"
+    return "feature-extraction" if modality == "audio" else "image-feature-extraction"
+
+
 def describe_export(folder: Path) -> Exported | None:
     """What lies in an export, read without loading it; None where there is none yet."""
     if (folder / "config.json").is_file():
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = _settings_in(folder / "config.json")
         num_parameters = sum(_num_parameters(file) for file in folder.glob("model*.safetensors"))
         channels = config.get("num_channels", 3)
         registers = config.get("num_register_tokens", 0)
-        kind = config["architectures"][0], config["model_type"], config.get("hfssl_pooling")
+        kind = (config.get("architectures") or ["model"])[0], config.get("model_type"), config.get("hfssl_pooling")
         rate = _processor_in(folder).get("sampling_rate")
         return Exported(*kind, channels, num_parameters, num_registers=registers, sampling_rate=rate)
     adapter = adapter_at(folder) if folder.is_dir() else None
@@ -117,11 +125,21 @@ def _processor_in(folder: Path) -> dict[str, Any]:
     there is none."""
     file, joint = folder / "preprocessor_config.json", folder / "processor_config.json"
     if file.is_file():
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    content = json.loads(joint.read_text(encoding="utf-8")) if joint.is_file() else {}
+        return _settings_in(file)
+    content = _settings_in(joint) if joint.is_file() else {}
     return dict(content.get("feature_extractor", {}))
 
 
+def _settings_in(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{file} is damaged ({one_line(error)}): make the export anew") from error
+
+
 def _num_parameters(file: Path) -> int:
-    with safe_open(file, framework="pt") as tensors:
-        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"{file} is damaged ({one_line(error)}): make the export anew") from error

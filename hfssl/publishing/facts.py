@@ -128,15 +128,16 @@ class Facts:
         return self.training[-1].get(key) if self.training else None
 
 
-def facts_of(run_dir: RunDir) -> Facts:
-    """The facts of a run folder, finished or not."""
+def facts_of(run_dir: RunDir, step: int | None = None) -> Facts:
+    """The facts of a run folder, finished or not; of one whose weights are those of `step`, what was known by then."""
+    last = math.inf if step is None else step
     names = [name for name in run_dir.eval_names() if name != "summary"]
     pictures = sorted(run_dir.figures.glob("*.png")) + sorted((run_dir.path / "eval").glob("*.png"))
     return Facts(
         config=run_dir.read_config(),
         environment=run_dir.read_environment(),
-        training=run_dir.training_rows(),
-        held_out=run_dir.held_out_rows(),
+        training=[row for row in run_dir.training_rows() if row["step"] <= last],
+        held_out=[row for row in run_dir.held_out_rows() if row["step"] <= last],
         summary=run_dir.read_summary(),
         evaluations={name: run_dir.read_eval(name) for name in names},
         figures=pictures,

@@ -5,21 +5,19 @@ huggingface_hub alone talks to the Hub. A commit names the one that it was made 
 
 import contextlib
 import hashlib
+import json
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from huggingface_hub import (
-    CommitInfo,
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    ModelCard,
-    get_token,
-)
-from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+import yaml
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import logging as hub_logging
 
 from hfssl.publishing.hub_errors import (
     HTTP_ERROR,
@@ -29,20 +27,29 @@ from hfssl.publishing.hub_errors import (
     again,
     explained,
     may_pass,
+    status_of,
     was_commit,
 )
-from hfssl.publishing.hub_files import CARD, HubFile, is_of_card, is_ours
+from hfssl.publishing.hub_files import CARD, MANIFEST, HubFile, is_of_card
 
 MAIN = "main"
-_THEIRS = (".gitattributes", ".gitignore", "LICENSE")  # files that stay, whoever made them
+_THEIRS = (".gitattributes", ".gitignore", "LICENSE")  # files that say nothing of what a repository holds
+_STALE, _EXISTS = 412, 409
 
 
 class Target(NamedTuple):
-    """A repository to commit to; head: its newest commit on `revision`, None where the repository is still to be made."""
+    """A repository to commit to.
+
+    head: its newest commit on `revision`, None where it is still to be made; names: its files; ours: those of an earlier
+    publication; card: the metadata of its card.
+    """
 
     repo_id: str
     revision: str
     head: str | None
+    names: Sequence[str] = ()
+    ours: Sequence[str] = ()
+    card: Mapping[str, Any] = MappingProxyType({})
 
 
 class Published(NamedTuple):
@@ -61,16 +68,20 @@ def writer_of(hub_model_id: str) -> tuple[HfApi, str]:
     token = get_token()
     if not token:
         raise HubError("there is no access token: log in with `hf auth login`, or set HF_TOKEN")
+    if not (token.isascii() and token.isprintable()):
+        raise HubError(
+            "the access token holds characters that no token has: copy it anew, or log in with `hf auth login`"
+        )
     api = HfApi(token=token)
     with explained(hub_model_id):
         who = again(api.whoami)
-    names = [who["name"], *(organisation["name"] for organisation in who.get("orgs", []))]
+        names = [who["name"], *(organisation["name"] for organisation in who.get("orgs", []))]
     owner, _, name = hub_model_id.rpartition("/")
     if owner and owner not in names:
         raise HubError(
-            f"{hub_model_id} is not yours: the access token is that of {who['name']}, who can write to {', '.join(names)}"
+            f"{hub_model_id} is not yours: the access token is that of {names[0]}, who can write to {', '.join(names)}"
         )
-    return api, f"{owner or who['name']}/{name}"
+    return api, f"{owner or names[0]}/{name}"
 
 
 def look_at(api: HfApi, repo_id: str, revision: str, *, recipe: str, private: bool) -> Target:
@@ -88,61 +99,108 @@ def look_at(api: HfApi, repo_id: str, revision: str, *, recipe: str, private: bo
             raise HubError(
                 f"{repo_id} is there and public: make it private in its settings first, or leave out --private"
             )
-        target = Target(repo_id, revision, info.sha)  # a new branch starts where main is
+        head = info.sha  # a new branch starts where main is
         if revision != MAIN:
             with contextlib.suppress(RevisionNotFoundError):
-                target = target._replace(head=again(lambda: api.model_info(repo_id, revision=revision)).sha)
-        _refuse_others(api, target, recipe)
-        return target
-
-
-def _refuse_others(api: HfApi, target: Target, recipe: str) -> None:
-    there = again(lambda: api.list_repo_files(target.repo_id, revision=target.head))
-    names = [name for name in there if name not in _THEIRS]
-    if not names:
-        return
-    tags: set[str] = set()
-    if CARD in names:
-        card = again(lambda: api.hf_hub_download(target.repo_id, CARD, revision=target.head))
-        tags = set(ModelCard.load(card, ignore_metadata_errors=True).data.tags or [])
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    if not {"hfssl", recipe} <= tags:
-        raise HubError(
-            f"{target.repo_id} holds something else than a run of {recipe} ({shown}): it stays as it is; name another repository"
+                head = again(lambda: api.model_info(repo_id, revision=revision)).sha
+        names = again(lambda: api.list_repo_files(repo_id, revision=head))
+        target = Target(
+            repo_id, revision, head, names, _listed(api, repo_id, head, names), _card(api, repo_id, head, names)
         )
+    others = [name for name in names if name not in _THEIRS]
+    if others and not {"hfssl", recipe} <= set(target.card.get("tags", [])):
+        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise HubError(
+            f"{repo_id} holds something else than a run of {recipe} ({shown}): it stays as it is; name another repository"
+        )
+    return target
+
+
+def _card(api: HfApi, repo_id: str, head: str | None, names: Sequence[str]) -> dict[str, Any]:
+    """The metadata of the card that is there, as far as it can be read."""
+    if CARD not in names:
+        return {}
+    path = again(lambda: api.hf_hub_download(repo_id, CARD, revision=head))
+    try:
+        data = ModelCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict()
+    except (ValueError, TypeError, yaml.YAMLError):
+        return {}
+    tags = data.get("tags")
+    return data | {"tags": [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []}
+
+
+def _listed(api: HfApi, repo_id: str, head: str | None, names: Sequence[str]) -> list[str]:
+    """What an earlier publication says that it brought."""
+    if MANIFEST not in names:
+        return []
+    path = again(lambda: api.hf_hub_download(repo_id, MANIFEST, revision=head))
+    try:
+        return [str(name) for name in json.loads(Path(path).read_text(encoding="utf-8"))["files"]]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def push(
-    api: HfApi, target: Target, files: Sequence[HubFile], *, message: str, private: bool, create_pr: bool
+    api: HfApi, target: Target, files: Sequence[HubFile], *, recipe: str, message: str, private: bool, create_pr: bool
 ) -> Published:
-    """One commit after which the repository holds `files`; what an earlier one left of files like these is deleted.
+    """One commit after which the repository holds `files`; what an earlier publication brought and this one does not is deleted.
 
     Raises:
         HubError: it did not get there, and the repository is as it was; or, said so, nobody can tell.
     """
-    repo_id = target.repo_id
-    with explained(repo_id):
-        if target.head is None:
-            again(lambda: api.create_repo(repo_id, private=private, exist_ok=True))
-            target = target._replace(head=again(lambda: api.model_info(repo_id)).sha)
-        if target.revision != MAIN:
-            again(lambda: api.create_branch(repo_id, branch=target.revision, revision=target.head, exist_ok=True))
-        return _committed(api, target, files, message, create_pr)
+    repo_id, is_new = target.repo_id, target.head is None
+    try:
+        with explained(repo_id), _quiet_client():
+            if is_new:
+                target = _created(api, target, recipe, private)
+            if target.revision != MAIN:
+                again(lambda: api.create_branch(repo_id, branch=target.revision, revision=target.head, exist_ok=True))
+            return _committed(api, target, files, message, create_pr)
+    except HubError as error:
+        if not is_new or target.head is None:
+            raise
+        raise HubError(f"{error} (the new, empty repository {api.endpoint}/{repo_id} is there)") from error
+
+
+@contextlib.contextmanager
+def _quiet_client() -> Iterator[None]:
+    """Without the client's own remarks on cards without a license and on commits of nothing."""
+    before = hub_logging.get_verbosity()
+    hub_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Warnings while validating metadata", category=UserWarning)
+            yield
+    finally:
+        hub_logging.set_verbosity(before)
+
+
+def _created(api: HfApi, target: Target, recipe: str, private: bool) -> Target:
+    """The repository made now; or, where somebody made it meanwhile, looked at like any other."""
+    try:
+        again(lambda: api.create_repo(target.repo_id, private=private))
+    except HfHubHTTPError as error:
+        if status_of(error) != _EXISTS:
+            raise
+    made = look_at(api, target.repo_id, MAIN, recipe=recipe, private=private)
+    return made._replace(revision=target.revision)
 
 
 def _committed(api: HfApi, target: Target, files: Sequence[HubFile], message: str, create_pr: bool) -> Published:
-    gone = _left_over(api, target, files)
+    gone = _left_over(target, files)
+    may_have_landed = False
     for wait in (*WAITS, None):
         try:
             done = _send(api, target, files, gone, message, create_pr)
-        except HTTP_ERROR as error:
-            if not may_pass(error):
-                raise
-            if was_commit(error):
-                landed = _where_it_landed(api, target, files, gone, create_pr)
+        except Exception as error:
+            is_late = may_have_landed and status_of(error) == _STALE
+            is_answer_lost = not isinstance(error, HTTP_ERROR) or (may_pass(error) and was_commit(error))
+            if is_late or is_answer_lost:
+                may_have_landed = True
+                landed = _where_it_landed(api, target, files, gone, create_pr and isinstance(error, HTTP_ERROR))
                 if landed is not None:
                     return Published(landed, True)
-            if wait is None:
+            if wait is None or not isinstance(error, HTTP_ERROR) or not may_pass(error):
                 raise
             time.sleep(wait)
         else:
@@ -166,20 +224,20 @@ def _send(
     )
 
 
-def _left_over(api: HfApi, target: Target, files: Sequence[HubFile]) -> list[str]:
+def _left_over(target: Target, files: Sequence[HubFile]) -> list[str]:
     """Names of an earlier publication that this one does not have; of a card alone, those of its figures and scores."""
     mine = {file.name for file in files}
-    is_stale = is_of_card if all(is_of_card(name) for name in mine) else is_ours
-    there = again(lambda: api.list_repo_files(target.repo_id, revision=target.head))
-    return [name for name in there if name not in mine and is_stale(name)]
+    is_card = all(is_of_card(name) for name in mine)
+    there = [name for name in target.ours if name in target.names and name not in mine]
+    return [name for name in there if is_of_card(name) or not is_card]
 
 
 def _where_it_landed(
-    api: HfApi, target: Target, files: Sequence[HubFile], gone: Sequence[str], create_pr: bool
+    api: HfApi, target: Target, files: Sequence[HubFile], gone: Sequence[str], is_request: bool
 ) -> str | None:
     """The address of the commit whose answer was lost; None where it was not carried out."""
     page = f"{api.endpoint}/{target.repo_id}"
-    if create_pr:
+    if is_request:
         raise HubError(
             f"the pull request was sent and the answer was lost: see whether it is at {page}/discussions before you try again"
         )

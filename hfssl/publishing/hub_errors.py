@@ -14,7 +14,7 @@ from hfssl.fields import ConfigError, one_line
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt
 HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]  # of the client's HTTP library: no answer at all, too
 _OWN_FAILURES = 500  # of a server, and above
-_TOO_MANY = 429
+_PASSING = (408, 429)  # a request that took too long, too many of them
 SOMEBODY_ELSE = (
     "somebody else has changed {about} meanwhile: nothing was overwritten; look at it, then run the same command again"
 )
@@ -46,9 +46,9 @@ def explained(about: str) -> Iterator[None]:
         raise HubError(f"{about} is no name for a repository: {one_line(error)}") from error
     except (HTTP_ERROR, LocalEntryNotFoundError) as error:  # the second: a file that could not be asked for
         raise HubError(_line(error, about)) from error
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise HubError(f"{constants.ENDPOINT} does not answer as the Hub does: {_AS_IT_WAS}") from error
-    except (RuntimeError, ValueError) as error:  # a failed upload; metadata that the Hub refuses
+    except (RuntimeError, ValueError, OSError) as error:  # a failed upload; metadata that the Hub refuses; a full disk
         raise HubError(f"{one_line(error)}: {_AS_IT_WAS}; run the same command again once that is mended") from error
 
 
@@ -66,8 +66,8 @@ def again(ask: Callable[[], Result]) -> Result:
 
 def may_pass(error: BaseException) -> bool:
     """Whether a later attempt may do: the server failed, or did not answer."""
-    status = _status(error)
-    return status is None or status >= _OWN_FAILURES or status == _TOO_MANY
+    status = status_of(error)
+    return status is None or status >= _OWN_FAILURES or status in _PASSING
 
 
 def was_commit(error: BaseException) -> bool:
@@ -79,13 +79,14 @@ def was_commit(error: BaseException) -> bool:
     return "/commit/" in address or address == "None"
 
 
-def _status(error: BaseException) -> int | None:
+def status_of(error: BaseException) -> int | None:
+    """Of the answer; None where there was none."""
     response = getattr(error, "response", None)
     return None if response is None else int(response.status_code)
 
 
 def _line(error: BaseException, about: str) -> str:
-    status = _status(error)
+    status = status_of(error)
     if status is None:
         said = one_line(error) or type(error).__name__
         return (
@@ -94,6 +95,6 @@ def _line(error: BaseException, about: str) -> str:
         )
     if status in _SAID:
         return _SAID[status].format(about=about)
-    if status >= _OWN_FAILURES or status == _TOO_MANY:
+    if status >= _OWN_FAILURES or status in _PASSING:
         return f"the Hub fails with status {status} again and again: {_AS_IT_WAS}; run the same command again later"
     return f"the Hub refuses with status {status}: {one_line(error)}"

@@ -1,23 +1,23 @@
 """What of a run goes to the Hub: an allow-list of files, with nothing in them that is of this machine alone."""
 
 import fnmatch
-import getpass
 import json
-import mmap
-import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import get_token
+from safetensors import SafetensorError, safe_open
 
-from hfssl.config import require
+from hfssl.config import ConfigError, require
+from hfssl.fields import one_line
 from hfssl.nn.adapter_files import CONFIG_FILE
 from hfssl.publishing.card import Card, render
 from hfssl.publishing.public_scores import public_scores
+from hfssl.publishing.secrets import refuse_secrets, secrets
 from hfssl.run_dir import RunDir
 
 CARD = "README.md"
+MANIFEST = "hfssl.json"  # names what a publication brought, so that the next one takes away no file of somebody else
 _OF_MODELS = (
     *("config.json", "generation_config.json", "model.safetensors", "model-*.safetensors"),
     *("model.safetensors.index.json", "adapter_config.json", "adapter_model.safetensors", "heads.safetensors"),
@@ -26,13 +26,7 @@ _OF_MODELS = (
     "chat_template.jinja",
 )
 _FOLDERS = ("pretraining",)  # of an export that hold a further model
-_OF_CARDS = ("README.md", "figures/*.png", "eval/*.json")
-_TEXTS = (".json", ".md", ".txt", ".jinja")
-_SHORTEST, _TOO_SHORT = (
-    8,
-    3,
-)  # characters of a secret: of one that is looked for among numbers, of one that says nothing
-_TOKEN = "an access token"
+_OF_LOCAL_DATA = "evaluate-"  # evaluations are called by their data
 
 
 class HubFile(NamedTuple):
@@ -51,45 +45,47 @@ def hub_files(run_dir: RunDir, card: Card, export: Path | None) -> list[HubFile]
     """Card, figures and scores of a run, and the model in `export`, unless that is None.
 
     Raises:
-        ConfigError: one of them names a path of this machine or a secret.
+        ConfigError: one of them names a path of this machine or a secret, is damaged, or is a link to something else.
     """
-    is_local = card.is_of_local_data
     files = [HubFile(CARD, render(card).encode())]
     files += [HubFile(figure, run_dir.path / figure) for figure in card.figures]
-    names = run_dir.eval_names()
-    further = [name for name in names if name != "summary"]
-    for name in names:
-        content = public_scores(run_dir.read_eval(name), card.data)
-        public = name if not is_local or name == "summary" else f"further-{further.index(name)}"
-        files.append(HubFile(f"eval/{public}.json", json.dumps(content, indent=1).encode()))
+    files += _scores(run_dir, card)
     if export is not None:
         files += _of_model(export, card.base_model)
+    wanted = secrets(run_dir)
     for file in files:
-        _refuse_leaks(file, secrets(run_dir))
+        _check(file)
+        refuse_secrets(file.name, file.content, wanted)
     return files
 
 
-def is_ours(name: str) -> bool:
-    """Whether a file of this name may have come from an earlier publication of a run."""
-    return is_of_card(name) or any(
-        fnmatch.fnmatchcase(name, f"{folder}{pattern}")
-        for folder in ("", *(f"{folder}/" for folder in _FOLDERS))
-        for pattern in _OF_MODELS
-    )
+def manifest(names: Iterable[str]) -> HubFile:
+    """What says which files of a repository a publication brought."""
+    return HubFile(MANIFEST, json.dumps({"files": sorted({*names, MANIFEST})}, indent=1).encode())
+
+
+def _scores(run_dir: RunDir, card: Card) -> Iterator[HubFile]:
+    num_hidden = 0
+    for name in run_dir.eval_names():
+        content = run_dir.read_eval(name)
+        is_local = content["local"] is not False if "local" in content else card.is_of_local_data
+        if is_local and name.startswith(_OF_LOCAL_DATA):
+            name, num_hidden = f"{_OF_LOCAL_DATA}local-{num_hidden}", num_hidden + 1
+        yield HubFile(f"eval/{name}.json", json.dumps(public_scores(content, card.data), indent=1).encode())
 
 
 def is_of_card(name: str) -> bool:
-    """Whether it is the card or something that a card shows."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _OF_CARDS)
+    """Whether a published file is the card or something that the card shows."""
+    return name in (CARD, MANIFEST) or name.startswith(("figures/", "eval/"))
 
 
 def _of_model(export: Path, base_model: str | None) -> Iterator[HubFile]:
-    found = sorted(path for folder in (export, *(export / name for name in _FOLDERS)) for path in folder.glob("*"))
-    for path in found:
-        name = path.relative_to(export).as_posix()
-        if not path.is_file() or is_of_card(name) or not is_ours(name):
-            continue
-        yield HubFile(name, _with_base(path, base_model) if path.name == CONFIG_FILE else path)
+    for folder in (export, *(export / name for name in _FOLDERS)):
+        for path in sorted(folder.glob("*")):
+            if any(fnmatch.fnmatchcase(path.name, pattern) for pattern in _OF_MODELS):
+                is_adapter = path.name == CONFIG_FILE
+                content = _with_base(path, base_model) if is_adapter else path
+                yield HubFile(path.relative_to(export).as_posix(), content)
 
 
 def _with_base(path: Path, base_model: str | None) -> bytes:
@@ -99,43 +95,19 @@ def _with_base(path: Path, base_model: str | None) -> bytes:
     return json.dumps(content, indent=2, sort_keys=True).encode()
 
 
-def secrets(run_dir: RunDir) -> dict[str, str]:
-    """What must not be in a published file: text -> what it is."""
-    config = run_dir.read_config()
-    places: Mapping[str, Any] = {
-        "dataset": config["data"]["dataset"],
-        "init_from": config["loop"]["init_from"],
-        "model_config": config["loop"]["model_config"],
-    }
-    local = [Path(str(places[name])).expanduser() for name in config.get("local", []) if places.get(name)]
-    found = {str(path): "a path of this machine" for path in local if path.is_absolute()}
-    found |= {str(path.absolute()): "a path of this machine" for path in [*local, run_dir.path, Path.cwd()]}
-    found |= {f"{Path.home()}/": "a path of this machine", f"/{getpass.getuser()}/": "a user name"}
-    found |= {socket.gethostname(): "the name of this machine"}
-    token = get_token()
-    return found | ({token: _TOKEN} if token else {})
-
-
-def _refuse_leaks(file: HubFile, secrets: Mapping[str, str]) -> None:
-    """Raises ConfigError. Short secrets, which numbers hold by chance, are looked for in texts alone."""
-    is_text = file.name.endswith(_TEXTS)
-    for secret, what in secrets.items():
-        if len(secret) < _SHORTEST and not (is_text and len(secret) > _TOO_SHORT and "/" in secret):
-            continue
-        shown = "" if what == _TOKEN else f" ({secret})"
-        require(
-            not _holds(file.content, secret.encode()),
-            f"{file.name} holds {what}{shown}, which nobody else should see: nothing was published; take it out of the run",
-        )
-
-
-def _holds(content: bytes | Path, secret: bytes) -> bool:
-    if isinstance(content, bytes):
-        return secret in content
-    if content.stat().st_size == 0:
-        return False
-    with content.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        return mapped.find(secret) >= 0
+def _check(file: HubFile) -> None:
+    """Raises ConfigError for what would be of no use to anybody."""
+    if isinstance(file.content, bytes):
+        return
+    path = file.content
+    require(not path.is_symlink(), f"{path} is a link: what it leads to is not published; put the file itself there")
+    require(path.is_file() and file.size > 0, f"{path} is no file, or empty: make the export or the figures anew")
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as tensors:
+                require(bool(list(tensors.keys())), f"{path} holds no weights: make the export anew")
+        except SafetensorError as error:
+            raise ConfigError(f"{path} is damaged ({one_line(error)}): make the export anew") from error
 
 
 def listed(files: Sequence[HubFile]) -> list[str]:

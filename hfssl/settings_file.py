@@ -14,6 +14,7 @@ STORED_BESIDE = (
     "digest",
     "digest_of_any_length",
     "local",
+    "without_effect",
     "changed",
     "model_config",
 )  # what a run's config.yaml holds beside its sections

@@ -75,7 +75,10 @@ CASES: dict[str, tuple[list[str] | None, str, list[str]]] = {
     "ag_news_mlm": (
         ["mlm", "--config", "demo", "--dataset", "{data}/ag_news", "--max_steps", "1500", "--max_length", "64"],
         "sequence_classification",
-        ["--dataset", "{data}/ag_news", "--max_length", "64", "--label_fractions", "0.01,0.1", *SHORT[:-2]],
+        [
+            *("--dataset", "{data}/ag_news", "--max_length", "64", "--label_fractions", "0.01,0.1"),
+            *("--learning_rates", "5e-4,2e-3,8e-3", *SHORT[:-2]),
+        ],
     ),
 }
 

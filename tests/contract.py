@@ -336,9 +336,9 @@ def test_samples_and_draws_do_not_depend_on_workers_ranks_accumulation_or_resume
     reference = table_of(name, tmp_path, {}, 0, 0, bad_rows)
     assert [row[0] for row in reference] == list(range(96))
     assert ({3, 7, 30} & {row[1] for row in reference} == set()) == bad_rows
-    for workers in (2, 4):  # more workers than cores
+    for workers in (2,) if bad_rows else (2, 4):  # more workers than cores
         assert table_of(name, tmp_path, {"per_device_batch_size": 2}, 0, workers, bad_rows) == reference
-    for per_device in (4, 1):
+    for per_device in (1,) if bad_rows else (4, 1):
         first, second = in_processes(
             table_of, name, tmp_path, {"per_device_batch_size": per_device}, 0, 0, bad_rows, world_size=2
         )

@@ -254,3 +254,9 @@ def test_the_command_of_a_run_with_a_model_config_can_be_given_back(model: str) 
     command = public_command(run.stored(), {})
     again, _ = adopt_checkpoint(parse(config, ImageDataConfig, shlex.split(command)[3:]))
     assert (again.method, again.data, again.architecture) == (run.method, run.data, run.architecture)
+
+
+def test_a_study_of_labels_is_no_evaluation_of_the_run(tmp_path: Path) -> None:
+    run_dir = begun(tmp_path)
+    run_dir.write_eval("label_study", {"rows": [{"features": "fine-tuned", "curve": []}], "data": "x"})
+    assert card_of(run_dir).evaluations == []

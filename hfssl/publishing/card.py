@@ -283,7 +283,9 @@ def _public_data(config: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def _is_table(content: Mapping[str, Any]) -> bool:
-    return bool(content.get("rows")) and "curve" in content["rows"][0]
+    """Whether it is what recipes/evaluate.py writes; a study of labels has curves, and no classes."""
+    rows = content.get("rows")
+    return isinstance(rows, list) and bool(rows) and "curve" in rows[0] and "classes" in content
 
 
 def _evaluation(content: Mapping[str, Any]) -> Evaluation:

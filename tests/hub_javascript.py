@@ -31,9 +31,9 @@ def install(folder: Path) -> str:
         return "no node"
     command = ["npm", "install", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund", PACKAGE]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder, env=os.environ)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, env=os.environ)
     except subprocess.TimeoutExpired:
-        return "no node package in two minutes"
+        return "no node package within a minute"
     return "" if done.returncode == 0 else f"no node package, npm ended with {done.returncode}"
 
 

@@ -497,6 +497,15 @@ def test_words_of_our_own_are_no_secrets(at_hub: LocalHub, tmp_path: Path, monke
     assert "--dataset path/to/data" in at_hub.repository(REPO).files()["README.md"].decode()
 
 
+def test_data_may_lie_where_the_placeholders_say(
+    at_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("path/to/data").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save("path/to/data/a.png")
+    assert published(finished(tmp_path / "run", ["--dataset", "path/to/data"])) is not None
+
+
 @pytest.mark.parametrize("damage", ["no weights", "short weights", "an empty figure", "a link", "no export"])
 def test_what_would_be_of_no_use_is_not_published(damage: str, at_hub: LocalHub, run_dir: RunDir) -> None:
     weights = run_dir.export / "model.safetensors"

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from huggingface_hub import get_token
 
 from hfssl.config import require
+from hfssl.publishing.command import PLACEHOLDERS
 from hfssl.run_dir import RunDir
 
 _PATH, _USER, _MACHINE, _TOKEN = "a path of this machine", "a user name", "the name of this machine", "an access token"
@@ -62,7 +63,7 @@ def secrets(run_dir: RunDir) -> list[Secret]:
 def _spellings(place: str) -> Iterator[str]:
     """A path as it was given, if it shows a folder, in full, and without links."""
     path = Path(place).expanduser()
-    if "/" in place and not place.startswith(("demo:", ".")):
+    if "/" in place and not place.startswith(("demo:", ".")) and place not in PLACEHOLDERS.values():
         yield place
     for whole in (path.absolute(), path.resolve()):
         if whole != Path(whole.anchor):
@@ -100,4 +101,4 @@ def _first(name: str, content: "bytes | mmap.mmap", secrets: list[Secret]) -> Se
     if name.endswith(_TEXTS):
         return next((secret for secret in secrets if secret.pattern().search(content)), None)
     long = [secret for secret in secrets if len(secret.text) >= _AMONG_NUMBERS]
-    return next((secret for secret in long if content.find(secret.text.encode()) >= 0), None)
+    return next((secret for secret in long if content.find(secret.text.encode("utf-8", "surrogateescape")) >= 0), None)

@@ -29,10 +29,10 @@ from torch import Tensor
 from torchvision.transforms import v2
 from transformers import ViTConfig, ViTModel
 
-from hfssl.data.augmentation import apply, draw, view_keys
-from hfssl.data.augmentation_config import PRESETS, Augmentation, View, blur_radius
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.data.views import ViewsSpec
+from hfssl.data.images.augmentation import apply, draw, view_keys
+from hfssl.data.images.augmentation_config import PRESETS, Augmentation, View, blur_radius
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.images.views import ViewsSpec
 from hfssl.objective import Batch
 from hfssl.randomness import sample_keys
 from hfssl.training.start import cpu_name, versions

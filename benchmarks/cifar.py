@@ -27,17 +27,17 @@ from matplotlib import pyplot
 from torch.nn.functional import cross_entropy
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-from hfssl.data.crops import crop_boxes, resized_crop
-from hfssl.data.image import open_images
-from hfssl.data.image_config import ImageDataConfig
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.images.crops import crop_boxes, resized_crop
+from hfssl.data.images.pipeline import open_images
 from hfssl.data.source import fixed_rows
 from hfssl.evaluation.features import Encoder, find_checkpoint, image_features, open_encoder, untrained_encoder
 from hfssl.evaluation.images import Images, floors
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.label_curve import label_curve
 from hfssl.evaluation.linear_probe import fitted_probe
+from hfssl.nn.schedules import warmup_cosine
 from hfssl.randomness import sample_keys, uniform
-from hfssl.schedules import warmup_cosine
 from hfssl.training.start import cpu_name, versions
 
 ROOT = Path(__file__).resolve().parents[1]

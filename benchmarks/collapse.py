@@ -23,13 +23,14 @@ import torch
 from datasets import Dataset, load_dataset
 
 from hfssl import catalog
-from hfssl.config import Run, parse
-from hfssl.data.demo import digits
-from hfssl.outcomes import quieten_libraries
+from hfssl.config.parse import parse
+from hfssl.config.run_config import Run
+from hfssl.console import quieten_libraries
+from hfssl.data.demo.sets import digits
+from hfssl.errors import TrainingError
 from hfssl.run_dir import RunDir
-from hfssl.session import open_session
+from hfssl.runs.open_session import open_session
 from hfssl.training.accelerator import start
-from hfssl.training.checkpoint import TrainingError
 from hfssl.training.loop import Session, train
 from hfssl.training.start import Start, cpu_name, versions
 
@@ -185,7 +186,7 @@ def unbalanced_codes(session: Session) -> Iterator[None]:
     def softmax_codes(scores_BK: torch.Tensor, *, epsilon: float, **_: Any) -> torch.Tensor:
         return torch.softmax(scores_BK / epsilon, dim=1)
 
-    with patch("hfssl.methods.swav.sinkhorn", softmax_codes):
+    with patch("hfssl.methods.swav.objective.sinkhorn", softmax_codes):
         yield
 
 

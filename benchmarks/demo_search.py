@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hfssl.data.demo import SETS
+from hfssl.data.demo.sets import SETS
 from hfssl.training.start import cpu_name, versions
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -72,9 +72,9 @@ class FirstRows:
     """The first rows of a split, decoded whenever they are asked for."""
 
     def __init__(self, dataset: str, split: str, num_rows: int) -> None:
-        from hfssl.data.image import open_images
-        from hfssl.data.image_cache import DecodedImages
-        from hfssl.data.image_config import ImageDataConfig
+        from hfssl.data.images.cache import DecodedImages
+        from hfssl.data.images.config import ImageDataConfig
+        from hfssl.data.images.pipeline import open_images
 
         source = open_images(ImageDataConfig(dataset=dataset, split=split))
         self._images = DecodedImages(source, 3)
@@ -291,8 +291,8 @@ def main() -> None:
     import numpy as np
     import torch
 
+    from hfssl.console import quieten_libraries
     from hfssl.evaluation.features import image_features, open_encoder
-    from hfssl.outcomes import quieten_libraries
 
     quieten_libraries()
     threads = torch.get_num_threads()

@@ -95,12 +95,13 @@ def write_encoder(folder: Path, width: int) -> Path:
 def opened(arguments: argparse.Namespace, folder: Path, adaptation: Any, width: int, batch: int) -> Any:
     from transformers import AutoConfig
 
-    from hfssl.config import LoopConfig, OptimConfig, make_run
-    from hfssl.data.image_config import ImageDataConfig
+    from hfssl.config.parse import make_run
+    from hfssl.config.sections import LoopConfig, OptimConfig
+    from hfssl.data.images.config import ImageDataConfig
     from hfssl.run_dir import RunDir
-    from hfssl.session import open_session
-    from hfssl.tasks.image_classification import ImageClassification
-    from hfssl.tasks.image_classification_config import ImageClassificationConfig
+    from hfssl.runs.open_session import open_session
+    from hfssl.tasks.image_classification.config import ImageClassificationConfig
+    from hfssl.tasks.image_classification.objective import ImageClassification
     from hfssl.training.accelerator import start
     from hfssl.training.start import Start
 

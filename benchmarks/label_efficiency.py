@@ -41,11 +41,11 @@ from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2.functional import pil_to_tensor
 from transformers import MobileNetV2Config
 
-from hfssl.data.crops import crop_boxes, resized_crop
-from hfssl.nn.backbone import Backbone
+from hfssl.data.images.crops import crop_boxes, resized_crop
+from hfssl.models.backbone import Backbone
+from hfssl.nn.schedules import warmup_cosine
 from hfssl.randomness import sample_keys, uniform
 from hfssl.run_dir import write_text
-from hfssl.schedules import warmup_cosine
 from hfssl.training.start import cpu_name, versions
 
 ROOT = Path(__file__).resolve().parents[1]

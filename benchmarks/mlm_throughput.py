@@ -113,12 +113,12 @@ def resident(name: str) -> int:
 
 def opened(arguments: argparse.Namespace, folder: str) -> Any:
     """Our session: data, tokenizer and model of both sides."""
-    from hfssl.config import parse
-    from hfssl.data.text_config import TextDataConfig
-    from hfssl.methods.mlm import MLM
-    from hfssl.methods.mlm_config import MLMConfig
+    from hfssl.config.parse import parse
+    from hfssl.data.texts.config import TextDataConfig
+    from hfssl.methods.mlm.config import MLMConfig
+    from hfssl.methods.mlm.objective import MLM
     from hfssl.run_dir import RunDir
-    from hfssl.session import open_session
+    from hfssl.runs.open_session import open_session
     from hfssl.training.accelerator import start
     from hfssl.training.start import Start
 

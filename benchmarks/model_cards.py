@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import ModelCard
 
-from hfssl.publishing.card import card_of
-from hfssl.publishing.hub_files import hub_files
+from hfssl.hub.files import hub_files
+from hfssl.reporting.card import card_of
 from hfssl.run_dir import RunDir
 
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from datasets import Audio, load_dataset
 
-from hfssl.data.audio import open_recordings
-from hfssl.data.audio_config import AudioDataConfig
+from hfssl.data.audio.config import AudioDataConfig
+from hfssl.data.audio.source import open_recordings
 from hfssl.evaluation.audio_features import layer_features, open_audio_encoder, untrained_audio_encoder
 from hfssl.evaluation.clips import Clips, log_mel_statistics
 from hfssl.evaluation.knn import knn_accuracy

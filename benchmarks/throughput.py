@@ -64,7 +64,7 @@ SIZES: dict[str, Any] = {
 }
 _BUSY_LOAD = 0.5
 _ENDLESS = 1_000_000  # steps: more than any measurement takes
-_IMPORTS = "import hfssl.config, hfssl.data.image_config, hfssl.methods.mae, hfssl.pretrain; print('done', flush=True)"
+_IMPORTS = "import hfssl.config.parse, hfssl.data.images.config, hfssl.methods.mae.objective, hfssl.commands.pretrain; print('done', flush=True)"
 _PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "datasets", "hfssl")
 
 Figures = dict[str, float]
@@ -258,11 +258,11 @@ def trainer(gate: Gate, settings: Settings, *, num_workers: int) -> None:
 
 
 def ours(gate: Gate, settings: Settings) -> None:
-    from hfssl.config import parse
-    from hfssl.data.image_config import ImageDataConfig
-    from hfssl.methods.mae import MAE
-    from hfssl.methods.mae_config import MAEConfig
-    from hfssl.pretrain import pretrain
+    from hfssl.commands.pretrain import pretrain
+    from hfssl.config.parse import parse
+    from hfssl.data.images.config import ImageDataConfig
+    from hfssl.methods.mae.config import MAEConfig
+    from hfssl.methods.mae.objective import MAE
     from hfssl.training import loop
     from hfssl.training.report import Stopwatch
 

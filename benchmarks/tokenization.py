@@ -53,10 +53,10 @@ def main() -> None:
 
 def prepare(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Write the texts as `texts.txt`, a document a line, and the tokenizer as `tokenizer`; what they are like."""
-    from hfssl.data.text import open_texts
-    from hfssl.data.text_config import TextDataConfig
-    from hfssl.data.text_rows import texts
-    from hfssl.data.tokenizer import train_tokenizer
+    from hfssl.data.texts.config import TextDataConfig
+    from hfssl.data.texts.rows import texts
+    from hfssl.data.texts.source import open_texts
+    from hfssl.data.texts.tokenizer import train_tokenizer
 
     source = open_texts(TextDataConfig(dataset=arguments.dataset, text_column=arguments.text_column))
     tokenizer = train_tokenizer(texts(source), "wordpiece", arguments.vocab_size, False)
@@ -110,11 +110,11 @@ def _own_megabytes() -> float:
 def measure(scratch: str, max_length: int, number: int, results: "multiprocessing.Queue[dict[str, float]]") -> None:
     """One round: texts opened before the clock, then tokenized, then packed."""
     os.environ["HFSSL_CACHE"] = f"{scratch}/round-{number}"
-    from hfssl.data.packing import plan_of
-    from hfssl.data.text import open_texts
-    from hfssl.data.text_config import TextDataConfig
-    from hfssl.data.token_cache import tokens_of
-    from hfssl.data.tokenizer import open_tokenizer
+    from hfssl.data.texts.config import TextDataConfig
+    from hfssl.data.texts.packing import plan_of
+    from hfssl.data.texts.source import open_texts
+    from hfssl.data.texts.token_cache import tokens_of
+    from hfssl.data.texts.tokenizer import open_tokenizer
 
     data = TextDataConfig(
         dataset=f"{scratch}/texts.txt", text_unit="line", tokenizer=f"{scratch}/tokenizer", held_out_share=0.0

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 
 from hfssl.catalog import method as method_of
-from hfssl.config import parse
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.outcomes import quieten_libraries
+from hfssl.config.parse import parse
+from hfssl.console import quieten_libraries
+from hfssl.data.images.config import ImageDataConfig
 from hfssl.run_dir import RunDir
-from hfssl.session import open_session
+from hfssl.runs.open_session import open_session
 from hfssl.training.accelerator import start
 from hfssl.training.loop import prepare, steps_of_batches
 from hfssl.training.report import Stopwatch

@@ -63,7 +63,7 @@ def main() -> None:
 
 def write_recordings(folder: Path) -> None:
     """Clips of demo:vowels, one after the other, 5 s each."""
-    from hfssl.data.demo_vowels import vowels
+    from hfssl.data.demo.vowels import vowels
 
     clips = [soundfile.read(io.BytesIO(sample["bytes"]))[0] for sample in vowels()["train"]["audio"]]
     tape = np.concatenate(list(itertools.islice(itertools.cycle(clips), 2 * RECORDINGS * SECONDS)))
@@ -132,12 +132,13 @@ def resident(name: str) -> int:
 
 def opened(arguments: argparse.Namespace, folder: str) -> Any:
     """Our session: the model of all sides."""
-    from hfssl.config import LoopConfig, OptimConfig, make_run
-    from hfssl.data.audio_config import AudioDataConfig
-    from hfssl.methods.wav2vec2 import Wav2Vec2
-    from hfssl.methods.wav2vec2_config import Wav2Vec2PretrainingConfig
+    from hfssl.config.parse import make_run
+    from hfssl.config.sections import LoopConfig, OptimConfig
+    from hfssl.data.audio.config import AudioDataConfig
+    from hfssl.methods.wav2vec2.config import Wav2Vec2PretrainingConfig
+    from hfssl.methods.wav2vec2.objective import Wav2Vec2
     from hfssl.run_dir import RunDir
-    from hfssl.session import open_session
+    from hfssl.runs.open_session import open_session
     from hfssl.training.accelerator import start
     from hfssl.training.start import Start
 

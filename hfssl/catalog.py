@@ -1,4 +1,4 @@
-"""Methods and tasks by name: each is the two files <name>_config.py and <name>.py, found here and nowhere listed."""
+"""Methods and tasks by name: each is a folder with `config.py` and `objective.py`, found here and listed nowhere."""
 
 import importlib
 import inspect
@@ -6,11 +6,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from hfssl.config import DataConfig, MethodConfig
-from hfssl.data.audio_config import AudioDataConfig
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.data.text_config import TextDataConfig
-from hfssl.fields import ConfigError
+from hfssl.config.sections import DataConfig, MethodConfig
+from hfssl.data.audio.config import AudioDataConfig
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.texts.config import TextDataConfig
+from hfssl.errors import ConfigError
 
 if TYPE_CHECKING:
     from hfssl.objective import Objective
@@ -29,7 +29,7 @@ def method_names() -> list[str]:
 
 def task_names() -> list[str]:
     """The downstream tasks that exist."""
-    return [name for name in _names("tasks") if name != "task"]
+    return _names("tasks")
 
 
 def config_of(name: str) -> type[MethodConfig]:
@@ -66,23 +66,22 @@ def objective_of(recipe: str) -> "tuple[type[MethodConfig], type[Objective]]":
 
 
 def _names(folder: str) -> list[str]:
-    files = (Path(__file__).parent / folder).glob("*_config.py")
-    return sorted(path.name.removesuffix("_config.py") for path in files)
+    return sorted(path.parent.name for path in (Path(__file__).parent / folder).glob("*/config.py"))
 
 
 def _config(folder: str, name: str) -> type[MethodConfig]:
-    module = importlib.import_module(f"hfssl.{folder}.{name}_config")
+    module = importlib.import_module(f"hfssl.{folder}.{name}.config")
     configs = [item for item in _classes(module) if issubclass(item, MethodConfig)]
-    assert len(configs) == 1, f"{name}_config must define one MethodConfig"
+    assert len(configs) == 1, f"{name}/config.py must define one MethodConfig"
     return configs[0]
 
 
 def _objective(folder: str, name: str) -> "type[Objective]":
     from hfssl.objective import Objective  # torch
 
-    module = importlib.import_module(f"hfssl.{folder}.{name}")
+    module = importlib.import_module(f"hfssl.{folder}.{name}.objective")
     objectives = [item for item in _classes(module) if issubclass(item, Objective)]
-    assert len(objectives) == 1, f"{name} must define one Objective"
+    assert len(objectives) == 1, f"{name}/objective.py must define one Objective"
     return objectives[0]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from hfssl.fields import ConfigError, one_line
+from hfssl.errors import ConfigError, one_line
 
 RUNS = Path("runs")
 LOCK = ".lock"

@@ -1,14 +1,14 @@
 """Causal language model pretraining.  accelerate launch recipes/clm.py --dataset path/to/texts"""
 
-from hfssl.config import parse
-from hfssl.data.text_config import TextDataConfig
-from hfssl.methods.clm_config import CLMConfig
+from hfssl.config.parse import parse
+from hfssl.data.texts.config import TextDataConfig
+from hfssl.methods.clm.config import CLMConfig
 
 
 def main() -> None:
     run = parse(CLMConfig, TextDataConfig)
-    from hfssl.methods.clm import CLM  # heavy imports after the flags are known to be good
-    from hfssl.pretrain import pretrain
+    from hfssl.commands.pretrain import pretrain
+    from hfssl.methods.clm.objective import CLM  # heavy imports after the flags are known to be good
 
     pretrain(CLM, run)
 

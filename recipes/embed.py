@@ -1,12 +1,12 @@
 """Embeddings of all images, for search and anomaly detection.  python recipes/embed.py --model runs/mae-000 --dataset path"""
 
-from hfssl.config import parse_plain
-from hfssl.embed_config import EmbedConfig
+from hfssl.commands.embed_config import EmbedConfig
+from hfssl.config.parse import parse_plain
 
 
 def main() -> None:
     wanted = parse_plain(EmbedConfig, str(__doc__))
-    from hfssl.embed import embed  # heavy imports after the flags are known to be good
+    from hfssl.commands.embed import embed  # heavy imports after the flags are known to be good
 
     embed(wanted)
 

@@ -1,14 +1,14 @@
 """MoCo pretraining.  accelerate launch recipes/moco.py --dataset path/to/images"""
 
-from hfssl.config import parse
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.methods.moco_config import MoCoConfig
+from hfssl.config.parse import parse
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.methods.moco.config import MoCoConfig
 
 
 def main() -> None:
     run = parse(MoCoConfig, ImageDataConfig)
-    from hfssl.methods.moco import MoCo  # heavy imports after the flags are known to be good
-    from hfssl.pretrain import pretrain
+    from hfssl.commands.pretrain import pretrain
+    from hfssl.methods.moco.objective import MoCo  # heavy imports after the flags are known to be good
 
     pretrain(MoCo, run)
 

@@ -1,11 +1,11 @@
 """What a run would take, before it is started.  accelerate launch recipes/plan.py mae --dataset path/to/images"""
 
-from hfssl.plan_config import parse_plan
+from hfssl.commands.plan_config import parse_plan
 
 
 def main() -> None:
     run = parse_plan()
-    from hfssl.plan import plan  # heavy imports after the flags are known to be good
+    from hfssl.commands.plan import plan  # heavy imports after the flags are known to be good
 
     plan(run)
 

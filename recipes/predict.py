@@ -1,12 +1,12 @@
 """Answers of a fine-tuned model as CSV or JSONL.  python recipes/predict.py --model CHECKPOINT --input FILE_OR_FOLDER"""
 
-from hfssl.config import parse_plain
-from hfssl.predict_config import PredictConfig
+from hfssl.config.parse import parse_plain
+from hfssl.predicting.predict_config import PredictConfig
 
 
 def main() -> None:
     wanted = parse_plain(PredictConfig, str(__doc__))
-    from hfssl.predict import predict  # heavy imports after the flags are known to be good
+    from hfssl.commands.predict import predict  # heavy imports after the flags are known to be good
 
     predict(wanted)
 

@@ -1,12 +1,12 @@
 """Report and card of a running, killed or finished run.  python recipes/report.py --run runs/mae-000"""
 
-from hfssl.config import parse_plain
-from hfssl.report_config import ReportConfig
+from hfssl.commands.report_config import ReportConfig
+from hfssl.config.parse import parse_plain
 
 
 def main() -> None:
     wanted = parse_plain(ReportConfig, str(__doc__))
-    from hfssl.report import report  # heavy imports after the flags are known to be good
+    from hfssl.commands.report import report  # heavy imports after the flags are known to be good
 
     report(wanted)
 

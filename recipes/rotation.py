@@ -1,14 +1,14 @@
 """Rotation prediction.  accelerate launch recipes/rotation.py --dataset path/to/images"""
 
-from hfssl.config import parse
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.methods.rotation_config import RotationConfig
+from hfssl.config.parse import parse
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.methods.rotation.config import RotationConfig
 
 
 def main() -> None:
     run = parse(RotationConfig, ImageDataConfig)
-    from hfssl.methods.rotation import Rotation  # heavy imports after the flags are known to be good
-    from hfssl.pretrain import pretrain
+    from hfssl.commands.pretrain import pretrain
+    from hfssl.methods.rotation.objective import Rotation  # heavy imports after the flags are known to be good
 
     pretrain(Rotation, run)
 

@@ -1,14 +1,14 @@
 """wav2vec 2.0 pretraining.  accelerate launch recipes/wav2vec2.py --dataset path/to/recordings"""
 
-from hfssl.config import parse
-from hfssl.data.audio_config import AudioDataConfig
-from hfssl.methods.wav2vec2_config import Wav2Vec2PretrainingConfig
+from hfssl.config.parse import parse
+from hfssl.data.audio.config import AudioDataConfig
+from hfssl.methods.wav2vec2.config import Wav2Vec2PretrainingConfig
 
 
 def main() -> None:
     run = parse(Wav2Vec2PretrainingConfig, AudioDataConfig)
-    from hfssl.methods.wav2vec2 import Wav2Vec2  # heavy imports after the flags are known to be good
-    from hfssl.pretrain import pretrain
+    from hfssl.commands.pretrain import pretrain
+    from hfssl.methods.wav2vec2.objective import Wav2Vec2  # heavy imports after the flags are known to be good
 
     pretrain(Wav2Vec2, run)
 

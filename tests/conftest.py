@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.hub_server import LocalHub
+    from tests.support.hub_server import LocalHub
 
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
@@ -27,11 +27,11 @@ for _name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ACCELERAT
 def own_openers() -> Iterator[None]:
     """A test that lets sessions open a few rows does so for itself alone."""
     yield
-    if "hfssl.session" in sys.modules:
-        from hfssl import session
-        from hfssl.data.audio import open_recordings
-        from hfssl.data.image import open_images
-        from hfssl.data.text import open_texts
+    if "hfssl.runs.open_session" in sys.modules:
+        from hfssl.data.audio.source import open_recordings
+        from hfssl.data.images.pipeline import open_images
+        from hfssl.data.texts.source import open_texts
+        from hfssl.runs import open_session as session
 
         session.OPENERS |= {"image": open_images, "text": open_texts, "audio": open_recordings}
 
@@ -39,7 +39,7 @@ def own_openers() -> Iterator[None]:
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator["LocalHub"]:
     """A local server of repositories, empty; `environment()` points a fresh process at it."""
-    from tests.hub_server import LocalHub
+    from tests.support.hub_server import LocalHub
 
     with LocalHub(tmp_path / "hub") as server:
         yield server
@@ -50,9 +50,9 @@ def at_hub(hub: "LocalHub", monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     """The local server, to which this process's own client speaks, without waiting between attempts."""
     from huggingface_hub import constants
 
-    from hfssl.publishing import hub as pushing
-    from hfssl.publishing import hub_errors
-    from tests.hub_server import OWNER_TOKEN
+    from hfssl.hub import errors as hub_errors
+    from hfssl.hub import push as pushing
+    from tests.support.hub_server import OWNER_TOKEN
 
     settings = {
         "ENDPOINT": hub.endpoint,

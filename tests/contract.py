@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from hfssl import session
+from hfssl.checkpoints.exports import write_export
 from hfssl.data.loader import micro_batches
 from hfssl.nn.collapse import collapse_warnings
 from hfssl.objective import BadRowError, Examples, StepOutput
-from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
+from hfssl.runs import open_session as session
 from hfssl.training.checkpoint import read_state, save
 from hfssl.training.loop import train
 from hfssl.training.start import Start
 from hfssl.training.step import train_step
-from tests.laboratory import (
+from tests.support.laboratory import (
     METHODS,
     differing,
     drawn_for,
@@ -36,7 +36,7 @@ from tests.laboratory import (
     watched,
     widened,
 )
-from tests.processes import in_processes
+from tests.support.processes import in_processes
 
 every_method = pytest.mark.parametrize("name", METHODS)
 with_toy = pytest.mark.parametrize("name", [*METHODS, "toy"])
@@ -458,8 +458,8 @@ def test_the_compile_flag_compiles_and_changes_no_loss(
 
 @every_method
 def test_every_config_field_is_a_unique_flag_with_help(name: str) -> None:
-    from hfssl.config import LoopConfig, OptimConfig
-    from tests.laboratory import catalog, classes
+    from hfssl.config.sections import LoopConfig, OptimConfig
+    from tests.support.laboratory import catalog, classes
 
     config, objective = classes(name)
     sections = [config, catalog.DATA_CONFIGS[objective.modality], OptimConfig, LoopConfig]
@@ -470,7 +470,7 @@ def test_every_config_field_is_a_unique_flag_with_help(name: str) -> None:
 
 @with_toy
 def test_config_and_objective_are_of_one_modality(name: str) -> None:
-    from tests.laboratory import classes
+    from tests.support.laboratory import classes
 
     config, objective = classes(name)
     assert config.modality == objective.modality

@@ -8,7 +8,7 @@ import pytest
 
 from hfssl.objective import Cause
 from hfssl.training.alarms import Memory, news
-from hfssl.training.signs import CAUSES, EFFECTS
+from hfssl.training.collapse_signs import CAUSES, EFFECTS
 
 START = {"weight_norm": 10.0, "weight_mark": 1.0, "teacher_mark": 1.0, "teacher_distance": 0.0, "teacher_shared": 0.0}
 START |= {"target_std": 0.5}

@@ -12,19 +12,19 @@ import soundfile
 import torch
 from transformers import Wav2Vec2FeatureExtractor
 
-from hfssl.config import ConfigError
-from hfssl.data.audio import open_recordings
-from hfssl.data.audio_cache import CachedAudio, DecodedAudio, recordings_of
-from hfssl.data.audio_config import AudioDataConfig
-from hfssl.data.audio_files import decode
-from hfssl.data.audio_spec import AudioSpec, Utterances, cropped
+from hfssl.data.audio.cache import CachedAudio, DecodedAudio, recordings_of
+from hfssl.data.audio.config import AudioDataConfig
+from hfssl.data.audio.files import decode
+from hfssl.data.audio.pipeline import AudioSpec, Utterances, cropped
+from hfssl.data.audio.source import open_recordings
 from hfssl.data.file_names import file_names
 from hfssl.data.loader import KeyedRows, Layout, micro_batches
+from hfssl.errors import ConfigError
 from hfssl.objective import Batch
 from hfssl.randomness import epoch_keys, random_bits, sample_keys
-from hfssl.starting_point import processor_of
-from hfssl.watching import open_monitor
-from tests.recordings import RATE, config_for, noise, write_recordings
+from hfssl.runs.init_from import processor_of
+from hfssl.runs.validation import open_monitor
+from tests.support.recordings import RATE, config_for, noise, write_recordings
 
 LENGTHS = [0.3, 0.5, 0.9, 0.95, 1.0, 2.7, 3.3, 0.6, 0.61, 0.62]
 
@@ -179,7 +179,7 @@ def test_where_the_disk_is_too_small_recordings_are_decoded_at_access(
     rows = rows_for(config_for(tmp_path, cache="never"))
     assert rows.spec.wants_workers
     assert rows.spec.data_path.startswith("decoded at each access")
-    monkeypatch.setattr("hfssl.data.audio_cache.shutil.disk_usage", lambda path: type("Usage", (), {"free": 250_000}))
+    monkeypatch.setattr("hfssl.data.audio.cache.shutil.disk_usage", lambda path: type("Usage", (), {"free": 250_000}))
     assert not rows_for(config_for(tmp_path)).spec.data_path.startswith("cached")
     monkeypatch.undo()
     rows = rows_for(config_for(tmp_path))

@@ -10,8 +10,8 @@ import soundfile
 import soxr
 import torch
 
-from hfssl.data.audio_cache import stored
-from hfssl.data.audio_files import decode, frames_of
+from hfssl.data.audio.cache import stored
+from hfssl.data.audio.files import decode, frames_of
 from hfssl.objective import BadRowError
 
 RATE = 16_000

@@ -9,12 +9,12 @@ from scipy import stats
 from torch import Tensor
 from torchvision.transforms.v2 import functional as reference
 
-from hfssl.data import augmentation as module
-from hfssl.data.augmentation import apply, draw, view_keys
-from hfssl.data.augmentation_config import PRESETS, Augmentation
-from hfssl.data.blur import gaussian_blur
-from hfssl.data.colour import add_noise, blend, greyscale, shift_hue, solarise
-from hfssl.data.geometry import inverse_affine, warp
+from hfssl.data.images import augmentation as module
+from hfssl.data.images.augmentation import apply, draw, view_keys
+from hfssl.data.images.augmentation_config import PRESETS, Augmentation
+from hfssl.data.images.blur import gaussian_blur
+from hfssl.data.images.colour import add_noise, blend, greyscale, shift_hue, solarise
+from hfssl.data.images.geometry import inverse_affine, warp
 from hfssl.randomness import normal, sample_keys
 
 CLOSE = 1e-5  # of 1; what a uint8 image shows is 1 / 255

@@ -17,17 +17,18 @@ from transformers import (
     ViTModel,
 )
 
-from hfssl.config import ConfigError, LoopConfig, OptimConfig
+from hfssl.config.sections import LoopConfig, OptimConfig
+from hfssl.errors import ConfigError
 from hfssl.evaluation.features import image_features, open_encoder
-from hfssl.nn.backbone import Backbone
+from hfssl.models.backbone import Backbone
+from hfssl.models.pooling import pool, pooling_of
+from hfssl.models.stock_encoder import encoder_class
 from hfssl.nn.batch_norm import CrossRankBatchNorm
-from hfssl.nn.pooling import pool, pooling_of
-from hfssl.nn.stock_encoder import encoder_class
 from hfssl.training.accelerator import start
 from hfssl.training.step import train_step
-from tests.backbones import KINDS, SIZE, Follower, backbone_of, config_of, parts_of, views
-from tests.laboratory import differing, record_gradients, relative_error
-from tests.processes import in_processes
+from tests.support.backbones import KINDS, SIZE, Follower, backbone_of, config_of, parts_of, views
+from tests.support.laboratory import differing, record_gradients, relative_error
+from tests.support.processes import in_processes
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 WITH_CLASS_TOKEN = ("vit", "deit", "beit", "dinov2", "dinov2_with_registers")

@@ -3,11 +3,11 @@
 import pytest
 from transformers import BertConfig, ViTConfig
 
-from hfssl.config import ConfigError
-from hfssl.data.image_config import ImageDataConfig
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.errors import ConfigError
 from hfssl.methods.backbone_settings import BackboneSettings
 from hfssl.methods.vision_backbone import build_backbone
-from tests.backbones import SIZE, config_of
+from tests.support.backbones import SIZE, config_of
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 

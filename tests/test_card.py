@@ -16,18 +16,19 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from hfssl.catalog import config_of, method, method_names
-from hfssl.config import Run, parse
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.methods.mae_config import MAEConfig
-from hfssl.publishing.card import LOCAL_DATA, card_of, write_card
-from hfssl.publishing.command import public_command
-from hfssl.publishing.export import Exported
-from hfssl.publishing.markdown import code_block
-from hfssl.publishing.papers import PAPERS
-from hfssl.publishing.usage import usage
+from hfssl.checkpoints.exports import Exported
+from hfssl.config.parse import parse
+from hfssl.config.run_config import Run
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.methods.mae.config import MAEConfig
+from hfssl.reporting.card import LOCAL_DATA, card_of, write_card
+from hfssl.reporting.command import public_command
+from hfssl.reporting.markdown import code_block
+from hfssl.reporting.papers import PAPERS
+from hfssl.reporting.usage import usage
 from hfssl.run_dir import RunDir
-from hfssl.starting_point import adopt_checkpoint
-from tests.run_folder import begun, environment, evaluation, export, finished
+from hfssl.runs.init_from import adopt_checkpoint
+from tests.support.run_folder import begun, environment, evaluation, export, finished
 
 HOSTILE = (
     "x\n---\nlicense: mit\n---\n# Big ![i](http://a.b/c) <script>alert(1)</script> `a` |b| [l](http://d.e) *s* www.f.g"

@@ -11,12 +11,12 @@ from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_recall_fscore_support
 from sklearn.utils.class_weight import compute_class_weight
 
-from hfssl.data.class_balance import balanced_weights, class_counts, imbalance_sentence
+from hfssl.data.labels import balanced_weights, class_counts, imbalance_sentence
+from hfssl.data.splits import split_rows
+from hfssl.errors import ConfigError
 from hfssl.evaluation.classification import classification_summary, probabilities_of, worst_mistakes
-from hfssl.evaluation.splits import split_rows
-from hfssl.fields import ConfigError
-from hfssl.intervals import interval_of
-from hfssl.publishing import classification_figures as figures
+from hfssl.evaluation.intervals import interval_of
+from hfssl.figures import classification as figures
 from hfssl.run_dir import RunDir
 
 Array = np.ndarray[Any, Any]

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from hfssl.nn.centre import Centre
-from hfssl.nn.sinkhorn import sinkhorn
-from tests.processes import in_processes
+from hfssl.methods.dino.centre import Centre
+from hfssl.methods.swav.sinkhorn import sinkhorn
+from tests.support.processes import in_processes
 from tests.test_losses import GLOBAL, PROTOTYPES, QUEUE, VIEWED, drawn, self_distilled
 
 

@@ -7,19 +7,20 @@ from typing import Any
 import pytest
 import torch
 
-from hfssl.methods.mlm import MLM
+from hfssl.errors import TrainingError
+from hfssl.methods.mlm.objective import MLM
 from hfssl.objective import Objective
-from hfssl.publishing.facts import facts_of, warnings
-from hfssl.publishing.markdown import LONGEST
+from hfssl.reporting.facts import facts_of, warnings
+from hfssl.reporting.markdown import LONGEST
 from hfssl.run_dir import RunDir
 from hfssl.training.alarms import Alarm, Memory
-from hfssl.training.checkpoint import TrainingError, read_state
+from hfssl.training.checkpoint import read_state
+from hfssl.training.collapse_signs import CAUSES, EFFECTS
 from hfssl.training.loop import Session, train
-from hfssl.training.signs import CAUSES, EFFECTS
 from hfssl.training.start import Start
-from tests.joint_embeddings import NAMES, WITH_TEACHER, objective_of, views
-from tests.laboratory import METHODS, open_small, watched
-from tests.processes import in_processes
+from tests.support.joint_embeddings import NAMES, WITH_TEACHER, objective_of, views
+from tests.support.laboratory import METHODS, open_small, watched
+from tests.support.processes import in_processes
 
 LOOP = {"max_steps": 6, "log_every": 1, "evaluate_every": 3, "save_every": 2}
 STANDS_STILL = {"teacher_momentum": 1.0}

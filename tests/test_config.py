@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from hfssl.catalog import DATA_CONFIGS, config_of, method_names
-from hfssl.config import ConfigError, LoopConfig, OptimConfig, make_run, parse
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.methods.mae_config import MAEConfig
-from hfssl.settings_file import preset_names
-from hfssl.starting_point import adopt_checkpoint
+from hfssl.config.files import preset_names
+from hfssl.config.parse import make_run, parse
+from hfssl.config.sections import LoopConfig, OptimConfig
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.errors import ConfigError
+from hfssl.methods.mae.config import MAEConfig
+from hfssl.runs.init_from import adopt_checkpoint
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 

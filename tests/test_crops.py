@@ -8,7 +8,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2.functional import InterpolationMode, horizontal_flip
 from torchvision.transforms.v2.functional import resized_crop as reference_crop
 
-from hfssl.data.crops import crop_boxes, resized_crop
+from hfssl.data.images.crops import crop_boxes, resized_crop
 from hfssl.randomness import sample_keys
 
 NUM = 20_000

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import InterpolationMode, resize
 
-from hfssl.config import ConfigError
-from hfssl.data.image import ImageSpec, open_images
-from hfssl.data.image_cache import CachedImages, cached
-from hfssl.data.image_config import ImageDataConfig
+from hfssl.data.images.cache import CachedImages, cached
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.images.pipeline import ImageSpec, open_images
 from hfssl.data.loader import KeyedRows
+from hfssl.errors import ConfigError
 from hfssl.objective import BadRowError
 
 
@@ -102,8 +102,8 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_rows_can_be_sent_to_a_spawned_worker(tmp_path: Path) -> None:
-    from hfssl.methods.mae import MAE
-    from hfssl.methods.mae_config import MAEConfig
+    from hfssl.methods.mae.config import MAEConfig
+    from hfssl.methods.mae.objective import MAE
 
     data = ImageDataConfig.tiny()
     spec = MAE.data_spec(MAEConfig.tiny(), data, None)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hfssl.data import demo
-from hfssl.data.demo_text import AREAS, clean, documents, in_test_split
+from hfssl.data.demo import sets as demo
+from hfssl.data.demo.pydocs import AREAS, clean, documents, in_test_split
 
-_PRINT = "from hfssl.data.demo_text import pydocs; print(*[rows._fingerprint for rows in pydocs().values()])"
+_PRINT = "from hfssl.data.demo.pydocs import pydocs; print(*[rows._fingerprint for rows in pydocs().values()])"
 
 
 def test_every_area_has_documents_in_both_splits() -> None:

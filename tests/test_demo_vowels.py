@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hfssl.data import demo
+from hfssl.data.demo import sets as demo
 
-_PRINT = "from hfssl.data.demo_vowels import vowels; print(*[rows._fingerprint for rows in vowels().values()])"
+_PRINT = "from hfssl.data.demo.vowels import vowels; print(*[rows._fingerprint for rows in vowels().values()])"
 Array = np.ndarray[Any, Any]
 SETS = demo.SETS["vowels"]()
 

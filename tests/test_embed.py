@@ -19,9 +19,9 @@ from transformers import (
     Wav2Vec2Config,
 )
 
-from hfssl.config import ConfigError
-from hfssl.embed import embed
-from hfssl.embed_config import EmbedConfig
+from hfssl.commands.embed import embed
+from hfssl.commands.embed_config import EmbedConfig
+from hfssl.errors import ConfigError
 from hfssl.evaluation import pixels
 from hfssl.evaluation.feature_file import write_features
 from hfssl.evaluation.features import feature_blocks, find_checkpoint, image_features, open_encoder

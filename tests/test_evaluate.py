@@ -23,14 +23,14 @@ from transformers import (
     WhisperConfig,
 )
 
-from hfssl.config import ConfigError
-from hfssl.evaluate import evaluate
-from hfssl.evaluate_config import EvaluateConfig
+from hfssl.commands.evaluate import evaluate
+from hfssl.data.splits import held_out_rows
+from hfssl.errors import ConfigError
 from hfssl.evaluation import linear_probe as probe_module
 from hfssl.evaluation.duplicates import difference_hash, same_features, same_samples
+from hfssl.evaluation.evaluate_config import EvaluateConfig
 from hfssl.evaluation.features import image_features, open_encoder, untrained_encoder
 from hfssl.evaluation.label_curve import count_for, interval, label_curve, paired_difference, rows_of_size
-from hfssl.evaluation.splits import held_out_rows
 
 CPU = torch.device("cpu")
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 16, "patch_size": 8}
@@ -191,7 +191,7 @@ def test_what_can_not_be_evaluated_says_why(
     run.mkdir()
     (run / "config.yaml").write_text("recipe: mae\n")
     good = {"model": str(tmp_path / "model"), "dataset": few}
-    monkeypatch.setattr("hfssl.evaluate._all_features", lambda *parts: pytest.fail("refused after the work"))
+    monkeypatch.setattr("hfssl.commands.evaluate._all_features", lambda *parts: pytest.fail("refused after the work"))
     for flags, message in (
         ({"dataset": labelled(tmp_path / "one", [1] * 10)}, "have the label 1: nothing to tell apart"),
         ({"dataset": labelled(tmp_path / "withheld", [-1] * 10)}, "missing, or withheld as -1"),

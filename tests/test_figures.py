@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from hfssl.publishing import figures
-from tests.run_folder import begun, training_row
+from hfssl.figures import curves as figures
+from tests.support.run_folder import begun, training_row
 
 Drawn = dict[str, Any]
 

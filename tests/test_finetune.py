@@ -16,23 +16,27 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification
 
-from hfssl import catalog, session
-from hfssl.config import ConfigError, LoopConfig, OptimConfig, Run, make_run, parse
-from hfssl.data.image import open_images
-from hfssl.data.image_config import ImageDataConfig
+from hfssl import catalog
+from hfssl.commands.finetune import finetune
+from hfssl.config.parse import make_run, parse
+from hfssl.config.run_config import Run
+from hfssl.config.sections import LoopConfig, OptimConfig
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.images.pipeline import open_images
+from hfssl.data.labelled_splits import divided, few_labels
 from hfssl.data.source import Source
-from hfssl.dividing import divided, few_labels
-from hfssl.finetune import finetune
+from hfssl.errors import ConfigError
 from hfssl.run_dir import RunDir
-from hfssl.tasks.image_classification import ImageClassification
-from hfssl.tasks.image_classification_config import ImageClassificationConfig
+from hfssl.runs import open_session as session
+from hfssl.tasks.image_classification.config import ImageClassificationConfig
+from hfssl.tasks.image_classification.objective import ImageClassification
 from hfssl.training.checkpoint import TrainState, newest_whole, read_state
+from hfssl.training.labelled_validation import Choice
 from hfssl.training.loop import train
-from hfssl.training.scored_rows import Choice
 from hfssl.training.step import train_step
-from tests.finetuning import open_task, ready, task_run, write_encoder
-from tests.laboratory import few_rows, steps_of
-from tests.processes import in_processes
+from tests.support.finetuning import open_task, ready, task_run, write_encoder
+from tests.support.laboratory import few_rows, steps_of
+from tests.support.processes import in_processes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -178,7 +182,7 @@ def test_the_export_holds_the_best_steps_weights(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = iter([0.9, 0.1, 0.5, 0.8, 0.2, 0.3, 0.4])  # of step 0, which is not trained, and of 2, 4, ...
-    monkeypatch.setattr("hfssl.scoring.classes.scores", lambda method, answers: {"accuracy": next(seen)})
+    monkeypatch.setattr("hfssl.evaluation.scoring.classes.scores", lambda method, answers: {"accuracy": next(seen)})
     run_dir = finetune(
         ImageClassification, digits_run(tmp_path / "run", encoder, max_steps=12, evaluate_every=2, save_every=2)
     )

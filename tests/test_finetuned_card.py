@@ -17,16 +17,17 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from transformers import BertForSequenceClassification
 
-from hfssl.config import Run, parse
-from hfssl.data.image_config import ImageDataConfig
+from hfssl.checkpoints.exports import describe_export, write_export
+from hfssl.config.parse import parse
+from hfssl.config.run_config import Run
+from hfssl.data.images.config import ImageDataConfig
 from hfssl.objective import Export
-from hfssl.publishing.card import LOCAL_DATA, card_of, write_card
-from hfssl.publishing.command import public_command
-from hfssl.publishing.export import describe_export, write_export
-from hfssl.publishing.task_usage import task_usage
+from hfssl.reporting.card import LOCAL_DATA, card_of, write_card
+from hfssl.reporting.command import public_command
+from hfssl.reporting.task_usage import task_usage
 from hfssl.run_dir import RunDir
-from hfssl.tasks.image_classification_config import ImageClassificationConfig
-from tests.finetuned_folder import (
+from hfssl.tasks.image_classification.config import ImageClassificationConfig
+from tests.support.finetuned_folder import (
     CLASSES,
     NOTE,
     adapter_folder,

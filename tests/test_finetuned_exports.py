@@ -9,16 +9,17 @@ import pytest
 from transformers import AutoModelForCTC
 
 from hfssl.catalog import task
-from hfssl.config import ConfigError, Run
-from hfssl.export import export_checkpoint
-from hfssl.export_config import ExportConfig
-from hfssl.finetune import finetune
-from hfssl.nn.adapter_files import adapter_at
+from hfssl.checkpoints.adapter_files import adapter_at
+from hfssl.commands.export import export_checkpoint
+from hfssl.commands.export_config import ExportConfig
+from hfssl.commands.finetune import finetune
+from hfssl.config.run_config import Run
+from hfssl.errors import ConfigError
 from hfssl.run_dir import RunDir
-from hfssl.session import OPENERS
+from hfssl.runs.open_session import OPENERS
 from hfssl.training.checkpoint import read_state
-from tests import finetuning, speech_models, texts_with_labels
-from tests.texts_with_labels import classes, question_rows, table, tagged
+from tests.support import finetuning, speech_models, texts_with_labels
+from tests.support.texts_with_labels import classes, question_rows, table, tagged
 
 LOOP = {"max_steps": 4, "save_every": 2, "evaluate_every": 2}
 TEXTS: dict[str, tuple[Callable[[Path], str], dict[str, Any]]] = {
@@ -127,11 +128,11 @@ def test_the_best_step_is_exported_else_the_newest_that_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen = iter([0.1, 0.9, 0.2, 0.1])  # of the steps 0, 2, 4 and of the end
-    monkeypatch.setattr("hfssl.scoring.tags.scores", lambda method, answers: {"f1": next(seen)})
-    monkeypatch.setattr("hfssl.scoring.tags.close", lambda *given: {"rows": 0})
-    monkeypatch.setattr("hfssl.finetune._print_summary", lambda run_dir: None)
-    monkeypatch.setattr("hfssl.finetune.write_report", lambda run_dir: None)
-    monkeypatch.setattr("hfssl.finetune.write_card", lambda run_dir: None)
+    monkeypatch.setattr("hfssl.evaluation.scoring.tags.scores", lambda method, answers: {"f1": next(seen)})
+    monkeypatch.setattr("hfssl.evaluation.scoring.tags.close", lambda *given: {"rows": 0})
+    monkeypatch.setattr("hfssl.commands.finetune._print_summary", lambda run_dir: None)
+    monkeypatch.setattr("hfssl.commands.finetune.write_report", lambda run_dir: None)
+    monkeypatch.setattr("hfssl.commands.finetune.write_card", lambda run_dir: None)
     run_dir = trained("token_classification", tmp_path)
     own = content(run_dir.export)
     assert read_state(run_dir, 4).best_step == 2

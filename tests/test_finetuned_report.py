@@ -8,20 +8,21 @@ from typing import Any
 
 import pytest
 
-from hfssl.config import LoopConfig, OptimConfig, make_run
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.finetune import finetune
-from hfssl.publishing import figures
-from hfssl.publishing.facts import facts_of
-from hfssl.publishing.report import write_report
-from hfssl.publishing.scores import Table
-from hfssl.publishing.task_report import task_tiles
-from hfssl.publishing.task_scores import all_scores, main_scores, part_tables, score_warnings
+from hfssl.commands.finetune import finetune
+from hfssl.config.parse import make_run
+from hfssl.config.sections import LoopConfig, OptimConfig
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.figures import curves as figures
+from hfssl.reporting.facts import facts_of
+from hfssl.reporting.report import write_report
+from hfssl.reporting.scores import Table
+from hfssl.reporting.task_report import task_tiles
+from hfssl.reporting.task_scores import all_scores, main_scores, part_tables, score_warnings
 from hfssl.run_dir import RunDir
-from hfssl.tasks.image_classification import ImageClassification
-from hfssl.tasks.image_classification_config import ImageClassificationConfig
-from tests.finetuned_folder import NOTE, PICTURES, begun_task, class_summary, finished_task, image_classifier
-from tests.laboratory import use_few_rows
+from hfssl.tasks.image_classification.config import ImageClassificationConfig
+from hfssl.tasks.image_classification.objective import ImageClassification
+from tests.support.finetuned_folder import NOTE, PICTURES, begun_task, class_summary, finished_task, image_classifier
+from tests.support.laboratory import use_few_rows
 from tests.test_report import Page
 
 
@@ -125,7 +126,7 @@ def test_a_run_ends_with_its_report_and_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use_few_rows()
-    monkeypatch.setattr("hfssl.data.class_balance.MOST_RATIO", 0)
+    monkeypatch.setattr("hfssl.data.labels.MOST_RATIO", 0)
     model, processor = image_classifier()
     model.vit.save_pretrained(tmp_path / "base")
     processor.save_pretrained(tmp_path / "base")

@@ -3,9 +3,9 @@
 import pytest
 from huggingface_hub import EvalResult, ModelCardData
 
-from tests.hub_cards import findings
-from tests.hub_client import client
-from tests.hub_server import LocalHub
+from tests.support.hub_cards import findings
+from tests.support.hub_client import client
+from tests.support.hub_server import LocalHub
 
 
 def test_a_card_of_the_library_is_accepted(hub: LocalHub) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub_client import client
-from tests.hub_server import DROPPED, OTHER, OWNER_TOKEN, LocalHub
+from tests.support.hub_client import client
+from tests.support.hub_server import DROPPED, OTHER, OWNER_TOKEN, LocalHub
 
 
 def test_a_fault_comes_when_and_where_it_was_ordered(hub: LocalHub) -> None:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from tests.hub_client import client
-from tests.hub_server import OTHER, OTHER_TOKEN, LocalHub
-from tests.hub_store import UnknownRevisionError
+from tests.support.hub_client import client
+from tests.support.hub_server import OTHER, OTHER_TOKEN, LocalHub
+from tests.support.hub_store import UnknownRevisionError
 
 FILES = {
     "config.json": b'{"a": 1}\n',

@@ -23,17 +23,17 @@ from transformers import (
     pipeline,
 )
 
+from hfssl.checkpoints.exports import write_export
 from hfssl.data.head_inputs import HeadInputsSpec
-from hfssl.data.labelled import Blend, LabelledImages
-from hfssl.fields import ConfigError
-from hfssl.nn.image_classifier import classifier_config, fresh_classifier, load_body
-from hfssl.nn.layer_decay import decayed_groups, depths_of
-from hfssl.publishing.export import write_export
-from hfssl.tasks.image_classification import ImageClassification
+from hfssl.data.images.labelled import Blend, LabelledImages
+from hfssl.errors import ConfigError
+from hfssl.models.image_classifier import classifier_config, fresh_classifier, load_body
+from hfssl.models.layer_decay import decayed_groups, depths_of
+from hfssl.tasks.image_classification.objective import ImageClassification
 from hfssl.training.loop import Session
 from hfssl.training.step import train_step
-from tests.finetuning import open_task, ready, write_encoder
-from tests.laboratory import few_rows, steps_of
+from tests.support.finetuning import open_task, ready, write_encoder
+from tests.support.laboratory import few_rows, steps_of
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_an_adapter_loads_as_peft_saved_it_and_merged_is_unmerged(encoder: Path,
     stranger = PeftModel.from_pretrained(base, tmp_path / "export").eval()
     torch.testing.assert_close(stranger(pixel_values=batch["pixel_values"]).logits, logits, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(base.classifier.original_module.weight, base.classifier.modules_to_save.default.weight)
-    from hfssl.nn.lora import merged
+    from hfssl.models.lora import merged
 
     whole = merged(task.model)
     assert type(whole) is ViTForImageClassification
@@ -228,8 +228,8 @@ def test_a_pipeline_gives_our_probabilities(pooling: str, tmp_path: Path) -> Non
 
 
 def spec_with(blend: Blend) -> tuple[LabelledImages, Any]:
-    from hfssl.data.image_config import ImageDataConfig
-    from hfssl.tasks.image_classification_config import ImageClassificationConfig
+    from hfssl.data.images.config import ImageDataConfig
+    from hfssl.tasks.image_classification.config import ImageClassificationConfig
 
     views = ImageClassificationConfig(augmentation="plain", crop_scale=(1.0, 1.0), horizontal_flip_probability=0.0)
     spec = LabelledImages(ImageDataConfig.tiny(), views.views(8), [str(digit) for digit in range(10)], blend)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hfssl.data.image_files import decode
+from hfssl.data.images.files import decode
 from hfssl.objective import BadRowError
 
 GRADIENT = np.arange(12 * 8, dtype=np.uint8).reshape(12, 8)

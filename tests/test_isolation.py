@@ -7,10 +7,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hfssl.fields import ConfigError
-from hfssl.nn import isolation
-from hfssl.nn.isolation import check_isolation, packed_attention, packed_inputs, positions_of
-from tests.language_models import CAUSAL, EAGER_ONLY, MASKED, VOCABULARY, tiny, tiny_causal, tiny_masked, token_ids
+from hfssl.errors import ConfigError
+from hfssl.models import document_masking as isolation
+from hfssl.models.document_masking import check_isolation, packed_attention, packed_inputs, positions_of
+from tests.support.language_models import (
+    CAUSAL,
+    EAGER_ONLY,
+    MASKED,
+    VOCABULARY,
+    tiny,
+    tiny_causal,
+    tiny_masked,
+    token_ids,
+)
 
 LENGTHS = [[13, 5, 14], [1, 20], []]  # pieces of each row, some longer than the sliding windows of the tiny models
 LENGTH = 34

@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from hfssl.config import ConfigError, parse
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.data.tiles import Grid, PuzzleDraw, cut_tiles, normalised_tiles
-from hfssl.methods.jigsaw import Jigsaw, grid_of, shuffled
-from hfssl.methods.jigsaw_config import JigsawConfig
-from hfssl.nn.permutations import FAMILIES, permutation_set
+from hfssl.config.parse import parse
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.errors import ConfigError
+from hfssl.methods.jigsaw.config import JigsawConfig
+from hfssl.methods.jigsaw.objective import Jigsaw, grid_of, shuffled
+from hfssl.methods.jigsaw.permutations import FAMILIES, permutation_set
+from hfssl.methods.jigsaw.tiles import Grid, PuzzleDraw, cut_tiles, normalised_tiles
 from hfssl.randomness import sample_keys
-from tests.backbones import SETTINGS
-from tests.joint_embeddings import objective_of
-from tests.laboratory import open_small, steps_of
-from tests.shortcuts import SIZE, noise_rows, tells_more_than_chance
+from tests.support.backbones import SETTINGS
+from tests.support.joint_embeddings import objective_of
+from tests.support.laboratory import open_small, steps_of
+from tests.support.shortcuts import SIZE, noise_rows, tells_more_than_chance
 
 GRID = Grid(side=3, cell=10, tile=8)
 

@@ -10,18 +10,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModel, ViTConfig
 
-from hfssl.config import ConfigError, parse
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.methods.byol_config import BYOLConfig
-from hfssl.methods.moco_config import MoCoConfig
-from hfssl.methods.swav_config import SwAVConfig
-from hfssl.nn.backbone import Backbone
+from hfssl.checkpoints.exports import write_export
+from hfssl.config.parse import parse
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.errors import ConfigError
+from hfssl.methods.byol.config import BYOLConfig
+from hfssl.methods.moco.config import MoCoConfig
+from hfssl.methods.swav.config import SwAVConfig
+from hfssl.models.backbone import Backbone
 from hfssl.nn.teacher import Teacher
-from hfssl.publishing.export import write_export
-from tests.backbones import SETTINGS
-from tests.joint_embeddings import APPLIED, NAMES, WITH_TEACHER, objective_of, views
-from tests.laboratory import open_small
-from tests.processes import in_processes
+from tests.support.backbones import SETTINGS
+from tests.support.joint_embeddings import APPLIED, NAMES, WITH_TEACHER, objective_of, views
+from tests.support.laboratory import open_small
+from tests.support.processes import in_processes
 
 
 def storages(module: nn.Module) -> set[int]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, log_softmax, normalize, softmax
 
-from tests.joint_embeddings import APPLIED, objective_of, views
+from tests.support.joint_embeddings import APPLIED, objective_of, views
 
 DOUBLE = torch.float64
 

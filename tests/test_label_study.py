@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hfssl.config import ConfigError, Run
+from hfssl.commands.finetune import finetune
+from hfssl.config.run_config import Run
+from hfssl.errors import ConfigError
 from hfssl.evaluation.label_curve import paired_difference
-from hfssl.finetune import finetune
-from hfssl.label_study import TRIAL_SEED, _gains, _notes, _Study
-from hfssl.tasks.image_classification import ImageClassification
-from hfssl.tasks.image_classification_config import ImageClassificationConfig
-from tests.finetuning import task_run, write_encoder
+from hfssl.runs.label_study import TRIAL_SEED, _gains, _notes, _Study
+from hfssl.tasks.image_classification.config import ImageClassificationConfig
+from hfssl.tasks.image_classification.objective import ImageClassification
+from tests.support.finetuning import task_run, write_encoder
 
 
 @pytest.fixture(scope="module")

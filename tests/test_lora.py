@@ -9,21 +9,21 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, BertModel
 from transformers.pytorch_utils import Conv1D
 
-from hfssl.config import ConfigError
-from hfssl.methods.mlm_config import MLMConfig
-from hfssl.nn.isolation import check_isolation
-from hfssl.nn.lora import base_tensors, has_adapter, merged, target_names, with_adapter
-from hfssl.nn.slots import logits_at
-from hfssl.planning import opening_lines
+from hfssl.errors import ConfigError
+from hfssl.methods.mlm.config import MLMConfig
+from hfssl.models.document_masking import check_isolation
+from hfssl.models.lora import base_tensors, has_adapter, merged, target_names, with_adapter
+from hfssl.nn.masked_positions import logits_at
 from hfssl.run_dir import RunDir
+from hfssl.runs.planning import opening_lines
 from hfssl.training.checkpoint import read_state, save
 from hfssl.training.rehearsal import rehearse
 from hfssl.training.start import Start
 from hfssl.training.step import train_step
-from tests.adapters import METHOD_OF, fill_adapters, open_adapted_run, some_ids, trained, write_base
-from tests.laboratory import differing, ready, record_gradients, relative_error, state_of, steps_of
-from tests.language_models import tiny
-from tests.processes import in_processes
+from tests.support.adapters import METHOD_OF, fill_adapters, open_adapted_run, some_ids, trained, write_base
+from tests.support.laboratory import differing, ready, record_gradients, relative_error, state_of, steps_of
+from tests.support.language_models import tiny
+from tests.support.processes import in_processes
 
 every_type = pytest.mark.parametrize("model_type", METHOD_OF)
 

@@ -10,24 +10,25 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, pipeline
 
-from hfssl.config import ConfigError, parse
-from hfssl.data.text_config import TextDataConfig
+from hfssl.checkpoints.adapter_files import adapter_at
+from hfssl.checkpoints.exports import describe_export, write_export
+from hfssl.commands.export import export_checkpoint
+from hfssl.commands.export_config import ExportConfig
+from hfssl.commands.pretrain import pretrain
+from hfssl.config.parse import parse
+from hfssl.data.texts.config import TextDataConfig
+from hfssl.errors import ConfigError
 from hfssl.evaluation.text_features import open_text_encoder
-from hfssl.export import export_checkpoint
-from hfssl.export_config import ExportConfig
-from hfssl.methods.mlm import MLM
-from hfssl.methods.mlm_config import MLMConfig
-from hfssl.nn.adapter_files import adapter_at
-from hfssl.nn.lora import merged
+from hfssl.methods.mlm.config import MLMConfig
+from hfssl.methods.mlm.objective import MLM
+from hfssl.models.lora import merged
 from hfssl.objective import Export
-from hfssl.pretrain import pretrain
-from hfssl.publishing.card import card_of, render
-from hfssl.publishing.export import describe_export, write_export
-from hfssl.publishing.usage import usage
+from hfssl.reporting.card import card_of, render
+from hfssl.reporting.usage import usage
 from hfssl.run_dir import RunDir
 from hfssl.training.loop import Session
-from tests.adapters import METHOD_OF, open_adapted_run, some_ids, trained, write_base
-from tests.laboratory import few_texts
+from tests.support.adapters import METHOD_OF, open_adapted_run, some_ids, trained, write_base
+from tests.support.laboratory import few_texts
 
 every_type = pytest.mark.parametrize("model_type", METHOD_OF)
 ALMOST = 1e-5

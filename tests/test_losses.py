@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from hfssl.nn.cosine_regression import cosine_regression
-from hfssl.nn.info_nce import info_nce
-from hfssl.nn.nt_xent import nt_xent
-from hfssl.nn.other_views import num_view_pairs, self_distillation, swapped_prediction
+from hfssl.methods.byol.cosine_regression import cosine_regression
+from hfssl.methods.moco.info_nce import info_nce
+from hfssl.methods.simclr.nt_xent import nt_xent
+from hfssl.methods.swav.sinkhorn import sinkhorn
+from hfssl.nn.cross_view_losses import num_view_pairs, self_distillation, swapped_prediction
 from hfssl.nn.queue import FeatureQueue
-from hfssl.nn.sinkhorn import sinkhorn
-from tests.processes import in_processes
+from tests.support.processes import in_processes
 
 IMAGES, WIDTH, PROTOTYPES, GLOBAL, VIEWS = 6, 5, 7, 2, 4
 

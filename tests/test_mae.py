@@ -9,10 +9,10 @@ from torch import nn
 from transformers import ViTConfig, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
 from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
 
-from hfssl.config import ConfigError
-from hfssl.methods.mae import MAE
+from hfssl.errors import ConfigError
+from hfssl.methods.mae.objective import MAE
 from hfssl.nn.positions import resize_positions, sincos_2d
-from tests.laboratory import Session, open_small, steps_of
+from tests.support.laboratory import Session, open_small, steps_of
 
 
 def augmented(opened: Session) -> dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from hfssl.nn.masking import corrupted, masked_slots, num_slots
+from hfssl.methods.mlm.masking import corrupted, masked_slots, num_slots
 from hfssl.randomness import sample_keys, uniform
 
 ROWS, LENGTH, RATIO = 8192, 128, 0.15  # a million tokens
@@ -146,7 +146,7 @@ def test_whole_words_are_those_of_a_slow_loop(monkeypatch: pytest.MonkeyPatch) -
     def bits_of_words(keys_B: Tensor, stream: str, num_draws: int) -> Tensor:
         return (uniform(keys_B, stream, num_draws) * 2**24).to(torch.int64)
 
-    monkeypatch.setattr("hfssl.nn.masking.random_bits", bits_of_words)
+    monkeypatch.setattr("hfssl.methods.mlm.masking.random_bits", bits_of_words)
     chosen = chosen_tokens(*masked_slots(keys(num), ones, RATIO, starts))
     bits = bits_of_words(keys(num), "mask/order", LENGTH)
     rounded_up = uniform(keys(num), "mask/count", 1)[:, 0] < 0.2  # 15 % of 128 are 19.2

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from hfssl.catalog import task
-from hfssl.config import ConfigError
+from hfssl.commands.finetune import finetune
 from hfssl.data.source import Source
-from hfssl.finetune import finetune
-from hfssl.labelled_run import check_and_say, open_divided, with_classes, with_model
-from tests import speech_models
-from tests.laboratory import few_recordings
-from tests.texts_with_labels import checkpoint, question_rows, run_of, sentence, table, tagged_rows, trained
+from hfssl.errors import ConfigError
+from hfssl.runs.labelled import check_and_say, open_divided, with_classes, with_model
+from tests.support import speech_models
+from tests.support.laboratory import few_recordings
+from tests.support.texts_with_labels import checkpoint, question_rows, run_of, sentence, table, tagged_rows, trained
 
 Rows = list[dict[str, Any]]
 SEQUENCE, TOKENS, QUESTIONS = "sequence_classification", "token_classification", "question_answering"

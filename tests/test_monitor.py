@@ -11,18 +11,18 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features
 from PIL import Image
 
-from hfssl.config import ConfigError
-from hfssl.data.demo import digits
-from hfssl.data.image import open_images
-from hfssl.data.image_config import ImageDataConfig
+from hfssl.data.demo.sets import digits
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.images.pipeline import open_images
 from hfssl.data.source import Source, fixed_rows, with_rows_held_out
+from hfssl.errors import ConfigError
 from hfssl.objective import BadRowError
+from hfssl.runs.validation import open_monitor
 from hfssl.training.loop import train
 from hfssl.training.report import held_out_line
-from hfssl.watching import open_monitor
 from tests.contract import WithBadRows
-from tests.laboratory import few_rows, few_rows_with_others_held_out, open_small, watched
-from tests.processes import in_processes
+from tests.support.laboratory import few_rows, few_rows_with_others_held_out, open_small, watched
+from tests.support.processes import in_processes
 
 
 @pytest.fixture(scope="module")

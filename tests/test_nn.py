@@ -10,7 +10,7 @@ from hfssl.nn.batch_norm import CrossRankBatchNorm, across_ranks
 from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
 from hfssl.nn.ema import update_ema
 from hfssl.nn.queue import FeatureQueue
-from tests.processes import in_processes
+from tests.support.processes import in_processes
 
 YES, NO = torch.tensor(True), torch.tensor(False)
 

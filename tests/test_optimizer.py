@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from hfssl.config import ConfigError, LoopConfig, OptimConfig, make_run, parse
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.methods.mae_config import MAEConfig
+from hfssl.config.parse import make_run, parse
+from hfssl.config.sections import LoopConfig, OptimConfig
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.errors import ConfigError
+from hfssl.methods.mae.config import MAEConfig
 from hfssl.run_dir import RunDir
-from hfssl.session import open_session
+from hfssl.runs.open_session import open_session
 from hfssl.training.accelerator import start
 from hfssl.training.checkpoint import save
 from hfssl.training.lars import LARS
@@ -17,8 +19,8 @@ from hfssl.training.loop import Session, train
 from hfssl.training.optimizer import build_optimizer, learning_rate, set_learning_rate, set_weight_decay
 from hfssl.training.start import Start, read_state
 from hfssl.training.step import train_step
-from tests.laboratory import classes, differing, open_small, ready, state_of, steps_of, use_few_rows
-from tests.processes import in_processes
+from tests.support.laboratory import classes, differing, open_small, ready, state_of, steps_of, use_few_rows
+from tests.support.processes import in_processes
 
 
 def test_weight_decay_spares_norms_biases_and_tokens(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from hfssl.data.packing import Plan, best_fit, one_a_row, packed_rows, pieces, plan_of
 from hfssl.data.source import Source
-from hfssl.data.token_cache import Array, CachedTokens, tokens_of
+from hfssl.data.texts.packing import Plan, best_fit, one_a_row, packed_rows, pieces, plan_of
+from hfssl.data.texts.token_cache import Array, CachedTokens, tokens_of
 
 
 def lengths_of(kind: str, count: int, seed: int = 0) -> Array:
@@ -136,5 +136,5 @@ def test_a_plan_is_kept_beside_the_tokens_and_made_anew_where_damaged(
     single = plan_of(tokens, capacity=64, per_piece=2, packed=False)
     assert same(single, one_a_row(lengths_of("sentences", 300), 64, 2))
     assert len({len(plan), len(single), len(plan_of(tokens, capacity=32)), len(plan_of(tokens, capacity=64))}) == 4
-    monkeypatch.setattr("hfssl.data.packing.packed_rows", None)
+    monkeypatch.setattr("hfssl.data.texts.packing.packed_rows", None)
     assert len(plan_of(tokens, capacity=64, per_piece=2)) == len(plan)

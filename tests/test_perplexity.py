@@ -12,14 +12,14 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from hfssl.evaluate import evaluate
-from hfssl.evaluate_config import EvaluateConfig
+from hfssl.checkpoints.exports import write_export
+from hfssl.commands.evaluate import evaluate
+from hfssl.evaluation.evaluate_config import EvaluateConfig
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.perplexity import LanguageModel, open_language_model, perplexity_of, scored
 from hfssl.evaluation.texts import tfidf
-from hfssl.publishing.export import write_export
-from tests.adapters import fill_adapters, open_adapted_run, write_base
-from tests.language_models import VOCABULARY, tiny_causal, tiny_masked
+from tests.support.adapters import fill_adapters, open_adapted_run, write_base
+from tests.support.language_models import VOCABULARY, tiny_causal, tiny_masked
 
 CPU = torch.device("cpu")
 WORDS = [f"w{index}" for index in range(VOCABULARY - 5)]

@@ -8,20 +8,22 @@ from typing import Any
 import pytest
 import torch
 
-from hfssl import planning, session
-from hfssl.config import ConfigError, parse
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.methods.mae_config import MAEConfig
-from hfssl.plan import plan
-from hfssl.plan_config import parse_plan
-from hfssl.planning import divisors, fits, largest_that_fits, measured_copy, settled
+from hfssl.commands.plan import plan
+from hfssl.commands.plan_config import parse_plan
+from hfssl.config.parse import parse
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.errors import ConfigError
+from hfssl.methods.mae.config import MAEConfig
 from hfssl.run_dir import RunDir
+from hfssl.runs import open_session as session
+from hfssl.runs import planning
+from hfssl.runs.planning import divisors, fits, largest_that_fits, measured_copy, settled
 from hfssl.training.accelerator import start
 from hfssl.training.energy import Power, estimate_lines, power_of
 from hfssl.training.measure import Measured
 from hfssl.training.start import Start
-from tests.laboratory import classes, few_rows_with_others_held_out, run_of, use_few_rows
-from tests.toy import Toy
+from tests.support.laboratory import classes, few_rows_with_others_held_out, run_of, use_few_rows
+from tests.support.toy import Toy
 
 TINY = ["--image_size", "8", "--patch_size", "4", "--hidden_size", "8", "--num_attention_heads", "2"]
 TINY += ["--num_hidden_layers", "1", "--decoder_hidden_size", "8", "--decoder_num_hidden_layers", "1"]

@@ -37,12 +37,12 @@ from transformers import (
     pipeline,
 )
 
-from hfssl.config import ConfigError
+from hfssl.commands.predict import predict
+from hfssl.errors import ConfigError
 from hfssl.evaluation import pixels
-from hfssl.predict import predict
-from hfssl.predict_config import PredictConfig
 from hfssl.predicting import batches, opened
-from tests.recordings import RATE, noise
+from hfssl.predicting.predict_config import PredictConfig
+from tests.support.recordings import RATE, noise
 
 ROOT = Path(__file__).parent.parent
 LABELS = ["ant", "bee", "cat, big"]

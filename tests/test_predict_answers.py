@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from hfssl.config import ConfigError
-from hfssl.publishing.export import write_export
+from hfssl.checkpoints.exports import write_export
+from hfssl.errors import ConfigError
 from hfssl.run_dir import RunDir
-from hfssl.session import open_rows
-from tests.predictions import predicted
-from tests.texts_with_labels import checkpoint, disturbed, opened, question_rows, run_of, sentence, table
+from hfssl.runs.open_session import open_rows
+from tests.support.predictions import predicted
+from tests.support.texts_with_labels import checkpoint, disturbed, opened, question_rows, run_of, sentence, table
 
 QUESTIONS = "question_answering"
 LORA = {"adaptation": "lora", "lora_rank": 2}

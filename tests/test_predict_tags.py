@@ -10,12 +10,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer, pipeline
 
-from hfssl.config import ConfigError
-from hfssl.publishing.export import write_export
+from hfssl.checkpoints.exports import write_export
+from hfssl.errors import ConfigError
 from hfssl.run_dir import RunDir
-from hfssl.session import open_rows
-from tests.predictions import predicted
-from tests.texts_with_labels import (
+from hfssl.runs.open_session import open_rows
+from tests.support.predictions import predicted
+from tests.support.texts_with_labels import (
     TYPES,
     batch_of,
     checkpoint,

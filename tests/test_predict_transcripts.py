@@ -9,13 +9,13 @@ import soundfile
 import torch
 from transformers import pipeline
 
+from hfssl.checkpoints.exports import write_export
 from hfssl.predicting import opened
-from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
-from tests import speech_models
-from tests.predictions import predicted
-from tests.recordings import RATE, noise
-from tests.texts_with_labels import disturbed
+from tests.support import speech_models
+from tests.support.predictions import predicted
+from tests.support.recordings import RATE, noise
+from tests.support.texts_with_labels import disturbed
 
 SPEECH = "speech_recognition"
 LORA = {"adaptation": "lora", "lora_rank": 2}

@@ -17,13 +17,15 @@ from accelerate import DistributedType
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel, ViTForImageClassification, ViTMAEForPreTraining, pipeline
 
-from hfssl.config import ConfigError, LoopConfig, parse
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.export import export_checkpoint
-from hfssl.export_config import ExportConfig
-from hfssl.methods.mae import MAE
-from hfssl.methods.mae_config import MAEConfig
-from hfssl.pretrain import pretrain
+from hfssl.commands.export import export_checkpoint
+from hfssl.commands.export_config import ExportConfig
+from hfssl.commands.pretrain import pretrain
+from hfssl.config.parse import parse
+from hfssl.config.sections import LoopConfig
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.errors import ConfigError
+from hfssl.methods.mae.config import MAEConfig
+from hfssl.methods.mae.objective import MAE
 from hfssl.run_dir import RunDir
 from hfssl.training.accelerator import start
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from hfssl import preview as module
-from hfssl.config import ConfigError
-from hfssl.data.augmentation import view_keys
-from hfssl.data.views import ViewsSpec
-from hfssl.preview import preview
-from hfssl.preview_config import PreviewConfig
-from hfssl.publishing.sheet import Cell
+from hfssl.commands import preview as module
+from hfssl.commands.preview import preview
+from hfssl.commands.preview_config import PreviewConfig
+from hfssl.data.images.augmentation import view_keys
+from hfssl.data.images.views import ViewsSpec
+from hfssl.errors import ConfigError
+from hfssl.figures.image_sheet import Cell
 from hfssl.randomness import sample_keys
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "preview.py"

@@ -10,18 +10,18 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from hfssl.data.image import open_images
-from hfssl.data.image_config import ImageDataConfig
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.images.pipeline import open_images
 from hfssl.data.provenance import provenance
-from hfssl.publishing.card import card_of, render
-from tests.hub_server import LocalHub
-from tests.run_folder import finished
+from hfssl.reporting.card import card_of, render
+from tests.support.hub_server import LocalHub
+from tests.support.run_folder import finished
 
 OPENED = """
 import json, sys
 from hfssl.data.provenance import provenance
-from hfssl.data.text import open_texts
-from hfssl.data.text_config import TextDataConfig
+from hfssl.data.texts.source import open_texts
+from hfssl.data.texts.config import TextDataConfig
 print(json.dumps(provenance(open_texts(TextDataConfig(dataset="ada/rows")))))
 """
 

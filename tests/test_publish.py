@@ -18,18 +18,19 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from hfssl.catalog import config_of
-from hfssl.config import ConfigError, parse
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.publish import publish
-from hfssl.publish_config import PublishConfig
-from hfssl.publishing import hub as hub_module
-from hfssl.publishing.card import card_of, render
-from hfssl.publishing.command import public_command
-from hfssl.publishing.hub import Published
-from hfssl.publishing.hub_errors import HubError
+from hfssl.commands.publish import publish
+from hfssl.config.parse import parse
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.errors import ConfigError
+from hfssl.hub import push as hub_module
+from hfssl.hub.errors import HubError
+from hfssl.hub.publish_config import PublishConfig
+from hfssl.hub.push import Published
+from hfssl.reporting.card import card_of, render
+from hfssl.reporting.command import public_command
 from hfssl.run_dir import RunDir
-from tests.hub_server import DROPPED, OTHER_TOKEN, OWNER_TOKEN, LocalHub
-from tests.run_folder import begun, evaluation, finished
+from tests.support.hub_server import DROPPED, OTHER_TOKEN, OWNER_TOKEN, LocalHub
+from tests.support.run_folder import begun, evaluation, finished
 
 REPO = "ada/digits"
 CANARY = "canary-7f3a9c"

@@ -13,17 +13,17 @@ import torch
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from hfssl.config import ConfigError
+from hfssl.checkpoints.exports import write_export
+from hfssl.commands.publish import publish
+from hfssl.errors import ConfigError
+from hfssl.hub.errors import HubError
+from hfssl.hub.publish_config import PublishConfig
+from hfssl.hub.push import Published
 from hfssl.objective import Export
-from hfssl.publish import publish
-from hfssl.publish_config import PublishConfig
-from hfssl.publishing.export import write_export
-from hfssl.publishing.hub import Published
-from hfssl.publishing.hub_errors import HubError
 from hfssl.run_dir import RunDir
-from tests.finetuned_folder import adapter_folder, finished_task, model_of
-from tests.hub_server import OWNER_TOKEN, LocalHub
-from tests.run_folder import finished
+from tests.support.finetuned_folder import adapter_folder, finished_task, model_of
+from tests.support.hub_server import OWNER_TOKEN, LocalHub
+from tests.support.run_folder import finished
 
 ROOT = Path(__file__).parents[1]
 TASKS = ("image-classification", "text-classification", "token-classification", "audio-classification")

@@ -8,13 +8,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModel, AutoModelForQuestionAnswering
 
-from hfssl.config import ConfigError
-from hfssl.data.questions import text_of
+from hfssl.checkpoints.exports import write_export
+from hfssl.data.texts.questions import text_of
+from hfssl.errors import ConfigError
+from hfssl.models.text_head import body_of
 from hfssl.nn.answer_spans import best_span
-from hfssl.nn.text_head import body_of
-from hfssl.publishing.export import write_export
-from hfssl.session import open_rows
-from tests.texts_with_labels import (
+from hfssl.runs.open_session import open_rows
+from tests.support.texts_with_labels import (
     TYPES,
     checkpoint,
     classes,

@@ -10,11 +10,12 @@ import pytest
 import torch
 from transformers import AutoFeatureExtractor, AutoModel, Wav2Vec2ForPreTraining, pipeline
 
-from hfssl.config import ConfigError, parse
-from hfssl.data.audio_config import AudioDataConfig
-from hfssl.methods.wav2vec2 import Wav2Vec2
-from hfssl.methods.wav2vec2_config import Wav2Vec2PretrainingConfig
-from hfssl.pretrain import pretrain
+from hfssl.commands.pretrain import pretrain
+from hfssl.config.parse import parse
+from hfssl.data.audio.config import AudioDataConfig
+from hfssl.errors import ConfigError
+from hfssl.methods.wav2vec2.config import Wav2Vec2PretrainingConfig
+from hfssl.methods.wav2vec2.objective import Wav2Vec2
 from hfssl.run_dir import RunDir
 from tests.test_speech_evaluation import tones
 

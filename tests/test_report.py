@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from hfssl.config import ConfigError
-from hfssl.intervals import interval_of
-from hfssl.publishing import figures
-from hfssl.publishing.facts import facts_of, warnings
-from hfssl.publishing.report import write_report
-from hfssl.report import report
-from hfssl.report_config import ReportConfig
+from hfssl.commands.report import report
+from hfssl.commands.report_config import ReportConfig
+from hfssl.errors import ConfigError
+from hfssl.evaluation.intervals import interval_of
+from hfssl.figures import curves as figures
+from hfssl.reporting.facts import facts_of, warnings
+from hfssl.reporting.report import write_report
 from hfssl.run_dir import RunDir
-from tests.run_folder import begun, evaluation, finished, held_out_row, training_row
+from tests.support.run_folder import begun, evaluation, finished, held_out_row, training_row
 
 _VOID = {"meta", "img", "br", "link", "input", "hr", "source", "embed"}
 

@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 from torchvision.transforms.v2.functional import InterpolationMode, rotate
 
-from hfssl.config import ConfigError, parse
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.methods.rotation_config import RotationConfig
-from hfssl.nn.quarter_turns import DEGREES, quarter_turns
-from tests.laboratory import open_small, steps_of
-from tests.shortcuts import SIZE, noise_rows, tells_more_than_chance
+from hfssl.config.parse import parse
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.errors import ConfigError
+from hfssl.methods.rotation.config import RotationConfig
+from hfssl.methods.rotation.quarter_turns import DEGREES, quarter_turns
+from tests.support.laboratory import open_small, steps_of
+from tests.support.shortcuts import SIZE, noise_rows, tells_more_than_chance
 
 
 def test_turns_are_torchvisions_and_move_pixels_alone() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from hfssl.schedules import constant, cosine, linear, warmup_cosine
+from hfssl.nn.schedules import constant, cosine, linear, warmup_cosine
 
 
 def test_ends_and_middle() -> None:

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hfssl.fields import ConfigError
+from hfssl.errors import ConfigError
+from hfssl.methods.moco.shuffle import keyed_shuffle
 from hfssl.nn.batch_norm import CrossRankBatchNorm, SplitBatchNorm, across_ranks, split_statistics
-from hfssl.nn.shuffle import keyed_shuffle
 from hfssl.randomness import sample_keys
-from tests.processes import in_processes
+from tests.support.processes import in_processes
 
 NUM = 16
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hfssl.nn.early_slots import earliest_cut
-from hfssl.nn.slots import causal_loss, logits_at, slot_loss
-from tests.language_models import CAUSAL, MASKED, VOCABULARY, tiny, tiny_causal, tiny_masked, token_ids
+from hfssl.models.early_positions import earliest_cut
+from hfssl.nn.masked_positions import causal_loss, logits_at, slot_loss
+from tests.support.language_models import CAUSAL, MASKED, VOCABULARY, tiny, tiny_causal, tiny_masked, token_ids
 
 ROWS, LENGTH = 3, 20
 SLOTS = torch.tensor([[4, 0, 19], [7, 7, 3], [1, 2, 18]])

@@ -19,15 +19,15 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from hfssl.config import ConfigError
-from hfssl.data.audio import open_recordings
+from hfssl.commands.evaluate import evaluate
+from hfssl.data.audio.source import open_recordings
 from hfssl.data.source import Source
-from hfssl.evaluate import evaluate
-from hfssl.evaluate_config import EvaluateConfig
+from hfssl.errors import ConfigError
 from hfssl.evaluation.audio_features import layer_features, open_audio_encoder, untrained_audio_encoder
 from hfssl.evaluation.clips import NUM_MELS, Clips, log_mel, log_mel_statistics
+from hfssl.evaluation.evaluate_config import EvaluateConfig
 from hfssl.evaluation.layers import layer_probes
-from tests.recordings import RATE, config_for, write_recordings
+from tests.support.recordings import RATE, config_for, write_recordings
 
 CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

@@ -11,21 +11,22 @@ from torch import Tensor
 from transformers import AutoModelForAudioClassification, AutoModelForCTC, BertConfig, BertModel, pipeline
 
 from hfssl.catalog import task_config_of
-from hfssl.config import ConfigError, parse
-from hfssl.data.audio_config import AudioDataConfig
-from hfssl.data.transcripts import frames_needed, normalised
-from hfssl.finetune import finetune
-from hfssl.nn.speech_model import body_of, frame_counts
+from hfssl.checkpoints.exports import write_export
+from hfssl.commands.finetune import finetune
+from hfssl.config.parse import parse
+from hfssl.data.audio.config import AudioDataConfig
+from hfssl.data.audio.transcripts import frames_needed, normalised
+from hfssl.errors import ConfigError
+from hfssl.evaluation.scoring.transcripts import scores
+from hfssl.models.speech_model import body_of, frame_counts
 from hfssl.objective import Batch
-from hfssl.publishing.export import write_export
 from hfssl.run_dir import RunDir
-from hfssl.scoring.transcripts import scores
 from hfssl.training.checkpoint import read_state, save
 from hfssl.training.loop import Session
 from hfssl.training.start import Start
 from hfssl.training.step import train_step
-from tests.laboratory import differing, few_recordings, ready, record_gradients, state_of, steps_of
-from tests.speech_models import (
+from tests.support.laboratory import differing, few_recordings, ready, record_gradients, state_of, steps_of
+from tests.support.speech_models import (
     KINDS,
     few_transcribed,
     open_task,
@@ -224,7 +225,7 @@ def test_a_frozen_body_is_never_asked_again_and_keeps_its_bits(bases: dict[str, 
 def test_a_head_that_is_not_linear_is_refused_for_frozen_features(
     bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hfssl.tasks import audio_classification
+    from hfssl.tasks.audio_classification import objective as audio_classification
 
     monkeypatch.setattr(audio_classification, "hidden_means", lambda *_: torch.zeros(2, 3, 1, 16))
     with pytest.raises(ConfigError, match=r"not linear up to its mean.*--adaptation full or lora"):
@@ -321,7 +322,7 @@ def test_the_head_learns_fastest_and_the_frames_projection_slowest(bases: dict[s
 
 def test_a_whole_run_is_scored_by_its_export(bases: dict[str, Path], tmp_path: Path) -> None:
     use_few_recordings()
-    from hfssl.tasks.audio_classification import AudioClassification
+    from hfssl.tasks.audio_classification.objective import AudioClassification
 
     for adaptation in ("full", "lora"):
         run = task_run(CLASSES, bases["layer"], tmp_path / adaptation, {"adaptation": adaptation}, max_steps=20)
@@ -464,7 +465,7 @@ def test_transcripts_become_one_form() -> None:
 def test_the_vocabulary_is_that_of_training_rows_and_unknown_characters_are_named(
     keep_case: bool, bases: dict[str, Path], tmp_path: Path
 ) -> None:
-    from hfssl.tasks.speech_recognition import SpeechRecognition
+    from hfssl.tasks.speech_recognition.objective import SpeechRecognition
 
     opened = open_task(SPEECH, bases["layer"], tmp_path, {"keep_case": keep_case})
     spec: Any = opened.rows.spec
@@ -525,7 +526,7 @@ def test_adapters_of_a_ctc_model_load_on_the_stock_base_and_merge(bases: dict[st
 def test_a_whole_run_of_recognition_is_scored_by_its_export(
     adaptation: str, bases: dict[str, Path], tmp_path: Path
 ) -> None:
-    from hfssl.tasks.speech_recognition import SpeechRecognition
+    from hfssl.tasks.speech_recognition.objective import SpeechRecognition
 
     use_few_recordings(few_transcribed())
     run = task_run(SPEECH, bases["layer"], tmp_path, {"adaptation": adaptation}, max_steps=6)
@@ -543,7 +544,7 @@ def test_a_whole_run_of_recognition_is_scored_by_its_export(
 
 
 def test_the_column_of_transcripts_is_found_by_its_name(bases: dict[str, Path], tmp_path: Path) -> None:
-    from hfssl.labelled_run import with_model
+    from hfssl.runs.labelled import with_model
 
     rows = few_transcribed().rows.select(range(4))
     for names, found in (({"text": "sentence"}, "sentence"), ({"text": "words"}, None), ({}, "text")):

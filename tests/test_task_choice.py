@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from datasets import Audio, ClassLabel, Dataset, Image, List, Value
 
-from hfssl.fields import ConfigError
-from hfssl.task_choice import fitting_tasks, task_for
+from hfssl.commands.task_choice import fitting_tasks, task_for
+from hfssl.errors import ConfigError
 
 CLASS, TEXT = ClassLabel(names=["a", "b"]), Value("string")
 

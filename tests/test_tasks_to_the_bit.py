@@ -9,16 +9,16 @@ import torch
 from safetensors.torch import load_file
 
 from hfssl.catalog import task
-from hfssl.config import Run
-from hfssl.finetune import finetune
+from hfssl.commands.finetune import finetune
+from hfssl.config.run_config import Run
 from hfssl.run_dir import RunDir
 from hfssl.training.checkpoint import TrainState, newest_whole, read_state
 from hfssl.training.loop import prepare
 from hfssl.training.step import train_step
-from tests import speech_models, texts_with_labels
-from tests.laboratory import differing, record_gradients, relative_error, steps_of
-from tests.processes import in_processes
-from tests.texts_with_labels import question_rows, table, tagged
+from tests.support import speech_models, texts_with_labels
+from tests.support.laboratory import differing, record_gradients, relative_error, steps_of
+from tests.support.processes import in_processes
+from tests.support.texts_with_labels import question_rows, table, tagged
 
 TOKENS, QUESTIONS, AUDIO, SPEECH = (
     "token_classification",

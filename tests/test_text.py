@@ -7,11 +7,11 @@ from typing import Any
 import datasets
 import pytest
 
-from hfssl.config import ConfigError
 from hfssl.data.source import Source
-from hfssl.data.text import open_texts
-from hfssl.data.text_config import TextDataConfig
-from hfssl.data.text_rows import text_bytes, texts
+from hfssl.data.texts.config import TextDataConfig
+from hfssl.data.texts.rows import text_bytes, texts
+from hfssl.data.texts.source import open_texts
+from hfssl.errors import ConfigError
 
 DOCUMENTS = ["One  line.\nAnother — naïve.\n", "Second document.\n\nIts second paragraph.", "Third."]
 
@@ -130,7 +130,7 @@ def test_texts_are_the_same_for_any_size_of_blocks(monkeypatch: pytest.MonkeyPat
     expected = [source.sample(row) for row in range(len(source))]
     assert 0.5 < text_bytes(source) / sum(len(text.encode()) for text in expected) < 2
     for block in (1, 20_000, 10**9):
-        monkeypatch.setattr("hfssl.data.text_rows._BLOCK_BYTES", block)
+        monkeypatch.setattr("hfssl.data.texts.rows._BLOCK_BYTES", block)
         assert list(texts(source)) == expected
         assert list(texts(source, every=7)) == expected[::7]
 

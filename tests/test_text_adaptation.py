@@ -11,12 +11,12 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
-from hfssl.config import ConfigError
-from hfssl.nn import head_reading
-from hfssl.nn.text_head import body_of
-from hfssl.publishing.export import write_export
-from hfssl.session import open_rows
-from tests.texts_with_labels import (
+from hfssl.checkpoints.exports import write_export
+from hfssl.errors import ConfigError
+from hfssl.models import head_reading
+from hfssl.models.text_head import body_of
+from hfssl.runs.open_session import open_rows
+from tests.support.texts_with_labels import (
     TYPES,
     batch_of,
     checkpoint,

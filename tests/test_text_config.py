@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hfssl.config import ConfigError
-from hfssl.data.text_config import TextDataConfig, reads_text_files
+from hfssl.data.texts.config import TextDataConfig, reads_text_files
+from hfssl.errors import ConfigError
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tokenizer": "x", "train_tokenizer": "bpe"}, "exclude each other: .*--train_tokenizer none"),
@@ -74,5 +74,5 @@ def test_settings_of_text_files_are_refused_elsewhere_and_the_other_way_round(tm
 
 
 def test_text_settings_need_no_torch() -> None:
-    code = "import sys, hfssl.data.text_config as c; c.TextDataConfig.tiny().check(); sys.exit('torch' in sys.modules)"
+    code = "import sys, hfssl.data.texts.config as c; c.TextDataConfig.tiny().check(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,18 +13,17 @@ from transformers import (
     pipeline,
 )
 
-from hfssl.config import ConfigError
-from hfssl.data.encodings import encoded_texts
-from hfssl.data.tokenizer import train_tokenizer
-from hfssl.finetune import scored_by_export
-from hfssl.nn.layer_decay import depths_of
-from hfssl.nn.text_head import body_of
-from hfssl.outcomes import Interrupted
-from hfssl.publishing.export import write_export
-from hfssl.scoring import numbers as scoring_of_numbers
-from hfssl.session import open_rows
+from hfssl.checkpoints.exports import write_export
+from hfssl.commands.finetune import scored_by_export
+from hfssl.data.texts.encodings import encoded_texts
+from hfssl.data.texts.tokenizer import train_tokenizer
+from hfssl.errors import ConfigError, Interrupted
+from hfssl.evaluation.scoring import numbers as scoring_of_numbers
+from hfssl.models.layer_decay import depths_of
+from hfssl.models.text_head import body_of
+from hfssl.runs.open_session import open_rows
 from hfssl.training.interruption import StopRequest
-from tests.texts_with_labels import (
+from tests.support.texts_with_labels import (
     TYPES,
     batch_of,
     checkpoint,

@@ -10,22 +10,23 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, pipeline
 
-from hfssl.config import ConfigError, parse
-from hfssl.data.text_config import TextDataConfig
-from hfssl.data.text_spec import Frame, PackedRows, TextSpec, framed
-from hfssl.data.token_cache import CachedTokens, tokens_of
-from hfssl.data.tokenizer import train_tokenizer
-from hfssl.export import export_checkpoint
-from hfssl.export_config import ExportConfig
-from hfssl.methods.clm import CLM
-from hfssl.methods.clm_config import CLMConfig
-from hfssl.methods.mlm import MLM
-from hfssl.methods.mlm_config import MLMConfig
-from hfssl.pretrain import pretrain
+from hfssl.commands.export import export_checkpoint
+from hfssl.commands.export_config import ExportConfig
+from hfssl.commands.pretrain import pretrain
+from hfssl.config.parse import parse
+from hfssl.data.texts.config import TextDataConfig
+from hfssl.data.texts.pipeline import Frame, PackedRows, TextSpec, framed
+from hfssl.data.texts.token_cache import CachedTokens, tokens_of
+from hfssl.data.texts.tokenizer import train_tokenizer
+from hfssl.errors import ConfigError
+from hfssl.methods.clm.config import CLMConfig
+from hfssl.methods.clm.objective import CLM
+from hfssl.methods.mlm.config import MLMConfig
+from hfssl.methods.mlm.objective import MLM
 from hfssl.run_dir import RunDir
 from hfssl.training.loop import Session
 from hfssl.training.step import train_step
-from tests.laboratory import few_texts, open_small, ready, steps_of
+from tests.support.laboratory import few_texts, open_small, ready, steps_of
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,14 @@ from datasets import Dataset
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from hfssl.config import ConfigError
-from hfssl.data import demo, token_cache
+from hfssl.data.demo import sets as demo
 from hfssl.data.source import Source
-from hfssl.data.text_config import TokenizerKind
-from hfssl.data.text_pieces import Cutter
-from hfssl.data.token_cache import CachedTokens, tokens_of
-from hfssl.data.tokenizer import train_tokenizer
+from hfssl.data.texts import token_cache
+from hfssl.data.texts.config import TokenizerKind
+from hfssl.data.texts.pieces import Cutter
+from hfssl.data.texts.token_cache import CachedTokens, tokens_of
+from hfssl.data.texts.tokenizer import train_tokenizer
+from hfssl.errors import ConfigError
 
 KINDS = get_args(TokenizerKind)
 TEXTS = [

@@ -8,12 +8,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, AutoTokenizer, pipeline
 
-from hfssl.config import ConfigError
-from hfssl.data.tagged_words import IGNORED
-from hfssl.nn.text_head import body_of
-from hfssl.publishing.export import write_export
-from hfssl.session import open_rows
-from tests.texts_with_labels import (
+from hfssl.checkpoints.exports import write_export
+from hfssl.data.texts.tagged_words import IGNORED
+from hfssl.errors import ConfigError
+from hfssl.models.text_head import body_of
+from hfssl.runs.open_session import open_rows
+from tests.support.texts_with_labels import (
     TYPES,
     batch_of,
     checkpoint,

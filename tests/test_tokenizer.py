@@ -11,11 +11,12 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, CanineTokenizer, GPT2Config, PreTrainedTokenizerFast
 
-from hfssl.config import ConfigError
-from hfssl.data import demo, tokenizer
-from hfssl.data.text import open_texts
-from hfssl.data.text_config import TextDataConfig, TokenizerKind
-from hfssl.data.tokenizer import open_tokenizer, train_tokenizer
+from hfssl.data.demo import sets as demo
+from hfssl.data.texts import tokenizer
+from hfssl.data.texts.config import TextDataConfig, TokenizerKind
+from hfssl.data.texts.source import open_texts
+from hfssl.data.texts.tokenizer import open_tokenizer, train_tokenizer
+from hfssl.errors import ConfigError
 
 KINDS = get_args(TokenizerKind)
 VOCAB_SIZE = 500
@@ -23,7 +24,7 @@ SENTENCE = "The  Method's (second)\n\nargument — naïve:\tit is <mask> or [MAS
 AGAIN = """
 import json, sys
 from transformers import AutoTokenizer
-from hfssl.data.tokenizer import train_tokenizer
+from hfssl.data.texts.tokenizer import train_tokenizer
 folder, texts, sentence = sys.argv[1], json.load(open(sys.argv[2])), sys.argv[3]
 for kind in ("wordpiece", "bpe", "unigram"):
     loaded = AutoTokenizer.from_pretrained(f"{folder}/{kind}")

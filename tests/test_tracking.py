@@ -8,15 +8,16 @@ import pytest
 from huggingface_hub import constants
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hfssl import config
-from hfssl.config import ConfigError, LoopConfig
+from hfssl.config import parse as config
+from hfssl.config.sections import LoopConfig
+from hfssl.errors import ConfigError
 from hfssl.run_dir import RunDir
 from hfssl.training import tracking
 from hfssl.training.accelerator import start
 from hfssl.training.checkpoint import read_state
 from hfssl.training.loop import train
 from hfssl.training.start import Start
-from tests.laboratory import open_small, run_of
+from tests.support.laboratory import open_small, run_of
 
 
 class Terminal(io.StringIO):

@@ -15,21 +15,20 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from hfssl import pretrain as pretrain_module
-from hfssl import session as session_module
-from hfssl.config import ConfigError, Run
-from hfssl.data.image import ImageSpec, open_images
-from hfssl.data.image_cache import DecodedImages
+from hfssl.commands import pretrain as pretrain_module
+from hfssl.commands.pretrain import pretrain
+from hfssl.config.run_config import Run
+from hfssl.data.images.cache import DecodedImages
+from hfssl.data.images.pipeline import ImageSpec, open_images
+from hfssl.errors import ConfigError, Interrupted, TrainingError
 from hfssl.objective import BadRowError, Batch
-from hfssl.outcomes import Interrupted
-from hfssl.pretrain import pretrain
 from hfssl.run_dir import RunDir
+from hfssl.runs import open_session as session_module
 from hfssl.training import checkpoint
-from hfssl.training.checkpoint import TrainingError
 from hfssl.training.start import FolderLock, InUseError
-from tests.laboratory import classes, differing, run_of, use_few_rows
-from tests.processes import collect, in_processes, launch
-from tests.toy import Toy
+from tests.support.laboratory import classes, differing, run_of, use_few_rows
+from tests.support.processes import collect, in_processes, launch
+from tests.support.toy import Toy
 
 STEPS = 20
 WORKERS = {"mae": 1, "toy": 0}
@@ -436,7 +435,7 @@ def test_bad_rows_are_counted_once_and_too_many_end_the_run(
         return decode(images, index)
 
     monkeypatch.setattr(DecodedImages, "__getitem__", broken)
-    monkeypatch.setattr("hfssl.data.pixel_spec.cached", lambda *arguments, **options: None)
+    monkeypatch.setattr("hfssl.data.images.pixel_pipeline.cached", lambda *arguments, **options: None)
     bad |= {3, 7}
     train_without_patch(tmp_path / "few")
     assert RunDir(tmp_path / "few").read_metrics()[-1]["bad_rows"] == 2

@@ -12,15 +12,15 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import InterpolationMode, horizontal_flip, vertical_flip
 from torchvision.transforms.v2.functional import resized_crop as reference_crop
 
-from hfssl.config import ConfigError
-from hfssl.data.augmentation import view_keys
-from hfssl.data.augmentation_config import PRESETS, Augmentation, View
-from hfssl.data.image import open_images
-from hfssl.data.image_config import ImageDataConfig
+from hfssl.data.images.augmentation import view_keys
+from hfssl.data.images.augmentation_config import PRESETS, Augmentation, View
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.images.pipeline import open_images
+from hfssl.data.images.views import ViewsSpec, _drawn_crops
+from hfssl.data.images.views_config import MultiCropConfig
 from hfssl.data.loader import KeyedRows, Layout, micro_batches
-from hfssl.data.views import ViewsSpec, _drawn_crops
-from hfssl.data.views_config import MultiCropConfig
-from tests.processes import in_processes
+from hfssl.errors import ConfigError
+from tests.support.processes import in_processes
 
 CROPPED = Augmentation(crop_scale=(0.2, 1.0), horizontal_flip_probability=0.5, vertical_flip_probability=0.5)
 EQUAL, UNEQUAL = [(48, 48)] * 8, [(48, 60), (70, 48), (50, 50), (90, 91)] * 2

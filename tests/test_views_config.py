@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import pytest
 
-from hfssl.config import ConfigError
-from hfssl.data.augmentation_config import ASYMMETRIC, PRESETS, Augmentation, blur_radius
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.data.views_config import MultiCropConfig, ViewsConfig
+from hfssl.data.images.augmentation_config import ASYMMETRIC, PRESETS, Augmentation, blur_radius
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.images.views_config import MultiCropConfig, ViewsConfig
+from hfssl.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

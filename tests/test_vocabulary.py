@@ -8,14 +8,15 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from hfssl.config import ConfigError, parse
-from hfssl.data.text_config import TextDataConfig
-from hfssl.data.tokenizer import train_tokenizer
-from hfssl.methods.mlm import MLM
-from hfssl.methods.mlm_config import MLMConfig
-from hfssl.pretrain import pretrain
+from hfssl.commands.pretrain import pretrain
+from hfssl.config.parse import parse
+from hfssl.data.texts.config import TextDataConfig
+from hfssl.data.texts.tokenizer import train_tokenizer
+from hfssl.errors import ConfigError
+from hfssl.methods.mlm.config import MLMConfig
+from hfssl.methods.mlm.objective import MLM
 from hfssl.training.loop import Session
-from tests.laboratory import few_texts, open_small
+from tests.support.laboratory import few_texts, open_small
 
 
 def checkpoint(opened: Session, folder: Path, num_padding: int = 0) -> str:

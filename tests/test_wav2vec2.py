@@ -22,22 +22,22 @@ from transformers import (
     pipeline,
 )
 
-from hfssl.config import ConfigError
-from hfssl.data.audio import open_recordings
-from hfssl.data.audio_config import AudioDataConfig
-from hfssl.data.audio_spec import AudioSpec
+from hfssl.checkpoints.exports import write_export
+from hfssl.data.audio.config import AudioDataConfig
+from hfssl.data.audio.pipeline import AudioSpec
+from hfssl.data.audio.source import open_recordings
 from hfssl.data.loader import KeyedRows
-from hfssl.methods.speech_contrast import contrast
-from hfssl.methods.wav2vec2 import SpanDraw, Wav2Vec2
-from hfssl.methods.wav2vec2_config import Wav2Vec2PretrainingConfig
+from hfssl.errors import ConfigError
+from hfssl.methods.wav2vec2.config import Wav2Vec2PretrainingConfig
+from hfssl.methods.wav2vec2.contrast import contrast
+from hfssl.methods.wav2vec2.gumbel import code_perplexity, gumbel_noise, quantised
+from hfssl.methods.wav2vec2.objective import SpanDraw, Wav2Vec2
 from hfssl.nn.frames import num_frames
-from hfssl.nn.gumbel import code_perplexity, gumbel_noise, quantised
 from hfssl.nn.spans import distractors, masked_frames
 from hfssl.objective import Batch
-from hfssl.publishing.export import write_export
 from hfssl.randomness import random_bits, sample_keys
-from hfssl.starting_point import adopt_checkpoint
-from tests.laboratory import open_small, relative_error, run_of
+from hfssl.runs.init_from import adopt_checkpoint
+from tests.support.laboratory import open_small, relative_error, run_of
 
 RATE = 16_000
 PLAIN = {"feature_penalty": 0.0, "conv_gradient_scale": 1.0}
@@ -407,7 +407,7 @@ def test_noise_is_that_of_gumbel_and_finite_for_every_uniform_number(monkeypatch
     assert float(noise.mean()) == pytest.approx(0.5772, abs=0.005)
     assert float(noise.var()) == pytest.approx(math.pi**2 / 6, abs=0.01)
     ends = torch.tensor([[0.0, 2.0**-24, 0.5, 1.0 - 2.0**-24]])
-    monkeypatch.setattr("hfssl.nn.gumbel.uniform", lambda keys_N, stream, num: ends)
+    monkeypatch.setattr("hfssl.methods.wav2vec2.gumbel.uniform", lambda keys_N, stream, num: ends)
     lowest, second, _, highest = gumbel_noise(torch.tensor([0]), 1, 2, 2).flatten().tolist()
     assert -3 < lowest < second < 0 < highest < 17
 
@@ -436,7 +436,7 @@ def test_the_temperature_of_the_schedule_reaches_the_quantiser(monkeypatch: pyte
         used.append(settings["gumbel_temperature"])
         return contrast(*arguments, **settings)
 
-    monkeypatch.setattr("hfssl.methods.wav2vec2.contrast", noted)
+    monkeypatch.setattr("hfssl.methods.wav2vec2.objective.contrast", noted)
     batch = batch_of(spec, LENGTHS["layer"])
     for progress in (0.0, 1.0):
         objective(batch, progress)

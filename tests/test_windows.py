@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hfssl.data.windows import LEAST_SHARE, Array, Plan, plan_of, window_start
+from hfssl.data.audio.windows import LEAST_SHARE, Array, Plan, plan_of, window_start
 
 LONGEST, CAPACITY = 1_000, 5_600
 

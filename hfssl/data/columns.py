@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 from datasets import Dataset
 
-from hfssl.config import require
+from hfssl.errors import require
 
 FindColumn = Callable[[datasets.Features], list[str]]
 

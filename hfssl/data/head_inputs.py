@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hfssl.data.cache_folder import cache_root, is_sealed, made_once, seal
-from hfssl.data.labelled import Labelled
+from hfssl.data.labels import Labelled
 from hfssl.data.source import Source
 from hfssl.objective import BadRowError, Batch, DataSpec, Examples
 from hfssl.randomness import sample_keys

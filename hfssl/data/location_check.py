@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hfssl.config import require
+from hfssl.errors import require
 
 TABLE_SUFFIXES = frozenset([".parquet", ".jsonl", ".json", ".csv", ".arrow"])
 SAVED_SET_FILES = ("dataset_dict.json", "state.json")

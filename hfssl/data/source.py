@@ -13,16 +13,16 @@ import torch
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetsError
 
-from hfssl.config import DataConfig, require
-from hfssl.data import demo
-from hfssl.data.audio_config import AUDIO_SUFFIXES, AudioDataConfig
-from hfssl.data.audio_folder import load_with_audio
+from hfssl.config.sections import DataConfig
+from hfssl.data.audio.config import AUDIO_SUFFIXES, AudioDataConfig
+from hfssl.data.audio.folder import load_with_audio
 from hfssl.data.columns import FindColumn, choose_column, choose_label, class_columns, is_text, undecoded_files
-from hfssl.data.documents import documents
-from hfssl.data.image_config import IMAGE_SUFFIXES, ImageDataConfig
-from hfssl.data.text_config import TextDataConfig, reads_text_files
-from hfssl.data.text_files import open_text_files
-from hfssl.fields import ConfigError
+from hfssl.data.demo import sets as demo
+from hfssl.data.images.config import IMAGE_SUFFIXES, ImageDataConfig
+from hfssl.data.texts.config import TextDataConfig, reads_text_files
+from hfssl.data.texts.documents import documents
+from hfssl.data.texts.files import open_text_files
+from hfssl.errors import ConfigError, require
 from hfssl.randomness import DataOrder
 
 _TABLE_BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".arrow": "arrow"}

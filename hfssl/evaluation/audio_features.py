@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 
-from hfssl.config import require
+from hfssl.errors import ConfigError, one_line, require
 from hfssl.evaluation.clips import Clips
-from hfssl.fields import ConfigError, one_line
-from hfssl.nn.stock_encoder import UNREADABLE
+from hfssl.models.stock_encoder import UNREADABLE
 
 Array = np.ndarray[Any, Any]
 BATCH = 64

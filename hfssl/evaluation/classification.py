@@ -11,8 +11,8 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
 
-from hfssl.data.class_balance import check_labels
-from hfssl.intervals import interval_of
+from hfssl.data.labels import check_labels
+from hfssl.evaluation.intervals import interval_of
 
 Array = np.ndarray[Any, Any]
 NUM_BINS = 15

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
-from hfssl.data.audio_cache import recordings_of
-from hfssl.data.audio_config import LEAST_SECONDS
-from hfssl.data.audio_spec import Utterances
+from hfssl.data.audio.cache import recordings_of
+from hfssl.data.audio.config import LEAST_SECONDS
+from hfssl.data.audio.pipeline import Utterances
 from hfssl.data.source import Source, fixed_rows
 from hfssl.objective import BadRowError
 

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoModel
 
-from hfssl.config import require
+from hfssl.checkpoints.adapter_files import CONFIG_FILE, adapter_at
+from hfssl.errors import ConfigError, one_line, require
 from hfssl.evaluation.pixels import pixel_blocks
-from hfssl.fields import ConfigError, one_line
-from hfssl.nn.adapter_files import CONFIG_FILE, adapter_at
-from hfssl.nn.pooling import pool, pooling_of, registers_of
-from hfssl.nn.stock_encoder import UNREADABLE, encoder_class, without_pooler
+from hfssl.models.pooling import pool, pooling_of, registers_of
+from hfssl.models.stock_encoder import UNREADABLE, encoder_class, without_pooler
 from hfssl.objective import BadRowError, Examples
 from hfssl.run_dir import RunDir
 

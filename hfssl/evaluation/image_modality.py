@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from hfssl.config import require
-from hfssl.data.image import open_images
+from hfssl.data.images.pipeline import open_images
 from hfssl.data.source import Source
-from hfssl.evaluate_config import EvaluateConfig
+from hfssl.errors import require
+from hfssl.evaluation.evaluate_config import EvaluateConfig
 from hfssl.evaluation.features import Checkpoint, image_features, open_encoder, untrained_encoder
 from hfssl.evaluation.image_table import PROTOCOL
 from hfssl.evaluation.images import Images, floors

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
-from hfssl.data.image_files import decode
+from hfssl.data.images.files import decode
 from hfssl.data.source import Source
 from hfssl.evaluation.duplicates import difference_hash
 from hfssl.objective import BadRowError

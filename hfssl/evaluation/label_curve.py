@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hfssl.config import require
+from hfssl.errors import ConfigError, require
 from hfssl.evaluation.linear_probe import DENSE, Probe, fitted_probe
-from hfssl.fields import ConfigError
 
 Array = np.ndarray[Any, Any]
 RESAMPLES = 2000

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import confusion_matrix, matthews_corrcoef
 
-from hfssl.data.class_balance import check_labels
+from hfssl.data.labels import check_labels
 from hfssl.evaluation.classification import class_scores, mean_of, ratio
 from hfssl.evaluation.edits import num_edits
 from hfssl.evaluation.stock_metric import MetricInfo, StockMetric

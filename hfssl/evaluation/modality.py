@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hfssl.data.source import Source
-from hfssl.evaluate_config import EvaluateConfig
+from hfssl.evaluation.evaluate_config import EvaluateConfig
 from hfssl.evaluation.linear_probe import DENSE, Probe
 
 Array = np.ndarray[Any, Any]

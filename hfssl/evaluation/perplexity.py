@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from hfssl.nn.adapter_files import adapter_at
-from hfssl.nn.lora import open_adapted
-from hfssl.nn.slots import logits_at
+from hfssl.checkpoints.adapter_files import adapter_at
+from hfssl.models.lora import open_adapted
+from hfssl.nn.masked_positions import logits_at
 
 Array = np.ndarray[Any, Any]
 RESAMPLES = 2000

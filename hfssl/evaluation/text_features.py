@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from hfssl.config import require
-from hfssl.fields import ConfigError
-from hfssl.nn.adapter_files import adapter_at
+from hfssl.checkpoints.adapter_files import adapter_at
+from hfssl.errors import ConfigError, require
 
 Array = np.ndarray[Any, Any]
 BATCH = 64
@@ -64,7 +63,7 @@ def _body_of(name: str) -> tuple[Any, dict[str, Any]]:
     if adapter is None:
         model, info = AutoModel.from_pretrained(name, output_loading_info=True)
         return model, info
-    from hfssl.nn.lora import open_adapted  # peft
+    from hfssl.models.lora import open_adapted  # peft
 
     model, info = open_adapted(AutoModelForCausalLM if adapter.is_causal else AutoModelForMaskedLM, name)
     return model.base_model, info

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from hfssl.data.source import Source
-from hfssl.data.text import open_texts
-from hfssl.evaluate_config import EvaluateConfig
+from hfssl.data.texts.source import open_texts
+from hfssl.evaluation.evaluate_config import EvaluateConfig
 from hfssl.evaluation.features import Checkpoint
 from hfssl.evaluation.linear_probe import SPARSE
 from hfssl.evaluation.modality import Features, Modality

@@ -4,8 +4,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from hfssl.config import DataConfig, MethodConfig, option, require
-from hfssl.data.image_config import ImageDataConfig, one_number
+from hfssl.config.fields import option
+from hfssl.config.sections import DataConfig, MethodConfig
+from hfssl.data.images.config import ImageDataConfig, one_number
+from hfssl.errors import require
 
 SIZES = ("patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 

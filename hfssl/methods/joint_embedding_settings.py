@@ -4,9 +4,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Self
 
-from hfssl.config import DataConfig, option, require
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.data.views_config import MultiCropConfig
+from hfssl.config.fields import option
+from hfssl.config.sections import DataConfig
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.images.views_config import MultiCropConfig
+from hfssl.errors import require
 from hfssl.methods.vision_settings import VisionConfig
 
 

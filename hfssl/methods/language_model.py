@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
-from hfssl.config import require
-from hfssl.data.text_spec import TextSpec
-from hfssl.fields import ConfigError
+from hfssl.checkpoints.adapter_files import adapter_at
+from hfssl.data.texts.pipeline import TextSpec
+from hfssl.errors import ConfigError, require
 from hfssl.methods.language_model_settings import LanguageModelConfig
 from hfssl.methods.vocabulary import check_vocabulary, first_rows
-from hfssl.nn.adapter_files import adapter_at
-from hfssl.nn.isolation import check_isolation, packed_inputs
-from hfssl.nn.lora import adapter_of, base_tensors, has_adapter, merged, open_adapted, with_adapter
+from hfssl.models.document_masking import check_isolation, packed_inputs
+from hfssl.models.lora import adapter_of, base_tensors, has_adapter, merged, open_adapted, with_adapter
 from hfssl.objective import Batch, Export, LoadReport, Objective
 
 POOLING = "mean"
@@ -27,7 +26,7 @@ _MORE_POSITIONS = 2  # RoBERTa and its kin count positions from the padding id o
 
 
 class LanguageModel(Objective):
-    """A language-model head of transformers on its base model; with adapters in it (nn/lora.py) they alone are trained."""
+    """A language-model head of transformers on its base model; with adapters in it (models/lora.py) they alone are trained."""
 
     modality: ClassVar[Literal["text", "image", "audio"]] = "text"
     healthy_move = 0.3  # from N(0, 0.02) weights grow manifold

@@ -4,8 +4,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from hfssl.config import MethodConfig, option, require
-from hfssl.nn.lora_settings import LoraSettings
+from hfssl.config.fields import option
+from hfssl.config.sections import MethodConfig
+from hfssl.errors import require
+from hfssl.models.lora_settings import LoraSettings
 
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from transformers import ViTConfig
 
-from hfssl.data.image_config import ImageDataConfig
+from hfssl.data.images.config import ImageDataConfig
 from hfssl.methods.backbone_settings import SIZES, BackboneSettings
-from hfssl.nn.backbone import Backbone
+from hfssl.models.backbone import Backbone
 from hfssl.nn.xavier import initialise_linear, initialise_patches
 
 

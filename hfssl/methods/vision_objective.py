@@ -5,11 +5,11 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from hfssl.data.image_config import ImageDataConfig
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.images.views import ViewsSpec
 from hfssl.data.source import Source
-from hfssl.data.views import ViewsSpec
 from hfssl.methods.vision_backbone import build_backbone
-from hfssl.nn.backbone import Backbone
+from hfssl.models.backbone import Backbone
 from hfssl.objective import Batch, Export, LoadReport, Objective
 
 

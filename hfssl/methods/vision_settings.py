@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from hfssl.config import DataConfig, option
-from hfssl.data.image_config import ImageDataConfig
-from hfssl.data.views_config import ViewsConfig
+from hfssl.config.fields import option
+from hfssl.config.sections import DataConfig
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.images.views_config import ViewsConfig
 from hfssl.methods.backbone_settings import BackboneSettings
 
 Pooling = Literal["cls", "mean", "mean_patches"]

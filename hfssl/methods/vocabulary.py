@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from hfssl.config import require
+from hfssl.errors import require
 
 _REMEDY = "leave --tokenizer and --train_tokenizer out, or start without --init_from"
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
 from hfssl.distributed import all_reduce_sum, all_reduce_sum_with_gradient, is_distributed, world_size
-from hfssl.fields import BatchSizeError, ConfigError
+from hfssl.errors import BatchSizeError, ConfigError
 
 _USUAL_MOMENTUM = 0.1  # torch's
 

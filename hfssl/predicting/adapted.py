@@ -16,7 +16,7 @@ from transformers import (
     AutoModelForCTC,
 )
 
-from hfssl.config import require
+from hfssl.errors import require
 
 _OF_TASKS: dict[str, Any] = {
     "SEQ_CLS": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from hfssl.predict_config import PredictConfig
+from hfssl.predicting.predict_config import PredictConfig
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 _DIGITS = 7

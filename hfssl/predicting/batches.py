@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from hfssl.errors import one_line
 from hfssl.evaluation.pixels import num_workers
-from hfssl.fields import one_line
 from hfssl.objective import BadRowError
 from hfssl.predicting.answers import Arrays
 from hfssl.predicting.inputs import Inputs, Row, printable

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from hfssl.config import require
+from hfssl.errors import require
 from hfssl.predicting.answers import Answers, Arrays, Opening, rounded
 from hfssl.predicting.samples import Images, Recordings, Samples, Texts
 

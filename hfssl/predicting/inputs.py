@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from hfssl.config import require
-from hfssl.data.audio_config import AUDIO_SUFFIXES
-from hfssl.data.image_config import IMAGE_SUFFIXES
+from hfssl.data.audio.config import AUDIO_SUFFIXES
+from hfssl.data.images.config import IMAGE_SUFFIXES
 from hfssl.data.location_check import files_below
-from hfssl.data.text_config import TEXT_SUFFIXES
-from hfssl.predict_config import PredictConfig
+from hfssl.data.texts.config import TEXT_SUFFIXES
+from hfssl.errors import require
+from hfssl.predicting.predict_config import PredictConfig
 from hfssl.predicting.tables import AS_STORED, TABLE_SUFFIXES, cells, columns_of, is_table
 
 Kind = Literal["images", "texts", "recordings", "sentences", "questions"]

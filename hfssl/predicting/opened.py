@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
-from hfssl.config import require
+from hfssl.checkpoints.adapter_files import AdapterFacts, adapter_at
+from hfssl.errors import ConfigError, one_line, require
 from hfssl.evaluation.features import Checkpoint
-from hfssl.fields import ConfigError, one_line
-from hfssl.nn.adapter_files import AdapterFacts, adapter_at
-from hfssl.nn.stock_encoder import UNREADABLE
-from hfssl.predict_config import PredictConfig
+from hfssl.models.stock_encoder import UNREADABLE
 from hfssl.predicting.answers import Answers, Arrays, Opening
 from hfssl.predicting.heads import HEADS, Head
+from hfssl.predicting.predict_config import PredictConfig
 from hfssl.predicting.samples import Samples
 from hfssl.run_dir import RunDir
 

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from hfssl.config import require
-from hfssl.data import audio_files, image_files
-from hfssl.data.audio_config import LEAST_SECONDS
+from hfssl.data.audio import files as audio_files
+from hfssl.data.audio.config import LEAST_SECONDS
+from hfssl.data.images import files as image_files
+from hfssl.errors import require
 from hfssl.evaluation.pixels import processed
 from hfssl.objective import BadRowError
 from hfssl.predicting.answers import Arrays

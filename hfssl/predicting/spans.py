@@ -2,7 +2,7 @@
 
 T tokens of a window.
 
-Texts are cut into windows, and their spans compared, as in training (tasks/question_answering.py).
+Texts are cut into windows, and their spans compared, as in training (tasks/question_answering/objective.py).
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hfssl.config import require
-from hfssl.data.question_windows import windows_of
+from hfssl.data.texts.question_windows import windows_of
+from hfssl.errors import require
 from hfssl.nn.answer_spans import FoundSpan, WindowLogits, best_answer
 from hfssl.predicting.answers import Answers, Arrays, Opening, own_tokens, rounded
 from hfssl.predicting.samples import Prepared, Samples, Texts, placing, readable

@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pyarrow.types
 
-from hfssl.fields import ConfigError, one_line
+from hfssl.errors import ConfigError, one_line
 
 _LONGEST_FIELD = 1 << 30
 _ROWS_AT_ONCE = 64

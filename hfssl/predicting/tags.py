@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import TokenClassificationPipeline
 from transformers.pipelines.token_classification import AggregationStrategy
 
-from hfssl.data.word_encodings import NOWHERE, encoded_words, for_single_words
+from hfssl.data.texts.word_encodings import NOWHERE, encoded_words, for_single_words
 from hfssl.objective import BadRowError
 from hfssl.predicting.answers import Answers, Arrays, Opening, own_tokens, rounded
 from hfssl.predicting.samples import Prepared, Samples, Texts, placing, readable

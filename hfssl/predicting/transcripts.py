@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hfssl.nn.speech_model import frame_counts
+from hfssl.models.speech_model import frame_counts
 from hfssl.predicting.answers import Answers, Arrays, Opening
 from hfssl.predicting.samples import Recordings, Samples
 

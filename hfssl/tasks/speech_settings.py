@@ -4,8 +4,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from hfssl.config import option, require
-from hfssl.data.audio_config import LEAST_SECONDS, AudioDataConfig
+from hfssl.config.fields import option
+from hfssl.data.audio.config import LEAST_SECONDS, AudioDataConfig
+from hfssl.errors import require
 from hfssl.tasks.task_config import TaskConfig
 
 _OF_MASKS = ("mask_time_probability", "mask_time_length")

@@ -17,15 +17,15 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from hfssl.models.layer_decay import decayed_groups
+from hfssl.models.lora import adapter_of, merged, with_adapter
+from hfssl.models.speech_model import body_of, frame_counts, fresh_speech_model, hears_padding, load_body
 from hfssl.nn.batch_norm import across_ranks
-from hfssl.nn.layer_decay import decayed_groups
-from hfssl.nn.lora import adapter_of, merged, with_adapter
 from hfssl.nn.precision import wide
 from hfssl.nn.spans import masked_frames
-from hfssl.nn.speech_model import body_of, frame_counts, fresh_speech_model, hears_padding, load_body
 from hfssl.objective import Batch, Export, LoadReport
-from hfssl.task import Task
 from hfssl.tasks.speech_settings import SpeechSettings
+from hfssl.tasks.task import Task
 
 
 @dataclass(frozen=True)

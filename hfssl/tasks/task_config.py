@@ -3,8 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
-from hfssl.config import MethodConfig, option, require
-from hfssl.nn.lora_settings import LoraSettings
+from hfssl.config.fields import option
+from hfssl.config.sections import MethodConfig
+from hfssl.errors import require
+from hfssl.models.lora_settings import LoraSettings
 
 Adaptation = Literal["full", "frozen", "lora"]
 _OF_LORA = ("lora_rank", "lora_alpha", "lora_targets", "lora_dropout", "merge")

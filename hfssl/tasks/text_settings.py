@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from hfssl.config import require
-from hfssl.data.text_config import TextDataConfig
+from hfssl.data.texts.config import TextDataConfig
+from hfssl.errors import require
 from hfssl.tasks.task_config import TaskConfig
 
 _LONGEST = 512  # tokens, where neither model nor tokenizer names a limit
@@ -42,7 +42,7 @@ class TextTaskConfig(TaskConfig):
         place = data.tokenizer or self.model
         if place is None:
             return None
-        from hfssl.data.tokenizer import open_tokenizer  # heavy, and asked for where a model is opened anyway
+        from hfssl.data.texts.tokenizer import open_tokenizer  # heavy, and asked for where a model is opened anyway
 
         tokenizer = open_tokenizer(dataclasses.replace(data, tokenizer=place, train_tokenizer=None), None)
         limit = int(tokenizer.model_max_length)

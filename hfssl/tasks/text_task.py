@@ -5,16 +5,16 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
-from hfssl.config import require
-from hfssl.data.encodings import with_pad_token
 from hfssl.data.source import Source
-from hfssl.data.text_config import TextDataConfig
-from hfssl.data.tokenizer import open_tokenizer
-from hfssl.nn.layer_decay import decayed_groups
-from hfssl.nn.lora import adapter_of, merged, with_adapter
-from hfssl.nn.text_head import body_of, freeze_body, fresh_model, head_config, head_names, load_into
+from hfssl.data.texts.config import TextDataConfig
+from hfssl.data.texts.encodings import with_pad_token
+from hfssl.data.texts.tokenizer import open_tokenizer
+from hfssl.errors import require
+from hfssl.models.layer_decay import decayed_groups
+from hfssl.models.lora import adapter_of, merged, with_adapter
+from hfssl.models.text_head import body_of, freeze_body, fresh_model, head_config, head_names, load_into
 from hfssl.objective import Batch, Export, LoadReport
-from hfssl.task import Task
+from hfssl.tasks.task import Task
 from hfssl.tasks.text_settings import TextTaskConfig
 
 _TYPES = "token_type_ids"

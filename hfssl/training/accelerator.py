@@ -13,7 +13,8 @@ from accelerate.utils import (
     ProjectConfiguration,
 )
 
-from hfssl.config import LoopConfig, require
+from hfssl.config.sections import LoopConfig
+from hfssl.errors import require
 
 _SUPPORTED = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from hfssl.objective import Cause
-from hfssl.training.signs import CAUSES, EFFECTS, Figures, Kind, Sign
+from hfssl.training.collapse_signs import CAUSES, EFFECTS, Figures, Kind, Sign
 
 _FIRST = ("weight_norm", "weight_mark", "teacher_mark", "target_std", "held_out/std")
 

@@ -2,10 +2,11 @@
 
 from torch import Tensor
 
+from hfssl.console import say
 from hfssl.distributed import all_gather_objects
+from hfssl.errors import TrainingError
 from hfssl.objective import BadRowError, Examples
-from hfssl.training.checkpoint import TrainingError, TrainState
-from hfssl.training.progress import say
+from hfssl.training.checkpoint import TrainState
 
 _ALLOWED = 10
 _SHARE_ALLOWED = 0.001

@@ -19,15 +19,12 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 
 from hfssl.distributed import all_gather_objects, barrier, is_main_process
+from hfssl.errors import TrainingError
 from hfssl.run_dir import RunDir
 
 _MANIFEST = "manifest.json"
 _STATE = "train_state.json"
 _BLOCK = 1 << 22
-
-
-class TrainingError(RuntimeError):
-    """A run that can not go on; what was saved stays. One line says why and what to do."""
 
 
 @dataclass

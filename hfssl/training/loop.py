@@ -15,20 +15,21 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from hfssl.config import Run
+from hfssl.config.run_config import Run
+from hfssl.console import say, step_bar
 from hfssl.data.loader import KeyedRows, Layout, micro_batches
 from hfssl.distributed import all_gather_objects, is_distributed, is_main_process
+from hfssl.errors import TrainingError
 from hfssl.objective import BadRowError, Batch, Objective
 from hfssl.run_dir import RunDir
 from hfssl.training.bad_rows import joined_bad_rows, note_bad_rows
-from hfssl.training.checkpoint import TrainingError, TrainState, load, newest_whole, save
+from hfssl.training.checkpoint import TrainState, load, newest_whole, save
+from hfssl.training.collapse_monitor import Lookout
 from hfssl.training.interruption import StopRequest
-from hfssl.training.lookout import Lookout
+from hfssl.training.labelled_validation import ScoredRows
 from hfssl.training.monitor import Monitor
 from hfssl.training.optimizer import build_optimizer, peak_learning_rate, set_learning_rate, set_weight_decay
-from hfssl.training.progress import say, step_bar
 from hfssl.training.report import Interval, Stopwatch, duration, held_out_line
-from hfssl.training.scored_rows import ScoredRows
 from hfssl.training.step import Parts, StepResult, train_step
 from hfssl.training.tracking import track
 

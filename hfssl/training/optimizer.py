@@ -2,9 +2,10 @@
 
 import torch
 
-from hfssl.config import OptimConfig, Run
+from hfssl.config.run_config import Run
+from hfssl.config.sections import OptimConfig
+from hfssl.nn.schedules import cosine, warmup_cosine
 from hfssl.objective import Objective
-from hfssl.schedules import cosine, warmup_cosine
 from hfssl.training.lars import LARS
 
 VISION_REFERENCE_BATCH = 256

@@ -9,8 +9,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from hfssl.distributed import all_reduce_sum
+from hfssl.errors import TrainingError
 from hfssl.objective import Batch, Objective
-from hfssl.training.checkpoint import TrainingError
 from hfssl.training.step import Augment
 
 

@@ -15,8 +15,8 @@ import torch
 from accelerate import Accelerator
 
 from hfssl import __version__
-from hfssl.config import Run, require
-from hfssl.fields import ConfigError
+from hfssl.config.run_config import Run
+from hfssl.errors import ConfigError, require
 from hfssl.run_dir import LOCK, RUNS, RunDir, next_free, runs_of, why_not_usable
 from hfssl.training.checkpoint import TrainState, clear_away, newest_whole, read_state
 from hfssl.training.energy import power_of

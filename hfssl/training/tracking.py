@@ -5,8 +5,9 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from hfssl.config import Run, require
+from hfssl.config.run_config import Run
 from hfssl.distributed import all_gather_objects
+from hfssl.errors import require
 from hfssl.run_dir import RunDir
 
 PROJECT = "hfssl"

@@ -1,0 +1,247 @@
+"""Evaluate any checkpoint on labelled images, texts or recordings: kNN, linear probe, label curve, beside honest floors.
+
+The protocol stands in docs/evaluation.md and in every file that this writes.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+
+from hfssl.console import quieten_libraries, reported
+from hfssl.data.source import Source
+from hfssl.data.splits import held_out_rows
+from hfssl.errors import require
+from hfssl.evaluation.audio_modality import AudioModality
+from hfssl.evaluation.duplicates import SIMILARITY, same_features, same_samples
+from hfssl.evaluation.evaluate_config import EvaluateConfig
+from hfssl.evaluation.features import Checkpoint, find_checkpoint, input_of
+from hfssl.evaluation.image_modality import ImageModality
+from hfssl.evaluation.knn import knn_predictions
+from hfssl.evaluation.label_curve import Curve, interval, label_curve, paired_difference, rows_of_size
+from hfssl.evaluation.linear_probe import fitted_probe
+from hfssl.evaluation.modality import Features, Modality, Samples
+from hfssl.evaluation.table import spread_of
+from hfssl.evaluation.text_modality import TextModality
+from hfssl.figures import curves as figures
+from hfssl.run_dir import RunDir, write_text
+from hfssl.training.start import command_line, versions
+
+Array = np.ndarray[Any, Any]
+UNTRAINED = "untrained"
+EVALUATED = "evaluated"
+
+
+class Split(NamedTuple):
+    """Samples and class numbers of one side."""
+
+    samples: Any
+    labels: Array
+
+
+def evaluate(wanted: EvaluateConfig, from_command_line: bool = True) -> dict[str, Any]:
+    """Evaluate, print the table, write JSON and figures; returns what the JSON holds.
+
+    Raises:
+        ConfigError: the checkpoint or the labels do not allow it.
+    """
+    with reported(from_command_line):
+        quieten_libraries()
+        if wanted.cpu_threads is not None:
+            torch.set_num_threads(wanted.cpu_threads)
+        checkpoint = find_checkpoint(str(wanted.model))
+        modality = _open(checkpoint, wanted)
+        train, test, classes, split = _labelled_splits(modality, wanted)
+        features, seconds = _all_features(modality, train, test, wanted)
+        result = _scored(features, train, test, wanted, modality.device)
+        result["near_duplicates_in_test"] = _near_duplicates(modality, train, test, features[EVALUATED][0])
+        beyond, notes = modality.beyond_table(train.samples, test.samples, wanted)
+        result |= beyond | {"notes": notes}
+        result |= {"model": checkpoint.name, "pooling": modality.pooling, "data": Path(str(wanted.dataset)).name}
+        result |= {"classes": [str(label) for label in classes], "split": split, "seconds_of_features": seconds}
+        result |= {"local": Path(str(wanted.dataset)).expanduser().exists()}
+        result |= {"protocol": modality.protocol, "versions": versions(), "command": command_line()}
+        folder = _write(wanted, result)
+        for line in _table(result):
+            print(line)
+        print(f"written to {folder}")
+        return result
+
+
+def _open(checkpoint: Checkpoint, wanted: EvaluateConfig) -> Modality:
+    """The checkpoint, by what it reads. Flags of another modality are refused before it is loaded."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    reads = input_of(checkpoint)
+    known: dict[str, Callable[[Checkpoint, torch.device], Modality]] = {
+        "pixel_values": ImageModality,
+        "input_ids": TextModality,
+        "input_values": AudioModality,
+    }
+    require(reads in known, f"{checkpoint.name} reads {reads}: name a checkpoint that reads images, texts or waveforms")
+    for name, needed in {
+        "image_column": "pixel_values",
+        "text_column": "input_ids",
+        "audio_column": "input_values",
+        "perplexity_documents": "input_ids",
+    }.items():
+        is_used = getattr(wanted, name) is None or reads == needed
+        require(is_used, f"--{name} has no effect: {checkpoint.name} reads {reads}; leave it out")
+    return known[reads](checkpoint, device)
+
+
+def _labelled_splits(modality: Modality, wanted: EvaluateConfig) -> tuple[Split, Split, Array, str]:
+    """(train, test, class names, how they were split)."""
+    train, test, how = _sides(modality, wanted)
+    assert train.labels is not None
+    assert test.labels is not None
+    classes, numbers = np.unique(train.labels, return_inverse=True)
+    unseen = sorted(set(test.labels.tolist()) - set(classes.tolist()))
+    require(not unseen, f"test rows have labels that no training row has: {unseen[:5]}")
+    for size in wanted.label_sizes:
+        rows_of_size(train.labels, size, seed=0)  # a size that does not fit is refused before hours of features
+    return Split(train, numbers), Split(test, np.searchsorted(classes, test.labels)), classes, how
+
+
+def _sides(modality: Modality, wanted: EvaluateConfig) -> tuple[Samples, Samples, str]:
+    """Training and test samples: the data's own splits, or one split in two."""
+    source = modality.open_data(wanted)
+    require(source.label_column is not None, "the data has no column of class labels: name one with --label_column")
+    train = _samples(modality, source)
+    if source.held_out is not None:
+        require(
+            wanted.group_column is None,
+            f"--group_column has no effect: the data brings its own split {source.held_out.split}",
+        )
+        how = f"the data's own: {source.split} and {source.held_out.split}"
+        return train, _samples(modality, source.held_out), how
+    groups = None if wanted.group_column is None else source.column_values(wanted.group_column)[train.rows]
+    assert train.labels is not None
+    held_out = held_out_rows(train.labels, groups, wanted.test_share, seed=0)
+    by = "class" if groups is None else f"class, whole groups of {wanted.group_column} on one side"
+    return train.part(~held_out), train.part(held_out), f"made here: {wanted.test_share:.0%} held out by {by}, seed 0"
+
+
+def _samples(modality: Modality, source: Source) -> Samples:
+    """All samples of a labelled split. What is wrong with its labels is said before anything is decoded."""
+    labels = source.labels()
+    withheld = f"labels of the split {source.split} are missing, or withheld as -1: name another split or column"
+    require(labels is not None, withheld)
+    assert labels is not None
+    only = np.unique(labels)
+    require(len(only) >= 2, f"all rows of the split {source.split} have the label {only[0]}: nothing to tell apart")
+    return modality.samples_of(source)
+
+
+def _all_features(
+    modality: Modality, train: Split, test: Split, wanted: EvaluateConfig
+) -> tuple[dict[str, list[Features]], float]:
+    """({features: those of each seed}, seconds of the evaluated checkpoint's)."""
+    sides = (train.samples, test.samples)
+    features = {name: [floor] for name, floor in modality.floors(*sides).items()}
+    features[UNTRAINED] = [
+        modality.untrained_features(sides, seed, wanted.batch_size) for seed in range(min(3, wanted.num_seeds))
+    ]
+    start = time.perf_counter()
+    train_ND, test_MD = (modality.features(side, wanted.batch_size) for side in sides)
+    features[EVALUATED] = [Features(train_ND, test_MD)]
+    return features, time.perf_counter() - start
+
+
+def _scored(
+    features: Mapping[str, list[Features]], train: Split, test: Split, wanted: EvaluateConfig, device: torch.device
+) -> dict[str, Any]:
+    rows, curves = [], {}
+    for name, seeds in features.items():
+        first = seeds[0]
+        knn = [float((knn_predictions(a, train.labels, b, device) == test.labels).mean()) for a, b, _ in seeds]
+        hits = [fitted_probe(a, train.labels, kind).predict(b) == test.labels for a, b, kind in seeds]
+        probes = [float(correct.mean()) for correct in hits]
+        curves[name] = label_curve(
+            *(first.train_ND, train.labels, first.test_MD, test.labels),
+            sizes=wanted.label_sizes,
+            num_seeds=wanted.num_seeds,
+            whole_M=hits[0],
+            probe=first.probe,
+        )
+        spread = {"warnings": []} if issparse(first.train_ND) else spread_of(first.train_ND)
+        row = {"features": name, "width": first.train_ND.shape[1], "knn": float(np.mean(knn))}
+        row |= {"linear": float(np.mean(probes)), "linear_of_seeds": probes} | spread
+        if name != EVALUATED:
+            row["warnings"] = []
+        rows.append(row | {"curve": _points(curves[name], curves, name)})
+    counts = {"train_rows": len(train.labels), "test_rows": len(test.labels)}
+    counts["bad_rows"] = train.samples.num_bad + test.samples.num_bad
+    return {"rows": rows, "label_sizes": list(wanted.label_sizes)} | counts
+
+
+def _near_duplicates(modality: Modality, train: Split, test: Split, features: Features) -> dict[str, Any]:
+    return {
+        "by_hash": int(same_samples(train.samples.hashes, test.samples.hashes).sum()),
+        "hash_of": modality.hashed_by,
+        "by_features": int(same_features(features.train_ND, features.test_MD).sum()),
+        "similarity": SIMILARITY,
+    }
+
+
+def _points(curve: Curve, curves: Mapping[str, Curve], name: str) -> list[dict[str, Any]]:
+    """A point for each size; the evaluated encoder's also hold its paired gain over the untrained one."""
+    points = []
+    for index, (total, correct) in enumerate(zip(curve.sizes, curve.correct, strict=True)):
+        low, high = interval(correct)
+        point: dict[str, Any] = {"labels": total, "accuracy": float(correct.mean()), "low": low, "high": high}
+        if name == EVALUATED:
+            gain = paired_difference(correct, curves[UNTRAINED].correct[index])
+            point["gain_over_untrained"] = dict(zip(("mean", "low", "high"), gain, strict=True))
+        points.append(point)
+    return points
+
+
+def _write(wanted: EvaluateConfig, result: Mapping[str, Any]) -> Path:
+    run_dir = RunDir(Path(str(wanted.model)))
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{result['model']}")
+    default = run_dir.path / "eval" if run_dir.config_file.is_file() else Path(f"eval-{safe}")
+    folder = default if wanted.output_dir is None else Path(wanted.output_dir)
+    name = "evaluate-" + re.sub(r"[^A-Za-z0-9._-]+", "-", str(result["data"]))
+    write_text(folder / f"{name}.json", json.dumps(result, indent=1) + "\n")
+    figures.label_curves(folder / f"{name}.png", result["rows"], str(result["data"]))
+    return folder
+
+
+def _table(result: Mapping[str, Any]) -> list[str]:
+    sizes = [str(point["labels"]) for point in result["rows"][0]["curve"]]
+    header = ["features", "width", "kNN", "linear", *(f"{size} labels" for size in sizes), "std", "RankMe"]
+    body = []
+    for row in result["rows"]:
+        points = [f"{point['accuracy']:.3f} [{point['low']:.3f}, {point['high']:.3f}]" for point in row["curve"]]
+        figures_of_row = [
+            f"{row['knn']:.3f}",
+            f"{row['linear']:.3f}",
+            *points,
+            f"{row['std']:.3f}" if "std" in row else "-",
+            f"{row['rank_me']:.1f}" if "rank_me" in row else "-",
+        ]
+        body.append([row["features"], str(row["width"]), *figures_of_row])
+    widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [header, *body]
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    last = result["rows"][-1]
+    gain = last["curve"][0]["gain_over_untrained"]
+    lines.append(
+        f"with {last['curve'][0]['labels']} labels the encoder is worth {100 * gain['mean']:+.1f} points over an untrained one "
+        f"(95 % interval {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
+    )
+    doubles = result["near_duplicates_in_test"]
+    lines.append(
+        f"{result['train_rows']} training rows, {result['test_rows']} test rows ({result['split']}); near-duplicates of training "
+        f"rows among the test rows: {doubles['by_hash']} by {doubles['hash_of']}, {doubles['by_features']} by features"
+    )
+    return lines + result["notes"] + last["warnings"]

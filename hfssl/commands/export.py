@@ -1,0 +1,96 @@
+"""Export a checkpoint of a run that goes on, was killed, or is finished: what the run itself exports of these weights."""
+
+from pathlib import Path
+
+from safetensors.torch import load_model
+from transformers import AutoConfig
+
+from hfssl.catalog import DATA_CONFIGS, objective_of
+from hfssl.checkpoints.exports import write_export
+from hfssl.commands.export_config import ExportConfig
+from hfssl.config.files import load_layer
+from hfssl.config.run_config import Run
+from hfssl.config.sections import LoopConfig, MethodConfig, OptimConfig
+from hfssl.console import quieten_libraries, reported
+from hfssl.errors import require
+from hfssl.run_dir import RunDir
+from hfssl.runs.open_session import build_objective
+from hfssl.training.checkpoint import newest_whole, read_state, weights_file, what_is_wrong
+
+
+def export_checkpoint(wanted: ExportConfig, from_command_line: bool = True) -> Path:
+    """Write the export of a checkpoint and return its folder; the training data is not needed.
+
+    Raises:
+        ConfigError: no such run, or no whole checkpoint of that step.
+    """
+    with reported(from_command_line):
+        assert wanted.run is not None
+        quieten_libraries()
+        run_dir = RunDir(Path(wanted.run))
+        require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
+        step, what_it_is = choose_step(run_dir, wanted.step)
+        default = _default_folder(run_dir, wanted, step)
+        folder = default if wanted.output_dir is None else Path(wanted.output_dir)
+        require(
+            folder == default or not folder.exists() or not any(folder.iterdir()),
+            f"--output_dir {folder} is not empty: name a new folder",
+        )
+        _write(run_dir, step, folder, merge=wanted.merge)
+        print(f"step {step}{what_it_is} of {run_dir.path} exported to {folder}")
+        return folder
+
+
+def _default_folder(run_dir: RunDir, wanted: ExportConfig, step: int) -> Path:
+    of_step = "" if wanted.step is None else f"-step_{step:08d}"
+    return run_dir.path / f"{run_dir.export.name}{of_step}{'-merged' if wanted.merge else ''}"
+
+
+def choose_step(run_dir: RunDir, step: int | None) -> tuple[int, str]:
+    """(the step, what it is in words): the best one on validation rows where the run chose one, else the newest."""
+    steps = ", ".join(map(str, run_dir.checkpoint_steps())) or "none"
+    if step is not None:
+        problem = what_is_wrong(run_dir.checkpoint(step))
+        require(problem is None, f"there is no whole checkpoint of step {step}; there are: {steps}")
+        return step, ""
+    newest, _ = newest_whole(run_dir)
+    require(newest is not None, f"{run_dir.path} has no whole checkpoint yet (folders: {steps})")
+    assert newest is not None
+    best = read_state(run_dir, newest).best_step
+    if best is None:
+        return newest, ""
+    if (problem := what_is_wrong(run_dir.checkpoint(best))) is not None:
+        print(f"step {best}, the best on the validation rows, has no whole checkpoint ({problem})")
+        return newest, ", the newest,"
+    return best, ", the best on the validation rows,"
+
+
+def _write(run_dir: RunDir, step: int, folder: Path, *, merge: bool) -> None:
+    stored = run_dir.read_config()
+    config_class, objective_class = objective_of(stored["recipe"])
+    data_class = DATA_CONFIGS[objective_class.modality]
+    layer = load_layer(run_dir.config_file, config_class, data_class)
+    method = config_class(**layer["method"])
+    run = Run(
+        recipe=stored["recipe"],
+        preset=stored["preset"],
+        method=_merged(run_dir, method) if merge else method,
+        data=data_class(**layer["data"]),
+        optim=OptimConfig(**layer["optim"]),
+        loop=LoopConfig(**layer["loop"]),
+    )
+    model_config = AutoConfig.for_model(**stored["model_config"]) if stored["model_config"] else None
+    data = run.data.with_processor(str(run_dir.processor)) if run.data.keeps_processor else run.data
+    spec = objective_class.data_spec(run.method, data, None)
+    objective = build_objective(objective_class, run, spec, model_config, load=False, verbose=False)
+    load_model(objective, weights_file(run_dir, step), strict=True)
+    write_export(objective.eval().export(), folder)
+
+
+def _merged(run_dir: RunDir, method: MethodConfig) -> MethodConfig:
+    """The settings that make a run's export a whole model, where that changes anything."""
+    merged = method.merged()
+    require(merged is not None, f"--merge has no effect: {run_dir.path} trained no adapter; leave it out")
+    require(merged != method, f"--merge has no effect: {run_dir.path} exports the whole model anyway; leave it out")
+    assert merged is not None
+    return merged

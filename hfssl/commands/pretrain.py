@@ -1,0 +1,149 @@
+"""Pretraining from a Run to a folder that strangers load: data, training, export, evaluation and figures, in this order."""
+
+import dataclasses
+import importlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from hfssl.checkpoints.exports import write_export
+from hfssl.config.run_config import Run
+from hfssl.console import quieten_libraries, reported
+from hfssl.data.source import Source
+from hfssl.distributed import is_main_process
+from hfssl.objective import Objective
+from hfssl.run_dir import RunDir
+from hfssl.runs.init_from import adopt_checkpoint
+from hfssl.runs.open_session import OPENERS, build_objective
+from hfssl.runs.train_run import carry_out
+from hfssl.training.accelerator import start
+from hfssl.training.loop import Session
+
+
+def pretrain(objective_class: type[Objective], run: Run) -> RunDir:
+    """Pretrain as `run` says, or go on where an earlier process stopped.
+
+    Returns:
+        The folder of the finished run.
+
+    Raises:
+        ConfigError: the run can not work as configured.
+        TrainingError: it could not be finished; what was saved stays.
+        Interrupted: it was asked to stop and saved its state.
+    """
+    with reported(run.from_command_line):
+        accelerator = start(run.loop)
+        quieten_libraries()
+        try:
+            return _pretrain(objective_class, run, accelerator)
+        finally:
+            accelerator.end_training()
+
+
+def _pretrain(objective_class: type[Objective], run: Run, accelerator: Accelerator) -> RunDir:
+    run, model_config = adopt_checkpoint(run)
+
+    def finish(session: Session) -> None:
+        _finish(objective_class, session, model_config)
+
+    return carry_out(objective_class, run, model_config, accelerator, finish=finish, summarise=_print_summary)
+
+
+def _finish(objective_class: type[Objective], session: Session, model_config: Any) -> None:
+    """Export, evaluate, draw, and print the table. For the main process alone."""
+    from hfssl.figures import curves as figures
+    from hfssl.reporting.card import write_card
+    from hfssl.reporting.report import write_report
+
+    run, run_dir, objective = session.run, session.run_dir, session.objective.eval()
+    write_export(objective.export(), run_dir.export)
+    figures.loss_curve(run_dir)
+    figures.watch_curve(run_dir)
+    close = importlib.import_module(f"hfssl.runs.final_evaluation.{objective.modality}").close
+    with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:
+        untrained = build_objective(objective_class, run, session.rows.spec, model_config, load=True, verbose=False)
+        write_export(untrained.export(), Path(scratch) / "untrained")
+        before = "untrained" if run.loop.init_from is None else "before this run"
+        encoders = {before: Path(scratch) / "untrained", "pretrained": run_dir.export}
+        table = close(session, _source_of_scores(run, objective.modality), encoders)
+    rows = run_dir.training_rows()
+    table |= {"steps": session.state.step, "samples_seen": session.state.samples_seen, "final_loss": rows[-1]["loss"]}
+    run_dir.write_summary(table)
+    write_report(run_dir)
+    write_card(run_dir)
+    _print_summary(run_dir)
+
+
+def _source_of_scores(run: Run, modality: str) -> Source:
+    """All rows of the training split beside a split that was not trained on; where there is none, the rows that were watched
+    are scored."""
+    whole = OPENERS[modality](dataclasses.replace(run.data, held_out_share=0.0))
+    return whole if whole.held_out is not None else OPENERS[modality](run.data)
+
+
+def _print_summary(run_dir: RunDir) -> None:
+    from hfssl.evaluation.table import table_lines
+
+    summary = run_dir.read_summary()
+    if summary is None or not is_main_process():
+        return
+    print()
+    for line in table_lines(summary):
+        print(line)
+    print()
+    for line in _closing_lines(run_dir, summary):
+        print(line)
+
+
+def _is_adapter(export: Path) -> bool:
+    from hfssl.checkpoints.exports import describe_export
+
+    exported = describe_export(export)
+    return exported is not None and exported.base is not None
+
+
+def _loaded_by(export: Path) -> str:
+    from hfssl.checkpoints.exports import describe_export
+    from hfssl.reporting.usage import auto_class
+
+    exported = describe_export(export)
+    if exported is None:
+        return f"AutoModel.from_pretrained({str(export)!r})"
+    options = ", add_pooling_layer=False" if exported.model_type == "vit" else ""
+    note = "" if exported.base is None else f" and peft: an adapter of {exported.base}"
+    return f"{auto_class(exported)}.from_pretrained({str(export)!r}{options}){note}"
+
+
+def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
+    from hfssl.reporting.facts import facts_of, remark
+    from hfssl.reporting.scores import pretext_lines
+
+    lines = [f"warning: {text}" for text in facts_of(run_dir).alarms]
+    lines += [f"{summary['train_rows']} training rows, {summary['test_rows']} test rows of {summary['data']}"]
+    lines += summary.get("notes", []) + pretext_lines(summary)
+    if summary.get("test_rows_were_watched"):
+        lines.append(f"the scored rows ({summary['test_split']}) are those that were watched while training")
+    lines += [hint] if (hint := remark(summary)) else []
+    if not any("knn" in row for row in summary["rows"]):
+        lines.append("no scores: the data has no labels or no held-out split (test or validation)")
+    export, recipe = run_dir.export, run_dir.read_config()["recipe"]
+    lines += [
+        f"export      {export}   loads with {_loaded_by(export)}",
+        f"figures     {run_dir.figures}",
+        f"report      {run_dir.report_file}",
+        f"card        {run_dir.card_file}",
+    ]
+    if summary["data"].startswith("demo:"):
+        lines.append(f"next        accelerate launch recipes/{recipe}.py --dataset path/to/your/data")
+    else:
+        lines.append(
+            f"next        accelerate launch recipes/{recipe}.py --init_from {run_dir.path} --dataset path/to/more/data"
+        )
+    lines.append(f"            python recipes/export.py --run {run_dir.path} --step N   (an earlier checkpoint)")
+    if _is_adapter(export):
+        lines.append(
+            f"            python recipes/export.py --run {run_dir.path} --merge   (the whole model, which needs no peft)"
+        )
+    return lines

@@ -1,0 +1,111 @@
+"""Which task a command asks for: by --task, else by the columns of its data where these leave no doubt."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hfssl.catalog import task_config_of, task_names
+from hfssl.config.sections import MethodConfig
+from hfssl.data.audio.config import AUDIO_SUFFIXES
+from hfssl.data.images.config import IMAGE_SUFFIXES
+from hfssl.errors import ConfigError, exit_with, one_line, require
+
+_DEMOS = {
+    "demo:digits": "image_classification",
+    "demo:pydocs": "sequence_classification",
+    "demo:vowels": "audio_classification",
+}
+_TABLES = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
+
+
+def task_of_command(argv: Sequence[str]) -> type[MethodConfig]:
+    """The config class of the task; an error is printed as one line, with exit code 2."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--task", "--dataset", "--dataset_config"):
+        parser.add_argument(name)
+    known, others = parser.parse_known_args(argv)
+    try:
+        if known.task is not None:
+            return task_config_of(known.task)
+        names = ", ".join(task_names())
+        if "--help" in others or "-h" in others:
+            print(f"recipes/finetune.py --task TASK --help shows the flags of a task. Tasks: {names}")
+            raise SystemExit(0)
+        require(known.dataset is not None, f"name the data with --dataset, or the task with --task: {names}")
+        return task_config_of(task_for(known.dataset, known.dataset_config))
+    except ConfigError as error:
+        exit_with(error)
+
+
+def task_for(dataset: str, dataset_config: str | None = None) -> str:
+    """The task that a data set's columns are for.
+
+    Raises:
+        ConfigError: it can not be opened, or several tasks or none fit.
+    """
+    if dataset in _DEMOS:
+        return _DEMOS[dataset]
+    folder = Path(dataset).expanduser()
+    if folder.is_dir() and (kind := _kind_of_files(folder)) is not None:
+        return kind
+    features = _features(dataset, dataset_config)
+    fitting = fitting_tasks(features)
+    require(
+        len(fitting) == 1,
+        f"the columns of {dataset} ({', '.join(features)}) fit {' and '.join(fitting) or 'no task'}: name the task with --task "
+        f"({', '.join(task_names())})",
+    )
+    return fitting[0]
+
+
+def _kind_of_files(folder: Path) -> str | None:
+    """Of a folder of images or recordings in class folders; None where it holds tables, or transcripts beside recordings."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    if any(file.suffix.lower() in _TABLES for file in files):
+        return None
+    suffixes = {file.suffix.lower() for file in files}
+    if suffixes & IMAGE_SUFFIXES:
+        return "image_classification"
+    return "audio_classification" if suffixes & AUDIO_SUFFIXES else None
+
+
+def fitting_tasks(features: dict[str, Any]) -> list[str]:
+    """The tasks that columns of these types are for."""
+    from datasets import Audio, ClassLabel, Image, List, Value
+
+    def named(*kinds: Any) -> list[str]:
+        return [name for name, feature in features.items() if isinstance(feature, kinds)]
+
+    texts = [name for name in named(Value) if features[name].dtype in ("string", "large_string")]
+    has_classes = bool(named(ClassLabel)) or "label" in features
+    if {"question", "context", "answers"} <= features.keys():
+        return ["question_answering"]
+    if named(Image):
+        return ["image_classification"] if has_classes else []
+    if named(Audio):
+        return ["audio_classification"] * has_classes + ["speech_recognition"] * bool(texts and not has_classes)
+    if len(named(List)) >= 2:
+        return ["token_classification"]
+    return ["sequence_classification"] if texts and has_classes else []
+
+
+def _features(dataset: str, dataset_config: str | None) -> dict[str, Any]:
+    """The columns and their types, of a local table, a saved data set or one of the Hub."""
+    from datasets import load_dataset, load_dataset_builder, load_from_disk
+
+    path = Path(dataset).expanduser()
+    try:
+        if path.is_file():
+            require(path.suffix in _TABLES, f"--dataset {dataset} is no table of the kinds {', '.join(_TABLES)}")
+            return dict(load_dataset(_TABLES[path.suffix], data_files=str(path), split="train").features)
+        if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+            opened = load_from_disk(str(path))
+            return dict((next(iter(opened.values())) if isinstance(opened, dict) else opened).features)
+        if path.is_dir():
+            return dict(next(iter(load_dataset(str(path)).values())).features)
+        return dict(load_dataset_builder(dataset, dataset_config).info.features or {})
+    except ConfigError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"--dataset {dataset} can not be opened: {one_line(error)}; or name --task") from error

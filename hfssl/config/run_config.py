@@ -1,0 +1,93 @@
+"""A run by its settings: what is stored of it, which of them make it this run, and what may change when it goes on."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hfssl.config.fields import to_plain
+from hfssl.config.files import SECTION_NAMES
+from hfssl.config.sections import LoopConfig, OptimConfig
+
+_LENGTH = ("max_steps", "num_epochs", "budget_hours")
+_NAMED_BY_ROWS = ("class_names", "characters")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One complete, nameable run.
+
+    architecture: the loaded transformers config of --model_config or --init_from as a dictionary, else None.
+    given: the names that the user set; from_command_line: a ConfigError becomes one line and exit 2.
+    """
+
+    recipe: str
+    preset: str
+    method: Any
+    data: Any
+    optim: OptimConfig
+    loop: LoopConfig
+    architecture: dict[str, Any] | None = None
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+    from_command_line: bool = field(default=False, compare=False)
+
+    def stored(self) -> dict[str, Any]:
+        """The whole run as plain values, as config.yaml holds it."""
+        sections = {name: to_plain(getattr(self, name)) for name in SECTION_NAMES}
+        beside: dict[str, Any] = {"digest": self.digest(), "digest_of_any_length": self.digest(any_length=True)}
+        beside["local"] = self.local()
+        beside["without_effect"] = sorted(self.method.without_effect())
+        if self.method.needs_labels:
+            beside["changed"] = self.changed()
+        return {"recipe": self.recipe, "preset": self.preset} | sections | beside | {"model_config": self.architecture}
+
+    def changed(self) -> list[str]:
+        """The method's settings that are not their defaults, without what the data named: what a command has to say."""
+        own = [
+            item
+            for item in dataclasses.fields(self.method)
+            if item.name not in _NAMED_BY_ROWS or item.name in self.given
+        ]
+        return [item.name for item in own if getattr(self.method, item.name) != item.default]
+
+    def local(self) -> list[str]:
+        """Which of dataset, init_from and model_config are files here and no Hub ids: what is published does not name them."""
+        loop = self.loop
+        named = {"dataset": self.data.dataset, "init_from": loop.init_from, "model_config": loop.model_config}
+        return [name for name, value in named.items() if value is not None and Path(value).expanduser().exists()]
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that make a run this run: all but those that a resume may change."""
+        identity: dict[str, Any] = {"recipe": self.recipe}
+        for section in SECTION_NAMES:
+            config = getattr(self, section)
+            plain = to_plain(config)
+            kept = [item.name for item in dataclasses.fields(config) if item.metadata["resume"] != "may_change"]
+            identity[section] = {name: plain[name] for name in kept}
+        if self.loop.budget_hours is not None:
+            del identity["loop"]["max_steps"]  # follows from the budget, once
+        return identity
+
+    def digest(self, any_length: bool = False) -> str:
+        """A short hash of `identity`, the same for runs of any length if told so."""
+        identity = self.identity()
+        if any_length:
+            identity["loop"] = {key: value for key, value in identity["loop"].items() if key not in _LENGTH}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    def fixed_differences(self, other: Mapping[str, Any]) -> list[str]:
+        """`section.name: theirs -> ours` for every fixed setting in which a stored config differs from this one."""
+        differences = []
+        if self.architecture != other.get("model_config"):
+            differences.append("the model that --model_config or --init_from names is another one")
+        for section in SECTION_NAMES:
+            config = getattr(self, section)
+            plain, theirs = to_plain(config), other.get(section, {})
+            fixed = [item.name for item in dataclasses.fields(config) if item.metadata["resume"] == "fixed"]
+            differences += [
+                f"{name}: {theirs.get(name)} -> {plain[name]}" for name in fixed if theirs.get(name) != plain[name]
+            ]
+        return differences

@@ -1,0 +1,111 @@
+"""Labelled rows in three parts: to train on, to choose by, to score on. N rows."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hfssl.config.run_config import Run
+from hfssl.data.labels import refuse_missing
+from hfssl.data.source import Source
+from hfssl.data.splits import split_rows
+from hfssl.errors import require
+
+Array = np.ndarray[Any, Any]
+VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2
+_SPLIT_SEED = 0  # whatever the run's: runs of all seeds are scored on the same rows
+
+
+class Divided(NamedTuple):
+    """source: the training rows, `watched` those that choose the step, `held_out` those of the final scores, or None.
+
+    notes: in words, what was divided here and how.
+    """
+
+    source: Source
+    notes: list[str]
+
+
+def divided(source: Source, run: Run) -> Divided:
+    """The splits that the data brings, and where it brings none, parts of its training split: by class, whole groups together.
+
+    A split that is there to be scored, labelled, is used for that alone. So data with a single other split is validated on
+    rows taken from those to train on.
+
+    Args:
+        source: opened with nothing held out.
+
+    Raises:
+        ConfigError: no labels, a split without labels, or rows that can not be divided.
+    """
+    require(source.label_column is not None, "the data has no column of labels: name one with --label_column")
+    tested, watched = source.held_out, source.watched
+    require(
+        tested is None or tested.label_column is not None,
+        f"the split {tested and tested.split} has no column {source.label_column}: its answers could not be scored",
+    )
+    watched = None if watched is tested else watched
+    notes = []
+    if tested is None or watched is None:
+        shares = _validation_share(run, watched), 0.0 if tested is not None else run.method.test_share
+        if any(shares):
+            source, watched, tested, note = _split(source, watched, tested, shares, run.method)
+            notes.append(note)
+    if run.method.label_share is not None:
+        chosen = few_labels(_classes(source, run.method.splits_by_class), run.method.label_share, run.loop.seed)
+        notes.append(f"{len(chosen)} of {len(source)} training rows are used (label_share, seed {run.loop.seed})")
+        source = source.part(chosen)
+    return Divided(replace(source, watched=watched, held_out=tested), notes)
+
+
+def _validation_share(run: Run, watched: Source | None) -> float:
+    given = run.data.held_out_share
+    require(
+        given is None or watched is None,
+        f"held_out_share has no effect: the split {watched and watched.split} chooses the step",
+    )
+    if watched is not None:
+        return 0.0
+    return VALIDATION_SHARE if given is None else float(given)
+
+
+def _split(
+    source: Source, watched: Source | None, tested: Source | None, shares: tuple[float, float], method: Any
+) -> tuple[Source, Source | None, Source | None, str]:
+    groups = None if method.group_column is None else source.column_values(method.group_column)
+    classes = _classes(source, method.splits_by_class)
+    validation, test = shares
+    if not validation:  # the test rows alone are missing
+        split = split_rows(classes, groups, validation_share=test, seed=_SPLIT_SEED)
+        sentence = split.sentence.replace("for validation", "for test")
+        return source.part(split.train), watched, _named(source, split.validation, "test"), sentence
+    split = split_rows(classes, groups, validation_share=validation, test_share=test, seed=_SPLIT_SEED)
+    watched = _named(source, split.validation, "validation")
+    if test:
+        tested = _named(source, split.test, "test")
+    return source.part(split.train), watched, tested, split.sentence
+
+
+def _named(source: Source, rows: Array, name: str) -> Source:
+    return replace(source.part(rows), split=f"{name} (part of {source.split})")
+
+
+def _classes(source: Source, by_class: bool) -> Array:
+    """(N,) the class of each row by name; all equal where labels are no classes."""
+    if not by_class or isinstance(source.rows[0][source.label_column], float):
+        return np.zeros(len(source), dtype=np.int64)
+    refuse_missing(source, source.num_withheld())
+    labels = source.labels()
+    return np.array([source.label_name(label) for label in labels.tolist()])  # type: ignore[union-attr]
+
+
+def few_labels(classes_N: Array, share: float, seed: int) -> Array:
+    """Ascending numbers of about `share` of the rows of each class, at least one; those of a smaller share are among them."""
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(classes_N))
+    chosen = []
+    for name in np.unique(classes_N):
+        of_class = order[classes_N[order] == name]
+        chosen.append(of_class[: max(1, round(share * len(of_class)))])
+    found: Array = np.sort(np.concatenate(chosen))
+    return found

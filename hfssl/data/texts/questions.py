@@ -1,0 +1,218 @@
+"""Questions about texts, in SQuAD's columns: where they are, and how they become batches.
+
+N questions, M windows, B samples, T tokens, L characters, G gold answers.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hfssl.data.columns import is_text
+from hfssl.data.labels import refuse_missing
+from hfssl.data.source import Labelling, Source, open_source
+from hfssl.data.texts.config import TextDataConfig
+from hfssl.data.texts.encodings import encoded_batch
+from hfssl.data.texts.labelled import refuse_text_files
+from hfssl.data.texts.question_windows import NOT_TEXT, Windows, windows_of
+from hfssl.distributed import is_main_process
+from hfssl.errors import require
+from hfssl.objective import Batch, DataSpec
+from hfssl.randomness import sample_keys
+
+_CONTEXT, _ANSWERS = "context", "answers"
+_PARTS = ("text", "answer_start")
+_CHARS = ("char_starts", "char_ends")
+
+
+def open_questions(data: TextDataConfig, method: Any) -> Source:
+    """The rows that the config names: a text (`context`), a question, and `answers` with the lists text and answer_start.
+
+    Raises:
+        ConfigError: no such data or columns.
+    """
+    refuse_text_files(data)
+    source = open_source(
+        data,
+        find=lambda features: [name for name in (_CONTEXT,) if name in features],
+        column=data.text_column,
+        label_column=data.label_column,
+        flag="text_column",
+        labelling=Labelling(lambda features: [_ANSWERS] if _ANSWERS in features else [], num_without, takes_any=True),
+    )
+    for part in (source, source.watched, source.held_out):
+        if part is None:
+            continue
+        features = part.all_rows.features
+        for flag, name in (("text_column", part.column), ("question_column", method.question_column)):
+            require(
+                name in features and is_text(features[name]),
+                f"--{flag} {name} is no column of texts; there are: {', '.join(features)}",
+            )
+        if part.label_column is not None:
+            answers = features[part.label_column]
+            holds_both = isinstance(answers, dict) and all(name in answers for name in _PARTS)
+            require(holds_both, f"the column {part.label_column} must hold the lists text and answer_start, as SQuAD's")
+    refuse_missing(source, 0 if source.label_column is None else num_without(source), "lists of answers")
+    return source
+
+
+def num_without(source: Source) -> int:
+    """Rows that hold nothing in the place of answers, not even empty lists."""
+    return sum(value is None for value in source.rows[source.label_column][:])
+
+
+def gold_answers(source: Source) -> list[dict[str, list[Any]]]:
+    """The answers of each row, as lists `text` and `answer_start`; both empty where there is none.
+
+    Raises:
+        ConfigError: a row holds nothing, not even empty lists.
+    """
+    refuse_missing(source, num_without(source), "lists of answers")
+    return [{name: list(value[name] or []) for name in _PARTS} for value in source.rows[source.label_column][:]]
+
+
+class Questions:
+    """Questions with all of their windows, texts and gold answers, for scores."""
+
+    def __init__(self, windows: Windows, questions: list[str], contexts: list[str], golds: list[list[str]]) -> None:
+        self.windows = windows
+        self.questions = questions
+        self._contexts, self._golds = contexts, golds
+        self._of_question: list[list[int]] = [[] for _ in questions]
+        for window, question in enumerate(windows.questions_M.tolist()):
+            self._of_question[question].append(window)
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        windows = [one_window(self.windows, window) for window in self._of_question[index]]
+        return {
+            "windows": windows,
+            "question": self.questions[index],
+            "context": self._contexts[index],
+            "golds": self._golds[index],
+        }
+
+
+class TrainingWindows:
+    """Windows one by one."""
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+
+    def __len__(self) -> int:
+        return len(self._windows.tokens)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return one_window(self._windows, index)
+
+
+def one_window(windows: Windows, index: int) -> dict[str, Tensor]:
+    """Tokens and their characters (T,), and `targets` (2,)."""
+    return windows.tokens[index] | {"targets": torch.from_numpy(windows.targets_M2[index])}
+
+
+class QuestionSpec(DataSpec):
+    """`input_ids`, `attention_mask`, perhaps `token_type_ids` (B, T), and `targets` (B, 2), windows padded to the longest of
+    the batch.
+
+    For scores also `char_starts` and `char_ends` (B, T), `questions` (B,), the place of a window's question among those of
+    the batch, and as code points padded with NOT_TEXT their `contexts` (N, L) and `golds` (N, G, L).
+    """
+
+    def __init__(self, data: TextDataConfig, tokenizer: Any, question_column: str, shared: int) -> None:
+        self.data = data
+        self.processor = tokenizer
+        self._question_column = question_column
+        self._shared = shared
+
+    @property
+    def data_path(self) -> str:
+        return f"windows of {self.data.max_length} tokens"
+
+    @property
+    def wants_workers(self) -> bool:
+        return False
+
+    def prepare(self, source: Source) -> TrainingWindows:
+        return TrainingWindows(self.samples(source).windows)
+
+    def samples(self, source: Source) -> Questions:
+        contexts = [text or "" for text in source.rows[source.column][:]]
+        questions = [text or "" for text in source.all_rows[self._question_column][:]]
+        golds = gold_answers(source)
+        places = [_place(gold, context) for gold, context in zip(golds, contexts, strict=True)]
+        windows = windows_of(
+            self.processor, questions, contexts, places, max_length=self.data.max_length, shared=self._shared
+        )
+        num_lost = sum(bool(gold["text"]) and place is None for gold, place in zip(golds, places, strict=True))
+        if is_main_process():
+            _say(source.split, len(questions), len(windows.tokens), windows.num_cut, num_lost)
+        return Questions(windows, questions, contexts, [[str(text) for text in gold["text"]] for gold in golds])
+
+    def transform(self, example: dict[str, Tensor], key: Tensor) -> dict[str, Tensor]:
+        return example
+
+    def collate(self, examples: Sequence[dict[str, Tensor]], keys_B: Tensor) -> Batch:
+        apart = (*_CHARS, "targets")
+        inputs = [{name: one[name] for name in one if name not in apart} for one in examples]
+        targets_B2 = torch.stack([one["targets"] for one in examples])
+        return encoded_batch(inputs, self.processor.pad_token_id) | {"targets": targets_B2}
+
+    def eval_transform(self, examples: Sequence[dict[str, Any]], first: int = 0) -> Batch:
+        ids_N = torch.arange(first, first + len(examples))
+        keys_N = sample_keys(0, torch.full_like(ids_N, -1), ids_N)
+        windows = [window for one in examples for window in one["windows"]]
+        batch = self.collate(windows, keys_N)
+        for name in _CHARS:
+            batch[name] = _padded([window[name] for window in windows])
+        counts = torch.tensor([len(one["windows"]) for one in examples])
+        batch["questions"] = torch.repeat_interleave(torch.arange(len(examples)), counts)
+        batch["contexts"] = _padded([_code_points(one["context"]) for one in examples])
+        most = max(len(one["golds"]) for one in examples)
+        golds = [_code_points(gold) for one in examples for gold in one["golds"] + [None] * (most - len(one["golds"]))]
+        batch["golds"] = _padded(golds).view(len(examples), most, -1) if golds else torch.zeros(len(examples), 0, 1)
+        return batch | {"sample_ids": ids_N, "keys": keys_N}
+
+    def shown(self, example: dict[str, Any]) -> str:
+        """A question for people."""
+        return str(example["question"])
+
+
+def _place(gold: dict[str, list[Any]], context: str) -> tuple[int, int] | None:
+    """Where the first answer lies; None where there is none or something else stands there."""
+    if not gold["text"] or not gold["answer_start"]:
+        return None
+    text, start = str(gold["text"][0]), int(gold["answer_start"][0])
+    return (start, start + len(text)) if text and context[start : start + len(text)] == text else None
+
+
+def _code_points(text: str | None) -> Tensor:
+    """(L,) int64; of no text one that no text has."""
+    return torch.tensor([NOT_TEXT - 1] if text is None else [ord(letter) for letter in text], dtype=torch.int64)
+
+
+def text_of(points_L: Tensor) -> str | None:
+    """The text of a row of `contexts` or `golds`; None for no text."""
+    points = [point for point in points_L.tolist() if point != NOT_TEXT]
+    return None if points == [NOT_TEXT - 1] else "".join(map(chr, points))
+
+
+def _padded(rows: Sequence[Tensor]) -> Tensor:
+    longest = max(1, *(len(row) for row in rows))
+    joined = torch.full((len(rows), longest), NOT_TEXT, dtype=torch.int64)
+    for place, row in enumerate(rows):
+        joined[place, : len(row)] = row
+    return joined
+
+
+def _say(split: str, num_questions: int, num_windows: int, num_cut: int, num_lost: int) -> None:
+    if num_windows > num_questions:
+        print(f"{num_questions} questions of {split} make {num_windows} windows")
+    if num_cut:
+        print(f"{num_cut} questions of {split} are longer than half of a window and are cut there")
+    if num_lost:
+        print(f"{num_lost} answers of {split} do not stand at their answer_start: not trained on")

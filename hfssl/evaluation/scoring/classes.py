@@ -1,0 +1,55 @@
+"""Answers that are one class a row: (logits (C,), number of the true class) each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hfssl.evaluation.classification import classification_summary, probabilities_of
+from hfssl.evaluation.metrics import F1, Accuracy, MatthewsCorrelation
+from hfssl.evaluation.scoring.output_types import Shown
+from hfssl.figures.classification import calibration_figure, confusion_figure, mistakes_figure
+from hfssl.run_dir import RunDir
+
+Answer = tuple[np.ndarray[Any, Any], int]
+CHOSEN_BY = "accuracy"
+_LONGEST_TEXT = 200
+
+
+def scores(method: Any, answers: Sequence[Answer]) -> dict[str, float | None]:
+    said, true = [int(logits.argmax()) for logits, _ in answers], [label for _, label in answers]
+    of_all: dict[str, float | None] = Accuracy().compute(predictions=said, references=true)
+    f1 = F1().compute(predictions=said, references=true, num_classes=len(method.class_names))["f1"]
+    return of_all | {"macro_f1": f1}
+
+
+def close(run_dir: RunDir, method: Any, answers: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+    """eval/test.json and figures/confusion.png, calibration.png, and of images mistakes.png."""
+    logits_MC = np.stack([logits for logits, _ in answers])
+    labels_M = np.array([label for _, label in answers])
+    summary = classification_summary(probabilities_of(logits_MC), labels_M, list(method.class_names))
+    matthews = MatthewsCorrelation().compute(predictions=logits_MC.argmax(axis=1), references=labels_M)
+    summary |= matthews
+    confusion_figure(run_dir, summary)
+    calibration_figure(run_dir, summary)
+    if summary["mistakes"] and not isinstance(example := shown(summary["mistakes"][0]["row"]), str):
+        if example is not None:
+            mistakes_figure(run_dir, summary, shown)  # type: ignore[arg-type]
+    else:
+        for mistake in summary["mistakes"]:
+            mistake["text"] = str(shown(mistake["row"]))[:_LONGEST_TEXT]
+    return summary
+
+
+def lines(summary: dict[str, Any]) -> list[str]:
+    low, high = summary["accuracy_interval"]
+    unsure = [row["class"] for row in summary["per_class"] if row["recall"] == 0]
+    found = [
+        f"accuracy    {summary['accuracy']:.3f}   95 % interval {low:.3f} to {high:.3f}",
+        f"macro F1    {summary['macro_f1']:.3f}   balanced accuracy {summary['balanced_accuracy']:.3f}",
+        f"always the commonest class   {summary['most_frequent_share']:.3f}",
+        f"calibration error (ECE)      {summary['calibration_error']:.3f}",
+    ]
+    if unsure:
+        found.append(f"never found {', '.join(unsure[:10])}{' ...' if len(unsure) > 10 else ''}")
+    return found

@@ -1,0 +1,56 @@
+"""Answers that are one number a row: (number said, true number) each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hfssl.evaluation.metrics import PearsonSpearman
+from hfssl.evaluation.scoring.output_types import Shown
+from hfssl.figures.scatter import scatter_figure
+from hfssl.run_dir import RunDir
+
+Answer = tuple[float, float]
+CHOSEN_BY = "pearson"
+_MOST_MISTAKES, _LONGEST_TEXT = 24, 200
+
+
+def scores(method: Any, answers: Sequence[Answer]) -> dict[str, float | None]:
+    """pearson, spearman, and mean_squared_error."""
+    said, true = [said for said, _ in answers], [true for _, true in answers]
+    correlations: dict[str, float | None] = PearsonSpearman().compute(predictions=said, references=true)
+    return correlations | {"mean_squared_error": _mean_squared(np.subtract(said, true))}
+
+
+def close(run_dir: RunDir, method: Any, answers: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+    """eval/test.json and figures/scatter.png. `of_mean` is the error of one who always says the mean of these rows."""
+    said_M, true_M = (np.array(column, dtype=np.float64) for column in zip(*answers, strict=True))
+    summary: dict[str, Any] = {"rows": len(answers)} | scores(method, answers)
+    summary |= {"mean_absolute_error": float(np.abs(said_M - true_M).mean())}
+    summary |= {"of_mean": _mean_squared(true_M - true_M.mean())}
+    worst = np.argsort(-np.abs(said_M - true_M), kind="stable")[:_MOST_MISTAKES].tolist()
+    summary["mistakes"] = [
+        {"row": row, "said": float(said_M[row]), "true": float(true_M[row]), "text": _text(shown(row))} for row in worst
+    ]
+    scatter_figure(run_dir, said_M, true_M, summary)
+    return summary
+
+
+def lines(summary: dict[str, Any]) -> list[str]:
+    return [
+        f"Pearson     {_figure(summary['pearson'])}   Spearman {_figure(summary['spearman'])}",
+        f"mean squared error   {summary['mean_squared_error']:.4g}   of one who says the mean {summary['of_mean']:.4g}",
+        f"mean absolute error  {summary['mean_absolute_error']:.4g}",
+    ]
+
+
+def _mean_squared(errors_M: "np.ndarray[Any, Any]") -> float | None:
+    return float(np.mean(np.square(errors_M))) if len(errors_M) else None
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _text(example: Any) -> str | None:
+    return example[:_LONGEST_TEXT] if isinstance(example, str) else None

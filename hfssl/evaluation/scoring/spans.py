@@ -1,0 +1,54 @@
+"""Answers that are a piece of a text: (text said, gold texts) each; an empty text is no answer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hfssl.evaluation.metrics import QuestionAnswering, answer_words, shared_words
+from hfssl.evaluation.scoring.output_types import Shown
+from hfssl.run_dir import RunDir
+
+Answer = tuple[str, list[str]]
+CHOSEN_BY = "f1"
+_MOST_MISTAKES, _LONGEST_TEXT = 24, 200
+
+
+def scores(method: Any, answers: Sequence[Answer]) -> dict[str, float | None]:
+    """exact_match and f1, as SQuAD's."""
+    found: dict[str, float | None] = QuestionAnswering().compute(
+        predictions=[said for said, _ in answers], references=[golds for _, golds in answers]
+    )
+    return found
+
+
+def close(run_dir: RunDir, method: Any, answers: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+    """eval/test.json. `mistakes` are the first questions whose answer shares no word with a gold one."""
+    summary: dict[str, Any] = {"rows": len(answers)} | scores(method, answers)
+    summary["without_answer"] = sum(not golds for _, golds in answers)
+    summary["said_none"] = sum(not said for said, _ in answers)
+    wrong = [row for row, answer in enumerate(answers) if _f1(answer) == 0.0]
+    summary["nothing_shared"] = len(wrong)
+    summary["mistakes"] = [
+        {
+            "row": row,
+            "text": str(shown(row))[:_LONGEST_TEXT],
+            "said": answers[row][0][:_LONGEST_TEXT],
+            "true": answers[row][1][:3],
+        }
+        for row in wrong[:_MOST_MISTAKES]
+    ]
+    return summary
+
+
+def lines(summary: dict[str, Any]) -> list[str]:
+    found = [
+        f"exact match   {summary['exact_match']:.3f}   F1 {summary['f1']:.3f}",
+        f"no word of the answer   {summary['nothing_shared']} questions",
+    ]
+    if summary["without_answer"] or summary["said_none"]:
+        found.append(f"without answer   {summary['without_answer']} questions, said of {summary['said_none']}")
+    return found
+
+
+def _f1(answer: Answer) -> float:
+    said, golds = answer
+    return max(shared_words(answer_words(said), answer_words(gold)) for gold in golds or [""])

@@ -1,0 +1,146 @@
+"""A run on the Hub: its card for there, the list of what goes, and the push."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoFile
+
+from hfssl.errors import require
+from hfssl.hub.errors import HubError, again, explained
+from hfssl.hub.files import HubFile, hub_files, is_of_card, listed, manifest
+from hfssl.hub.publish_config import PublishConfig
+from hfssl.hub.push import MAIN, Published, Target, look_at, push, writer_of
+from hfssl.reporting.card import Card, card_of, render
+from hfssl.reporting.command import PLACEHOLDERS
+from hfssl.run_dir import RunDir
+
+_WEIGHTS = "model.safetensors"
+_SOMEBODY = "YOUR_NAME"
+
+
+def publish_export(run_dir: RunDir, export: Path, wanted: PublishConfig, step: int | None = None) -> Published | None:
+    """Show what goes, and send it unless it is a dry run; then None. The run folder is not touched.
+
+    Args:
+        export: the model to publish, that of the run or another of its checkpoints; step: that of its weights, where the run
+            is not finished.
+
+    Raises:
+        ConfigError: it is not fit to be published. HubError: it did not get there.
+    """
+    name = str(wanted.hub_model_id)
+    card = card_of(run_dir, export, step)
+    _check_card(run_dir, export, card, wanted)
+    if wanted.dry_run:
+        target = Target(name if "/" in name else f"{_SOMEBODY}/{name}", wanted.revision or MAIN, None)
+        card = _addressed(card, target, wanted)
+        _show(run_dir, card, _files(run_dir, card, export, target, wanted), wanted)
+        print(f"\n{render(card)}\nnothing was sent: leave out --dry_run to publish")
+        return None
+    api, repo_id = writer_of(name)
+    require(
+        wanted.base_model != repo_id, f"--base_model {repo_id} is the repository itself: name that of the checkpoint"
+    )
+    target = look_at(api, repo_id, wanted.revision or MAIN, recipe=card.recipe, private=wanted.private)
+    require(
+        not wanted.card_only or any(name.endswith(".safetensors") for name in target.names),
+        f"--card_only mends the card of a model, and {repo_id} holds none: publish the model first",
+    )
+    _check_base(api, run_dir, wanted)
+    card = _addressed(card, target, wanted)
+    files = _files(run_dir, card, export, target, wanted)
+    _show(run_dir, card, files, wanted)
+    message = f"card of {card.recipe}" if wanted.card_only else f"{card.recipe}, {card.steps} steps"
+    done = push(
+        api, target, files, recipe=card.recipe, message=message, private=wanted.private, create_pr=wanted.create_pr
+    )
+    print(f"published   {done.url}" if done.changed else f"unchanged   {done.url} holds all of it already")
+    return done
+
+
+def check_can_push(recipe: str, hub_model_id: str, *, private: bool) -> None:
+    """Raises HubError where a run of `recipe` could not be published there."""
+    api, repo_id = writer_of(hub_model_id)
+    look_at(api, repo_id, MAIN, recipe=recipe, private=private)
+
+
+def _check_card(run_dir: RunDir, export: Path, card: Card, wanted: PublishConfig) -> None:
+    """Raises ConfigError where the options do not fit the run, or there is nothing to publish."""
+    started_here = card.is_continuation and card.base_model is None
+    require(
+        wanted.base_model is None or started_here,
+        f"--base_model has no effect: {run_dir.path} started from {card.base_model or 'no checkpoint'}; leave it out",
+    )
+    require(
+        wanted.data_name is None or card.is_of_local_data,
+        f"--data_name has no effect: the card names {card.data}; leave it out",
+    )
+    require(
+        wanted.card_only or (card.export is not None and card.export.num_parameters > 0),
+        f"{export} holds no model: make the export anew with python recipes/export.py --run {run_dir.path}",
+    )
+    is_lonely = card.export is not None and card.export.base is not None and not (card.base_model or wanted.base_model)
+    require(
+        wanted.card_only or not is_lonely,
+        f"{export} is an adapter of a checkpoint that is on this machine alone, and useless without it: publish the whole model "
+        "with --merge, or that checkpoint first, and name it here with --base_model",
+    )
+
+
+def _addressed(card: Card, target: Target, wanted: PublishConfig) -> Card:
+    """The card for that repository; license and languages that nobody names stay what they are there."""
+    there = target.card if wanted.license is None else {}
+    languages = target.card.get("language") or []
+    return dataclasses.replace(
+        card,
+        data=wanted.data_name or card.data,
+        name=target.repo_id.rpartition("/")[2],
+        load_from=target.repo_id,
+        base_model=wanted.base_model or card.base_model,
+        command=card.command.replace(PLACEHOLDERS["init_from"], wanted.base_model or PLACEHOLDERS["init_from"]),
+        license=wanted.license or there.get("license"),
+        license_name=wanted.license_name or there.get("license_name"),
+        license_link=wanted.license_link or there.get("license_link"),
+        languages=wanted.language or tuple([languages] if isinstance(languages, str) else languages),
+    )
+
+
+def _files(run_dir: RunDir, card: Card, export: Path, target: Target, wanted: PublishConfig) -> list[HubFile]:
+    files = hub_files(run_dir, card, None if wanted.card_only else export)
+    kept = [name for name in target.ours if wanted.card_only and not is_of_card(name)]
+    return [*files, manifest([*kept, *(file.name for file in files)])]
+
+
+def _show(run_dir: RunDir, card: Card, files: Sequence[HubFile], wanted: PublishConfig) -> None:
+    where = f", branch {wanted.revision}" if wanted.revision else ", a pull request" if wanted.create_pr else ""
+    private = " (private)" if wanted.private else ""
+    print(f"{run_dir.path} to {constants.ENDPOINT}/{card.load_from}{private}{where}")
+    for line in listed(files):
+        print(line)
+
+
+def _check_base(api: HfApi, run_dir: RunDir, wanted: PublishConfig) -> None:
+    """Raises HubError where --base_model holds other weights than those that the run started from."""
+    if wanted.base_model is None:
+        return
+    start = Path(str(run_dir.read_config()["loop"]["init_from"])).expanduser()
+    weights = next((path for path in (start / _WEIGHTS, RunDir(start).export / _WEIGHTS) if path.is_file()), None)
+    with explained(wanted.base_model):
+        try:
+            found = again(lambda: api.get_paths_info(str(wanted.base_model), [_WEIGHTS]))
+        except (RepositoryNotFoundError, EntryNotFoundError) as error:
+            raise HubError(f"--base_model {wanted.base_model} is not on the Hub: publish it first") from error
+    theirs = next((entry.lfs.sha256 for entry in found if isinstance(entry, RepoFile) and entry.lfs), None)
+    if weights is None or theirs is None:
+        print(f"            whether {wanted.base_model} is what this run started from could not be compared")
+        return
+    with weights.open("rb") as file:
+        ours = hashlib.file_digest(file, "sha256").hexdigest()
+    if ours != theirs:
+        raise HubError(
+            f"--base_model {wanted.base_model} holds other weights than the checkpoint that this run started from"
+        )

@@ -1,0 +1,108 @@
+"""Rotation prediction: the network sees each image in its four quarter turns and says which is which.
+
+Gidaris et al. 2018, "Unsupervised representation learning by predicting image rotations", arXiv 1803.07728, equations 1 to 3:
+the cross-entropy of a linear classifier of four classes, over all four rotations of each image.
+
+B images, R rotations, S pixels a side, D width.
+
+An image is cropped to a square and mirrored first and rotated last, by moving pixels: no interpolation, no black corner and
+no stretched axis gives the answer away (section 3.1). To tell the turns apart a network has to know what stands upright; where
+nothing does, as in micrographs or satellite images, there is nothing to learn.
+
+Where we differ from the published code:
+- the classifier is one linear layer on the pooled features, which are what is exported; there the last convolutional block
+  belongs to the task alone.
+
+    accelerate launch recipes/rotation.py --dataset path/to/images
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchvision.transforms.v2.functional import center_crop
+
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.images.views import ViewsSpec
+from hfssl.data.source import Source
+from hfssl.methods.rotation.config import RotationConfig
+from hfssl.methods.rotation.quarter_turns import DEGREES, quarter_turns
+from hfssl.methods.vision_objective import VisionObjective, by_image
+from hfssl.models.backbone import Backbone
+from hfssl.nn.precision import wide
+from hfssl.objective import Batch, Cause, Picture, Pretext, StepOutput
+
+_PICTURED_IMAGES = 8
+
+
+class RotationSpec(ViewsSpec):
+    """One augmented crop of each image in all rotations: `rotations` (B, R, C, S, S)."""
+
+    def cut(self, batch: Batch) -> Batch:
+        cut = super().cut(batch)
+        return cut | {"rotations": quarter_turns(cut.pop("global_crops")[:, 0])}
+
+    def eval_transform(self, examples: Sequence[Tensor], first: int = 0) -> Batch:
+        """Adds `squares` (B, C, S, S), the images' central squares: a whole image that is not one is stretched."""
+        batch = super().eval_transform(examples, first)
+        if all(example.shape[1] == example.shape[2] for example in examples):
+            return batch | {"squares": batch["pixel_values"]}
+        squares = [center_crop(example, [min(example.shape[1:])] * 2) for example in examples]
+        return batch | {"squares": super().eval_transform(squares)["pixel_values"]}
+
+
+class Rotation(VisionObjective):
+    paper: ClassVar[str] = "1803.07728"
+
+    def __init__(self, config: RotationConfig, backbone: Backbone, processor: Any) -> None:
+        super().__init__(config, backbone, processor)
+        self.classifier = nn.Linear(backbone.width, len(DEGREES))
+
+    @classmethod
+    def data_spec(cls, config: RotationConfig, data: ImageDataConfig, source: Source) -> RotationSpec:
+        return RotationSpec(data, config.views(data.image_size))
+
+    def forward(self, batch: Batch, progress: float) -> StepOutput:
+        logits_BRR = wide(self._logits(batch["rotations"]))
+        turns_BR = _turns(logits_BRR)
+        loss_sum = cross_entropy(logits_BRR.flatten(0, 1), turns_BR.flatten(), reduction="sum")
+        metrics = {
+            "accuracy": (logits_BRR.detach().argmax(dim=2) == turns_BR).float().mean(),
+            "trivial_loss": torch.full_like(loss_sum.detach(), math.log(len(DEGREES))),
+        }
+        return StepOutput(loss_sum, torch.full_like(loss_sum, float(turns_BR.numel())), metrics)
+
+    def _logits(self, rotations: Tensor) -> Tensor:
+        """(B, R, C, S, S) -> (B, R, R): of each rotation, how much it looks like each turn."""
+        logits_BRR: Tensor = self.classifier(by_image(self.backbone, rotations))
+        return logits_BRR
+
+    def causes(self) -> dict[str, Cause]:
+        upright = "nothing in the images stands upright, or the learning rate is too high or too low"
+        return {
+            "trivial_loss": Cause(upright, "look at the images with recipes/preview.py, then at --base_learning_rate")
+        }
+
+    @torch.no_grad()
+    def pretext(self, batch: Batch) -> Pretext:
+        logits_BRR = self._logits(quarter_turns(batch["squares"]))
+        correct_BR = (logits_BRR.argmax(dim=2) == _turns(logits_BRR)).float()
+        parts = {f"turned by {degrees}°": correct_BR[:, turn] for turn, degrees in enumerate(DEGREES)}
+        return Pretext(parts, chance=1 / len(DEGREES))
+
+    @torch.no_grad()
+    def illustrate(self, batch: Batch) -> list[Picture]:
+        """Images in their four turns, each with the answer."""
+        rotations = quarter_turns(batch["squares"][:_PICTURED_IMAGES])
+        answers_BR = self._logits(rotations).argmax(dim=2).tolist()
+        captions = [[f"says {DEGREES[answers[turn]]}°" for answers in answers_BR] for turn in range(len(DEGREES))]
+        titles = [f"{degrees}°" for degrees in DEGREES]
+        return [Picture("rotations", titles, self.shown(rotations).transpose(0, 1), captions)]
+
+
+def _turns(logits_BRR: Tensor) -> Tensor:
+    """The right answers; (B, R) int64."""
+    return torch.arange(len(DEGREES), device=logits_BRR.device).expand(len(logits_BRR), -1)

@@ -1,0 +1,115 @@
+"""Stock text models with a fresh head on a pretrained body: built, loaded, and told apart.
+
+The body ends with its last hidden state; whatever comes after, a pooler inside the stock body among it, is head.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from hfssl.errors import ConfigError, one_line, require
+from hfssl.models.lora import base_tensors
+from hfssl.models.stock_encoder import UNREADABLE
+from hfssl.objective import LoadReport
+
+_POOLER = "pooler"
+
+
+def head_config(model_config: Any, tokenizer: Any, class_names: Sequence[str] | None) -> Any:
+    """A copy of a transformers config for a head of these classes, or of one number, that pads as the tokenizer does."""
+    config = copy.deepcopy(model_config)
+    config.num_labels = 1 if class_names is None else len(class_names)
+    if class_names is not None:
+        config.id2label = dict(enumerate(class_names))
+        config.label2id = {name: index for index, name in config.id2label.items()}
+    config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    config.pad_token_id = tokenizer.pad_token_id
+    if config.to_dict().get("hfssl_pooling") == "mean" and "classifier_pooling" in config.to_dict():
+        config.classifier_pooling = "mean"  # ModernBERT's head can read what was pretrained, beside the first token
+    return config
+
+
+def fresh_model(auto_class: Any, config: Any) -> Any:
+    """A model with random weights, in float32.
+
+    Raises:
+        ConfigError: there is no such head on this architecture, or the config can not be built.
+    """
+    require(
+        type(config) in auto_class._model_mapping,
+        f"transformers has no {auto_class.__name__.removeprefix('AutoModelFor')} head on a {config.model_type}: name another "
+        "checkpoint",
+    )
+    try:
+        return auto_class.from_config(config, dtype=torch.float32)
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise ConfigError(f"a {config.model_type} can not be built: {one_line(error)}") from error
+
+
+def body_of(model: Any) -> Any:
+    """The stock body inside a model with a head."""
+    return getattr(model, model.base_model_prefix)
+
+
+def head_names(model: Any) -> list[str]:
+    """Names of the modules that are trained whole where the body is not."""
+    prefix = model.base_model_prefix
+    names = [name for name, child in model.named_children() if name != prefix and any(True for _ in child.parameters())]
+    has_pooler = isinstance(getattr(body_of(model), _POOLER, None), nn.Module)
+    return [*names, *([f"{prefix}.{_POOLER}"] if has_pooler else [])]
+
+
+def freeze_body(model: Any) -> None:
+    """No gradient for what comes before the last hidden state."""
+    body_of(model).requires_grad_(False)
+    for name in head_names(model):
+        model.get_submodule(name).requires_grad_(True)
+
+
+@torch.no_grad()
+def load_into(model: Any, auto_class: Any, checkpoint: str) -> LoadReport:
+    """Take from `checkpoint` whatever the stock class finds in it; the layer of the labels only where these are the same.
+
+    Raises:
+        ConfigError: it can not be read, or its tensors do not fit.
+    """
+    try:
+        stored, info = auto_class.from_pretrained(
+            checkpoint,
+            config=copy.deepcopy(model.config),
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+        labels = type(model.config).from_pretrained(checkpoint).id2label
+    except UNREADABLE as error:
+        raise ConfigError(f"--model {checkpoint} can not be loaded: {one_line(error)}") from error
+    prefix = f"{model.base_model_prefix}."
+    mismatched = {name: shapes for name, *shapes in info["mismatched_keys"]}
+    wrong = sorted(name for name in mismatched if name.startswith(prefix))
+    require(not wrong, f"--model {checkpoint}: {wrong[:1]} does not fit: {[mismatched[name] for name in wrong[:1]]}")
+    absent = {*info["missing_keys"], *mismatched}
+    if labels != model.config.id2label:
+        absent |= _of_labels(model, stored, prefix)
+    found, loaded, new = stored.state_dict(), [], []
+    for name, tensor in base_tensors(model).items():
+        source = name.replace(".original_module", "").replace(".modules_to_save.default", "")
+        if source in absent:
+            new.append(name)
+        else:
+            tensor.copy_(found[source])
+            loaded.append(name)
+    return LoadReport(sorted(loaded), sorted(new), sorted(info["unexpected_keys"]))
+
+
+def _of_labels(model: Any, stored: Any, prefix: str) -> set[str]:
+    """Names of tensors of the last layer, which has a row a label."""
+    num_labels = model.config.num_labels
+    return {
+        name
+        for name, tensor in stored.state_dict().items()
+        if not name.startswith(prefix) and tensor.ndim and len(tensor) == num_labels
+    }

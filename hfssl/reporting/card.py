@@ -1,0 +1,301 @@
+"""The model card of a run: typed facts and a template, from the run folder alone.
+
+A card is made to be published: it holds no local path, host or user name, and "not measured" where evidence is missing.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from hfssl.checkpoints.exports import Exported, describe_export, task_of_recipe
+from hfssl.reporting.command import hub_id, modality, public_command, public_settings, rows_are
+from hfssl.reporting.encoder_card import encoder_contents, encoder_results
+from hfssl.reporting.facts import (
+    CURVES,
+    NOT_MEASURED,
+    Facts,
+    caption,
+    clock,
+    facts_of,
+    hardware,
+    warnings,
+)
+from hfssl.reporting.markdown import code_block, inline, one_line
+from hfssl.reporting.papers import PAPERS, Paper, citation
+from hfssl.reporting.scores import Table, as_markdown, class_names, evaluation_table
+from hfssl.reporting.task_card import Tuned, card_warnings, task_card_contents, task_results, tuned_of
+from hfssl.reporting.task_usage import task_usage
+from hfssl.reporting.usage import usage
+from hfssl.run_dir import RunDir, write_text
+
+LOCAL_DATA = "a local data set"
+_TYPE_OF_LOCAL = LOCAL_DATA.replace(" ", "-")  # whatever it is called: no id of the Hub
+_SAMPLES = {"image-feature-extraction": "images", "feature-extraction": "recordings"}
+_KINDS = {
+    "image-feature-extraction": "An image encoder",
+    "fill-mask": "A masked language model",
+    "text-generation": "A causal language model",
+    "feature-extraction": "A speech encoder",
+}
+_TAGS = {
+    True: ("self-supervised-learning", "pretraining"),
+    False: ("fine-tuned",),
+}  # whether it is a pretrained encoder
+
+
+class Evaluation(NamedTuple):
+    """A further evaluation; classes are their names where the data is public, their number else."""
+
+    data: str
+    classes: str
+    split: str
+    train_rows: int
+    test_rows: int
+    notes: list[str]
+    table: Table
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model card says.
+
+    data: Hub id, demo name or what local data is called; data_id: the Hub id alone; rows_are: what `num_rows` counts.
+    export: None in a run without one.
+    alarms: signs of collapse that held to the end; num_looks: how often rows that were not trained on were looked at.
+    load_from: what the snippet loads, a folder beside the card or a Hub id; license: None until somebody chooses one.
+    tuned: what a downstream task adds, None of pretraining.
+    """
+
+    name: str
+    recipe: str
+    modality: str
+    state: str
+    is_finished: bool
+    paper: Paper | None
+    export: Exported | None
+    data: str
+    data_id: str | None
+    data_revision: str | None
+    data_license: str | None
+    is_of_local_data: bool
+    split: str
+    num_rows: int | None
+    rows_are: str
+    bad_rows: int | None
+    command: str
+    settings: Mapping[str, Any]
+    seed: int
+    steps: int
+    samples_seen: int
+    num_epochs: float | None
+    hardware: str
+    precision: str
+    versions: Mapping[str, str]
+    wall_time: str
+    energy: str
+    final_loss: float | None
+    base_model: str | None
+    is_continuation: bool
+    is_lora: bool
+    summary: Mapping[str, Any] | None
+    evaluations: list[Evaluation]
+    warnings: list[str]
+    alarms: list[str]
+    num_looks: int
+    figures: list[str]
+    tuned: Tuned | None = None
+    load_from: str = "export"
+    license: str | None = None
+    license_name: str | None = None
+    license_link: str | None = None
+    languages: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str | None:
+        """The Hub's pipeline tag; none of a downstream task while there is no export."""
+        if self.export is not None:
+            return self.export.task
+        return task_of_recipe(self.recipe, self.modality) if self.tuned is None else None
+
+    @property
+    def kind(self) -> str:
+        return _KINDS[str(self.task)]
+
+    @property
+    def samples(self) -> str:
+        return _SAMPLES.get(str(self.task), "texts") if self.tuned is None else self.tuned.samples
+
+
+def write_card(run_dir: RunDir) -> Path:
+    """Write README.md of a run, finished or not; returns its path."""
+    write_text(run_dir.card_file, render(card_of(run_dir)))
+    return run_dir.card_file
+
+
+def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None) -> Card:
+    """The card of a run folder, finished or not.
+
+    Args:
+        export: another export than the run's own; step: that of its weights, where the run is not finished.
+
+    Raises:
+        ConfigError: a file of the folder can not be read.
+    """
+    facts = facts_of(run_dir, step)
+    exported = describe_export(export or run_dir.export)
+    config, environment = facts.config, facts.environment
+    data, data_id = _public_data(config)
+    precision = environment.get("mixed_precision", NOT_MEASURED)
+    known = {} if data == LOCAL_DATA else environment.get("data", {})
+    name = facts.recipe.replace("_", "-")
+    return Card(
+        name=name if data == LOCAL_DATA else f"{name}-{re.split('[/:]', data)[-1]}",
+        recipe=facts.recipe,
+        modality=modality(config),
+        state=facts.state,
+        is_finished=facts.summary is not None,
+        paper=PAPERS.get(facts.recipe),
+        export=exported,
+        data=data,
+        data_id=data_id,
+        data_revision=known.get("revision"),
+        data_license=known.get("license"),
+        is_of_local_data=data == LOCAL_DATA,
+        split=config["data"]["split"],
+        num_rows=facts.num_rows,
+        rows_are=rows_are(config),
+        bad_rows=facts.last("bad_rows"),
+        command=public_command(config, environment),
+        settings=_told(public_settings(config)),
+        seed=config["loop"]["seed"],
+        steps=facts.step,
+        samples_seen=facts.samples_seen,
+        num_epochs=facts.last("epoch"),
+        hardware=hardware(environment),
+        precision="float32" if precision == "no" else precision,
+        versions=environment.get("versions", {}),
+        wall_time=clock(facts.seconds),
+        energy=facts.energy,
+        final_loss=facts.last("loss"),
+        base_model=hub_id(config, "loop", "init_from"),
+        is_continuation=config["loop"]["init_from"] is not None,
+        is_lora=bool(config["method"].get("lora")),
+        summary=facts.summary,
+        evaluations=[_evaluation(content) for content in facts.evaluations.values() if _is_table(content)],
+        warnings=warnings(facts) + (card_warnings(facts) if facts.is_fine_tuning else []),
+        alarms=facts.alarms,
+        num_looks=len(facts.held_out),
+        figures=[f"figures/{path.name}" for path in _public_figures(run_dir, facts, data)],
+        tuned=tuned_of(facts, exported) if facts.is_fine_tuning else None,
+    )
+
+
+def _told(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Settings without those that were left alone, and without the classes, which stand elsewhere."""
+    return {
+        section: {name: value for name, value in values.items() if value is not None and name != "class_names"}
+        for section, values in settings.items()
+    }
+
+
+def _public_figures(run_dir: RunDir, facts: Facts, data: str) -> list[Path]:
+    """All of the run's own for data that anybody can see; of a local data set the curves alone, no picture of it."""
+    mine = [path for path in facts.figures if path.parent == run_dir.figures]
+    return [path for path in mine if path.stem in CURVES] if data == LOCAL_DATA else mine
+
+
+def render(card: Card) -> str:
+    """The card as Markdown with its YAML head; every value is literal text unless we wrote it ourselves."""
+    template = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        finalize=inline,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    ).get_template("card_template.md" if card.tuned is None else "task_card_template.md")
+    contents = {
+        "card": card,
+        "not_measured": NOT_MEASURED,
+        "evaluations": [(evaluation, as_markdown(evaluation.table)) for evaluation in card.evaluations],
+        "usage": None if card.export is None else code_block(_usage(card, card.export), "python"),
+        "command": code_block(card.command, "bash"),
+        "figures": [(caption(Path(figure).stem), figure) for figure in card.figures],
+        "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
+        "settings": code_block(yaml.safe_dump(dict(card.settings), sort_keys=False, allow_unicode=True), "yaml"),
+        "citation": None if card.paper is None else code_block(citation(card.recipe, card.paper), "bibtex"),
+    }
+    contents |= encoder_contents(card.summary) if card.tuned is None else task_card_contents(card.tuned, card.task)
+    return f"---\n{metadata(card).to_yaml()}\n---\n\n{template.render(contents)}"
+
+
+def _usage(card: Card, export: Exported) -> str:
+    if card.tuned is None:
+        return usage(export, card.load_from)
+    return task_usage(export, card.load_from, card.tuned.class_names, card.tuned.kind)
+
+
+def metadata(card: Card) -> ModelCardData:
+    """The YAML head, as the Hub reads it."""
+    results = _eval_results(card)
+    return ModelCardData(
+        library_name="transformers" if card.export is None or card.export.base is None else "peft",
+        pipeline_tag=card.task,
+        license=card.license,
+        license_name=card.license_name,
+        license_link=card.license_link,
+        language=list(card.languages) or None,
+        tags=[*_TAGS[card.tuned is None], "hfssl", card.recipe],
+        datasets=None if card.data_id is None else [card.data_id],
+        base_model=card.base_model,
+        model_name=one_line(card.name) if results else None,
+        eval_results=results or None,
+    )
+
+
+def _eval_results(card: Card) -> list[EvalResult]:
+    if card.summary is None or card.task is None:
+        return []
+    dataset = {
+        "dataset_type": one_line(
+            _TYPE_OF_LOCAL if card.is_of_local_data else card.data_id or card.data.replace(":", "-")
+        ),
+        "dataset_name": one_line(card.data),
+    }
+    if card.tuned is not None:
+        return task_results(card.tuned, card.task, dataset)
+    return encoder_results(card.summary, card.task, dataset)
+
+
+def _public_data(config: Mapping[str, Any]) -> tuple[str, str | None]:
+    """(what a card calls the data, its Hub id or None)."""
+    name = str(config["data"]["dataset"])
+    if name.startswith("demo:"):
+        return name, None
+    found = hub_id(config, "data", "dataset")
+    return found or LOCAL_DATA, found
+
+
+def _is_table(content: Mapping[str, Any]) -> bool:
+    """Whether it is what recipes/evaluate.py writes; a study of labels has curves, and no classes."""
+    rows = content.get("rows")
+    return isinstance(rows, list) and bool(rows) and "curve" in rows[0] and "classes" in content
+
+
+def _evaluation(content: Mapping[str, Any]) -> Evaluation:
+    is_public = content.get("local") is False
+    return Evaluation(
+        data=str(content["data"]) if is_public else LOCAL_DATA,
+        classes=class_names(content) if is_public else str(len(content["classes"])),
+        split=str(content["split"]),
+        train_rows=content["train_rows"],
+        test_rows=content["test_rows"],
+        notes=content["notes"],
+        table=evaluation_table(content),
+    )

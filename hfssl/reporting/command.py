@@ -1,0 +1,162 @@
+"""A run as one command that anybody can start: from its config.yaml, without local paths."""
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from hfssl.config.fields import to_plain
+from hfssl.config.files import SECTION_NAMES, preset_file, preset_names
+from hfssl.config.sections import DataConfig, LoopConfig, OptimConfig
+from hfssl.data.audio.config import AudioDataConfig
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.texts.config import TextDataConfig
+from hfssl.reporting.markdown import one_line
+
+PLACEHOLDERS = {"dataset": "path/to/data", "init_from": "path/to/checkpoint", "model_config": "path/to/config"}
+_START = ("loop", "init_from")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_LENGTH = ("max_steps", "num_epochs")
+
+
+def hub_id(config: Mapping[str, Any], section: str, name: str) -> str | None:
+    """The Hub id that a setting holds; None for a local path, a demo set, or a run that does not say which it is."""
+    value = config[section][name]
+    if value is None or name in config.get("local", PLACEHOLDERS) or not _HUB_ID.fullmatch(value):
+        return None
+    return str(value)
+
+
+def is_fine_tuning(config: Mapping[str, Any]) -> bool:
+    """Whether a run's config.yaml is that of a downstream task: --model says there what --init_from says elsewhere."""
+    return "adaptation" in config["method"]
+
+
+def public_settings(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The sections without the settings that a resume may change (folders, logging, workers), local paths replaced."""
+    unimportant = {
+        item.name
+        for section in (_data_config(config), OptimConfig, LoopConfig)
+        for item in dataclasses.fields(section)
+        if item.metadata["resume"] == "may_change"
+    } | ({"init_from"} if is_fine_tuning(config) else set())
+    return {
+        section: {name: _public_value(config, section, name) for name in config[section] if name not in unimportant}
+        for section in SECTION_NAMES
+    }
+
+
+_SIZES = (
+    "patch_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+)  # a model config's
+_OF_IMAGES = ("image_size", "num_channels")  # a model config's, unless the run says another
+
+
+def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+    """A command whose run has this run's settings: what its preset and the defaults do not already say."""
+    recipe, preset = config["recipe"], config["preset"]
+    shipped = preset_names(recipe)
+    base = next((name for name in (preset, "demo", "small") if name in shipped), None)
+    command = ["accelerate", "launch"]
+    if environment.get("num_processes", 1) > 1:
+        command += ["--num_processes", str(environment["num_processes"])]
+    if environment.get("mixed_precision", "no") != "no":
+        command += ["--mixed_precision", environment["mixed_precision"]]
+    command += ["recipes/finetune.py", "--task", recipe] if is_fine_tuning(config) else [f"recipes/{recipe}.py"]
+    command += [] if base is None else ["--config", base]
+    said = _said_already(recipe, base, _data_config(config))
+    unused = _without_effect(config)
+    architecture = config.get("model_config") or {}
+    for section, name, value in _flat(public_settings(config)):
+        of_model = section == "method" and name in _SIZES and bool(architecture)
+        from_checkpoint = of_model or (value is not None and architecture.get(name) in (value, [value, value]))
+        overrules = name in _OF_IMAGES and architecture.get(name, value) != value
+        unsaid = value is None and name in _LENGTH
+        is_said = value == said.get((section, name)) and not overrules
+        if (
+            is_said
+            or name in unused
+            or from_checkpoint
+            or unsaid
+            or name == "budget_hours"
+            or _goes_without(config, said, section, name)
+        ):
+            continue  # a budget was turned into steps, which say the same on any machine
+        command += [f"--{name}", *([_text(part) for part in value] if isinstance(value, list) else [_text(value)])]
+    return shlex.join(command)
+
+
+def _without_effect(config: Mapping[str, Any]) -> Collection[str]:
+    """Settings that the command line would refuse beside the others; of a run that did not record them, those of local crops."""
+    known = ("local_crop_size", "local_crop_scale") if config["method"].get("num_local_crops") == 0 else ()
+    return config.get("without_effect", known)
+
+
+def _goes_without(config: Mapping[str, Any], said: Mapping[tuple[str, str], Any], section: str, name: str) -> bool:
+    """Whether a task's own setting has its default, which no preset changes, or no effect beside the others."""
+    if section != "method" or not is_fine_tuning(config):
+        return False
+    is_default = name not in config.get("changed", config["method"]) and (section, name) not in said
+    return is_default or (name == "layer_decay" and config["method"]["adaptation"] != "full")
+
+
+def modality(config: Mapping[str, Any]) -> str:
+    """text, audio or image, as the columns of the data tell."""
+    kinds = {"text_column": "text", "audio_column": "audio"}
+    return next((kind for column, kind in kinds.items() if column in config["data"]), "image")
+
+
+def rows_are(config: Mapping[str, Any]) -> str:
+    """What the rows of pretraining are that a run counts, where they are not those of the data set."""
+    if is_fine_tuning(config):
+        return "rows"
+    if modality(config) == "audio":
+        return f"rows of up to {config['data'].get('batch_seconds', 0):g} s of recordings"
+    is_packed = modality(config) == "text" and not config["data"].get("no_packing")
+    return f"rows of {config['data'].get('max_length')} tokens, packed from texts" if is_packed else "rows"
+
+
+def _data_config(config: Mapping[str, Any]) -> type[DataConfig]:
+    columns = {"text_column": TextDataConfig, "audio_column": AudioDataConfig}
+    return next((kind for column, kind in columns.items() if column in config["data"]), ImageDataConfig)
+
+
+def _said_already(recipe: str, preset: str | None, data: type[DataConfig]) -> dict[tuple[str, str], Any]:
+    """(section, name) -> value of the defaults that all methods share, and of the preset over them."""
+    defaults = {"data": to_plain(data()), "optim": to_plain(OptimConfig()), "loop": to_plain(LoopConfig())}
+    said = {(section, name): value for section, name, value in _flat(defaults)}
+    if preset is not None:
+        file = preset_file(recipe, preset)
+        said |= {
+            (section, name): value for section, name, value in _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
+        }
+    return said
+
+
+def _flat(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, Any]]:
+    for section, values in sections.items():
+        for name, value in values.items():
+            yield section, name, value
+
+
+def _public_value(config: Mapping[str, Any], section: str, name: str) -> Any:
+    value = config[section][name]
+    if not isinstance(value, str):
+        return value
+    if (section, name) == ("method", "model") and is_fine_tuning(config):
+        return _public_value(config, *_START)
+    if name in PLACEHOLDERS:
+        is_demo = section == "data" and value.startswith("demo:")
+        return value if is_demo else hub_id(config, section, name) or PLACEHOLDERS[name]
+    return "not-shown" if re.search(r"[/\\~]", value) else one_line(value)
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,212 @@
+"""What a run folder says of its run, read once for report and card: every figure here stands in one of its files."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from hfssl.reporting.command import is_fine_tuning
+from hfssl.run_dir import RunDir
+
+Row = Mapping[str, Any]
+NOT_MEASURED = "not measured"
+PRETRAINED = "pretrained"
+SCORES = {"knn": "kNN", "linear": "linear probe", "few_labels": "few labels"}
+CURVES = {
+    "loss": "Loss and learning rate",
+    "watch": "Features of held-out rows while training",
+    "scores": "Scores of the validation rows while training",
+    "confusion": "Which classes are taken for which",
+    "calibration": "How far the probabilities can be trusted",
+    "scatter": "Numbers said against true ones",
+}
+_PICTURES = {
+    "neighbours": "Samples that were not trained on, and the training samples most like them",
+    "reconstruction": "Originals, what the encoder saw of them, and what the model made of it",
+    "puzzles": "Originals, their tiles as they were shown, and as the model put them back",
+    "rotations": "Turned images, and which turn the model names",
+    "contrast": "Hidden spans, and how like the true frame the model's answer is",
+    "mistakes": "Samples of which the model was surest and wrong",
+    "entities": "F1 of each type",
+}
+BEFORE = ("untrained", "before this run")
+_LONG_WAIT = 0.2
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run as its folder describes it.
+
+    config, environment: config.yaml and environment.json.
+    training, held_out: rows of metrics.jsonl, with a loss of training and with `held_out/...` keys.
+    summary: the closing table, None in a run that is not finished; evaluations: name -> other eval/*.json.
+    figures: PNG files of figures/ and eval/.
+    """
+
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    training: Sequence[Row]
+    held_out: Sequence[Row]
+    summary: Row | None
+    evaluations: Mapping[str, Row]
+    figures: Sequence[Path]
+
+    @property
+    def recipe(self) -> str:
+        return str(self.config["recipe"])
+
+    @property
+    def dataset(self) -> str:
+        return str(self.config["data"]["dataset"])
+
+    @property
+    def is_fine_tuning(self) -> bool:
+        """Whether a downstream task was trained, on labelled rows."""
+        return is_fine_tuning(self.config)
+
+    @property
+    def step(self) -> int:
+        """The last step that was logged."""
+        return int(self.training[-1]["step"]) if self.training else 0
+
+    @property
+    def samples_seen(self) -> int:
+        return self.step * int(self.config["loop"]["global_batch_size"])
+
+    @property
+    def num_rows(self) -> int | None:
+        """Rows trained on, as the logged share of an epoch gives them."""
+        return round(self.samples_seen / self.training[-1]["epoch"]) if self.training else None
+
+    @property
+    def max_steps(self) -> int | None:
+        """Planned steps; of a run that is told epochs, once its first row says how many rows there are."""
+        loop = self.config["loop"]
+        if loop["max_steps"] is not None:
+            return int(loop["max_steps"])
+        if self.num_rows is None:
+            return None
+        return math.ceil(loop["num_epochs"] * self.num_rows / loop["global_batch_size"])
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time of the logged steps."""
+        return sum(row["time/seconds"] for row in self.training) if self.training else None
+
+    @property
+    def waiting(self) -> float | None:
+        """Share of the wall time that was spent waiting for data."""
+        if not self.seconds:
+            return None
+        return float(sum(row["time/data_wait"] * row["time/seconds"] for row in self.training) / self.seconds)
+
+    @property
+    def energy(self) -> str:
+        """An estimate and what it rests on: the power of the devices in use times the logged wall time."""
+        power = self.environment.get("power")
+        if not self.seconds or power is None or not power["watts"]:
+            return NOT_MEASURED
+        return f"about {power['watts'] * self.seconds / 3.6e6:.2g} kWh, estimated: {power['basis']}"
+
+    @property
+    def state(self) -> str:
+        if self.summary is not None:
+            return f"finished, {self.step} steps"
+        planned = "" if self.max_steps is None else f" of {self.max_steps}"
+        return f"not finished, at step {self.step}{planned}"
+
+    @property
+    def alarms(self) -> list[str]:
+        """Signs of collapse that the last row of metrics.jsonl still shows, in sentences."""
+        last = max((rows[-1] for rows in (self.held_out, self.training) if rows), key=_step_of, default={})
+        return list(last.get("warnings", []))
+
+    def last(self, key: str) -> Any:
+        """`key` of the last training row; None where nothing was logged."""
+        return self.training[-1].get(key) if self.training else None
+
+
+def facts_of(run_dir: RunDir, step: int | None = None) -> Facts:
+    """The facts of a run folder, finished or not; of one whose weights are those of `step`, what was known by then."""
+    last = math.inf if step is None else step
+    names = [name for name in run_dir.eval_names() if name != "summary"]
+    pictures = sorted(run_dir.figures.glob("*.png")) + sorted((run_dir.path / "eval").glob("*.png"))
+    return Facts(
+        config=run_dir.read_config(),
+        environment=run_dir.read_environment(),
+        training=[row for row in run_dir.training_rows() if row["step"] <= last],
+        held_out=[row for row in run_dir.held_out_rows() if row["step"] <= last],
+        summary=run_dir.read_summary(),
+        evaluations={name: run_dir.read_eval(name) for name in names},
+        figures=pictures,
+    )
+
+
+def _step_of(row: Row) -> int:
+    return int(row["step"])
+
+
+def before_and_after(table: Row) -> tuple[Row | None, Row | None]:
+    """The rows of a closing table for the encoder as the run found it and as the run left it."""
+    rows = {row["features"]: row for row in table["rows"]}
+    return next((rows[name] for name in BEFORE if name in rows), None), rows.get(PRETRAINED)
+
+
+def warnings(facts: Facts) -> list[str]:
+    """Everything in the folder that speaks against the run, in sentences."""
+    found = []
+    if skipped := facts.last("skipped_steps"):
+        found.append(f"{skipped} of {facts.step} steps were skipped: their loss or gradient was not finite")
+    if bad := facts.last("bad_rows"):
+        found.append(f"{bad} rows could not be used and were replaced by others")
+    if (facts.waiting or 0) > _LONG_WAIT and facts.config["method"].get("adaptation") != "frozen":  # steps of no time
+        found.append(f"{facts.waiting:.0%} of the time went into waiting for data: more --num_workers may help")
+    alarms = facts.alarms
+    found += alarms
+    if facts.summary is None:
+        return found
+    before, after = before_and_after(facts.summary)
+    if after is None:
+        return found
+    found += [] if alarms else after.get("warnings", [])
+    if before is not None:
+        worse = [name for name in SCORES if name in after and name in before and after[name] < before[name]]
+        named = ", ".join(f"{SCORES[name]} {after[name]:.3f} < {before[name]:.3f}" for name in worse)
+        if worse:
+            found.append(f"the features are worse than those of the encoder {before['features']}: {named}")
+    if not any(name in after for name in SCORES):
+        found.append("no scores: the data has no labels, or no held-out split (test or validation)")
+    return found
+
+
+def caption(stem: str) -> str:
+    """What a figure of this name shows."""
+    return CURVES.get(stem) or _PICTURES.get(stem) or stem.replace("_", " ")
+
+
+def remark(table: Row) -> str | None:
+    """How to read scores that the first, trivial kind of features alone reaches."""
+    floor = table["rows"][0]
+    after: Row = next((row for row in table["rows"] if row["features"] == PRETRAINED), {})
+    if "knn" not in floor or "knn" not in after or floor["knn"] < after["knn"]:
+        return None
+    subject = f"{floor['features']} are" if floor["features"].endswith("s") else f"{floor['features']} is"
+    return f"{subject} a strong floor on this data: the gain over the untrained encoder is what to look at"
+
+
+def clock(seconds: float | None) -> str:
+    """Seconds as h:mm:ss."""
+    return NOT_MEASURED if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+def hardware(environment: Mapping[str, Any]) -> str:
+    """The processors in words."""
+    if not environment:
+        return NOT_MEASURED
+    gpus = environment["gpus"]
+    processes = environment["num_processes"]
+    if environment["device"] == "cpu" or not gpus:
+        return f"{environment['cpu']}, {processes} process(es) of {environment['threads_per_process']} thread(s)"
+    return f"{processes} x {gpus[0]} ({environment['cpu']})"

@@ -1,0 +1,82 @@
+"""What the report of a fine-tuning shows beside what every report does: tiles, scores with their floors, parts, mistakes."""
+
+from typing import Any
+
+from hfssl.reporting.facts import Facts, Row
+from hfssl.reporting.scores import Cell, Table
+from hfssl.reporting.task_scores import all_scores, floors, in_words, main_scores, part_tables, score_warnings, shown
+
+_PROTOCOL = {
+    "who answers": "the export, opened as anybody opens it, in float32 and evaluation mode",
+    "test rows": "each once, whole and without chance; they are not trained on and choose nothing",
+    "kept weights": "those of the look at the validation rows with the best score, of equals that of the lowest loss",
+    "interval": "95 %, over test rows (Wilson); it does not hold the spread over seeds: this is one run",
+}
+_MISTAKES = ("text", "said", "true", "probability")
+_MOST_MISTAKES = 20
+
+
+def task_tiles(facts: Facts) -> list[tuple[str, str, str]]:
+    """(title, value, note) of the main scores with their intervals, then of the trivial floors."""
+    scores = {} if facts.summary is None else facts.summary.get("scores", {})
+    tiles = [(score.title, score.cell.value, _between(score.cell)) for score in main_scores(scores)]
+    return tiles + [(score.title, score.cell.value, "the trivial floor") for score in floors(scores)]
+
+
+def task_contents(facts: Facts) -> dict[str, Any]:
+    """What the template of a fine-tuning asks for."""
+    summary = facts.summary or {}
+    scores = summary.get("scores")
+    return {
+        "scored": None if scores is None else score_table(scores),
+        "parts": [] if scores is None else part_tables(scores),
+        "mistakes": None if scores is None else _mistakes(scores),
+        "rows_notes": summary.get("notes", []),
+        "kept": kept_weights(facts),
+        "protocol": _PROTOCOL,
+    }
+
+
+def score_table(scores: Row) -> Table:
+    """Every number with its interval and what a trivial answer reaches."""
+    lines = [(score.title, [score.cell, Cell(score.floor or "-")]) for score in all_scores(scores)]
+    return Table(["score", "value", "a trivial answer"], lines)
+
+
+def task_warnings(facts: Facts) -> list[str]:
+    return [] if facts.summary is None else score_warnings(facts.summary)
+
+
+def task_data(summary: Row) -> dict[str, str]:
+    """The rows beside those that were trained on."""
+    tested = f"{summary['test_rows']:,} of the split {summary['test_split']}" if "test_rows" in summary else "none"
+    return {"test rows": tested}
+
+
+def kept_weights(facts: Facts) -> str | None:
+    """Which step's weights are the export, in words; None where nothing chose one."""
+    summary = facts.summary
+    if summary is None or summary["best_step"] is None:
+        return None
+    chosen_by = in_words(summary.get("chosen_by", "score"))
+    reached = "" if summary["best_score"] is None else f" ({chosen_by} {summary['best_score']:.3f})"
+    return f"weights of step {summary['best_step']} of {summary['steps']}, the best on the validation rows{reached}"
+
+
+def _mistakes(scores: Row) -> Table | None:
+    """The worst mistakes where they are texts; of images there is a picture."""
+    worst = [row for row in scores.get("mistakes", []) if row.get("text") is not None][:_MOST_MISTAKES]
+    if not worst:
+        return None
+    columns = [name for name in _MISTAKES[1:] if name in worst[0]]
+    lines = [(str(row["text"]), [Cell(_named(scores, name, row[name])) for name in columns]) for row in worst]
+    return Table(["text", *columns], lines)
+
+
+def _named(scores: Row, name: str, value: Any) -> str:
+    is_class = name in ("said", "true") and isinstance(value, int) and "classes" in scores
+    return str(scores["classes"][value]) if is_class else shown(value)
+
+
+def _between(cell: Cell) -> str:
+    return f"95 % interval {cell.interval}" if cell.interval else ""

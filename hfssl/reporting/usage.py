@@ -1,0 +1,101 @@
+"""How a stranger gets features out of an export: a few lines that run as they stand beside it."""
+
+from hfssl.checkpoints.exports import Exported
+
+_POOLED = {
+    "cls": "hidden[:, 0]  # the class token",
+    "mean": "hidden.mean(dim=1)  # all tokens",
+    "mean_positions": "hidden.mean(dim=(2, 3))",
+}
+_BLANK = {1: 'Image.new("L", (64, 64))', 3: 'Image.new("RGB", (64, 64))'}
+_WITH_POOLER = ("vit", "deit", "beit")
+
+
+def usage(exported: Exported, name: str) -> str:
+    """Python that loads the export `name` (a folder or a Hub id) and pools its features as the config records."""
+    if exported.task == "feature-extraction":
+        return _usage_of_speech(exported, name)
+    if exported.task != "image-feature-extraction":
+        return _usage_of_text(exported, name)
+    known = exported.num_channels in _BLANK
+    blank = _BLANK.get(exported.num_channels, f"torch.zeros({exported.num_channels}, 64, 64, dtype=torch.uint8)")
+    no_pooler = ", add_pooling_layer=False" if exported.model_type in _WITH_POOLER else ""
+    layout = "" if known else ', input_data_format="channels_first"'
+    lines = [
+        "import torch",
+        *(["from PIL import Image"] if known else []),
+        "from transformers import AutoImageProcessor, AutoModel",
+        "",
+        f'processor = AutoImageProcessor.from_pretrained("{name}")',
+        f'model = AutoModel.from_pretrained("{name}"{no_pooler}).eval()',
+        f"image = {blank}  # your image",
+        "with torch.inference_mode():",
+        f'    hidden = model(**processor(images=image, return_tensors="pt"{layout})).last_hidden_state',
+        f"features = {_pooled(exported)}",
+        "print(features.shape)",
+    ]
+    return "\n".join(lines)
+
+
+def _pooled(exported: Exported) -> str:
+    if exported.pooling != "mean_patches":
+        return _POOLED[exported.pooling or "mean"]
+    others = "the class token and the registers" if exported.num_registers else "the class token"
+    return f"hidden[:, {1 + exported.num_registers}:].mean(dim=1)  # all tokens but {others}"
+
+
+def auto_class(exported: Exported) -> str:
+    """The Auto class that opens the export for its features: that of a whole model, or with its head where it is an adapter,
+    which names the layers from there."""
+    if exported.base is None:
+        return "AutoModel"
+    return "AutoModelForMaskedLM" if exported.task == "fill-mask" else "AutoModelForCausalLM"
+
+
+def _usage_of_speech(exported: Exported, name: str) -> str:
+    lines = [
+        "import numpy as np",
+        "import torch",
+        "from transformers import AutoFeatureExtractor, AutoModel, pipeline",
+        "",
+        f'extractor = AutoFeatureExtractor.from_pretrained("{name}")',
+        f'model = AutoModel.from_pretrained("{name}").eval()',
+        f"audio = np.zeros({exported.sampling_rate}, dtype=np.float32)  # your recording, one channel, "
+        f"{exported.sampling_rate} samples a second",
+        'inputs = extractor(audio, sampling_rate=extractor.sampling_rate, return_tensors="pt")',
+        "with torch.inference_mode():",
+        "    hidden = model(**inputs).last_hidden_state",
+        "features = hidden.mean(dim=1)  # all frames of one recording",
+        "print(features.shape)",
+        "",
+        "# the same frames by a pipeline, which asks for a tokenizer where the extractor belongs",
+        f'frames = pipeline("feature-extraction", model="{name}", tokenizer=extractor)(audio)',
+    ]
+    return "\n".join(lines)
+
+
+def _usage_of_text(exported: Exported, name: str) -> str:
+    loader = auto_class(exported)
+    adapter = exported.base is not None
+    lines = [
+        "import torch",
+        f"from transformers import {loader}, AutoTokenizer, pipeline",
+        "",
+        *(["# an adapter, put into its base model: needs the package peft"] if adapter else []),
+        f'tokenizer = AutoTokenizer.from_pretrained("{name}")',
+        f'model = {loader}.from_pretrained("{name}"){".base_model" if adapter else ""}.eval()',
+        'inputs = tokenizer("your text", return_tensors="pt", return_token_type_ids=False)',
+        "with torch.inference_mode():",
+        "    hidden = model(**inputs).last_hidden_state",
+        "features = hidden.mean(dim=1)  # of one text; of a padded batch, the mean over its tokens alone",
+        "print(features.shape)",
+        "",
+    ]
+    if exported.task == "fill-mask":
+        lines += [f'fill = pipeline("fill-mask", model="{name}")', 'print(fill(f"your {tokenizer.mask_token} here"))']
+    else:
+        lines += [
+            f'write = pipeline("text-generation", model="{name}")',
+            'print(write("your text", max_new_tokens=20))',
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,65 @@
+"""The end of an audio run: a picture of the task, how well it is solved, and the closing table."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hfssl.runs.final_evaluation.pretext_accuracy import solved_task
+from hfssl.data.source import Source
+from hfssl.evaluation.audio_table import audio_table
+from hfssl.evaluation.clips import HOP_SECONDS, Clips, log_mel
+from hfssl.methods.wav2vec2.objective import Wav2Vec2
+from hfssl.figures.contrast import Heard, contrast_figure
+from hfssl.training.loop import Session
+
+_PICTURED, _ASKED, _AT_ONCE = 3, 200, 8
+
+
+def close(session: Session, source: Source, encoders: Mapping[str, Path]) -> dict[str, Any]:
+    """Figures and the closing table of the exported `encoders` (name -> folder, the last one is the run's own)."""
+    print("evaluating the export ...", flush=True)
+    clips = Clips(source.held_out or source, session.run.data.sampling_rate, _ASKED)
+    if isinstance(session.objective, Wav2Vec2):
+        _draw_contrast(session, session.objective, clips)
+    table = audio_table(encoders, source, session.accelerator.device)
+    solved = solved_task(session, clips, "recordings", is_held_out=source.held_out is not None, batch_size=_AT_ONCE)
+    return table | solved | {"notes": table.get("notes", []) + _codes_in_use(session)}
+
+
+def _codes_in_use(session: Session) -> list[str]:
+    perplexity = session.run_dir.training_rows()[-1].get("code_perplexity")
+    if perplexity is None or not isinstance(session.objective, Wav2Vec2):
+        return []
+    config = session.objective.model.config
+    least, most = config.num_codevector_groups, config.num_codevector_groups * config.num_codevectors_per_group
+    return [f"code perplexity {perplexity:.1f} of at most {most}; {least} where the codebooks have collapsed"]
+
+
+def _draw_contrast(session: Session, objective: Wav2Vec2, clips: Clips) -> None:
+    """figures/contrast.png of a few utterances that have masked frames."""
+    heard = []
+    frame = math.prod(objective.model.config.conv_stride) / clips.sampling_rate
+    for index in range(min(_PICTURED, len(clips))):
+        audio = clips[index]
+        batch = session.rows.spec.eval_transform([audio], index)
+        found = objective.told_apart({name: tensor.to(session.accelerator.device) for name, tensor in batch.items()})
+        used_S = found.is_masked_NS[0].cpu()
+        if not bool(used_S.any()):
+            continue
+        false_SK = found.false_NSK[0].cpu()[used_S]
+        heard.append(
+            Heard(
+                f"row {clips.rows[index]}",
+                spectrogram_FM=log_mel(audio, clips.sampling_rate).numpy(),
+                hop=HOP_SECONDS,
+                masked_S=found.masked_NS[0].cpu()[used_S].numpy(),
+                frame=frame,
+                true_S=found.true_NS[0].cpu()[used_S].numpy(),
+                false_SK=false_SK.masked_fill(false_SK.isinf(), torch.nan).numpy(),
+            )
+        )
+    if heard:
+        contrast_figure(session.run_dir, heard)

@@ -1,0 +1,157 @@
+"""What a run on labelled rows needs before and after its training: its model, its rows in three parts, answers to rows."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_model
+
+from hfssl.config.run_config import Run
+from hfssl.errors import require
+from hfssl.data.labels import class_counts, imbalance_sentence
+from hfssl.data.labels import class_names_of, class_numbers
+from hfssl.data.source import Source
+from hfssl.distributed import is_main_process
+from hfssl.data.labelled_splits import Divided, divided
+from hfssl.checkpoints.adapter_files import CONFIG_FILE
+from hfssl.objective import BadRowError, DataSpec
+from hfssl.run_dir import RunDir
+from hfssl.runs.open_session import open_labelled
+from hfssl.runs.init_from import adopt_checkpoint
+from hfssl.tasks.task import Task
+from hfssl.training.checkpoint import weights_file
+from hfssl.training.loop import Session
+
+_BLOCK = 64
+
+
+def with_model(run: Run) -> tuple[Run, Any]:
+    """(the run with the sizes that --model or --model_config dictates, the loaded transformers config).
+
+    Raises:
+        ConfigError: neither or both are named, or it can not be loaded.
+    """
+    is_stored = (
+        run.method.model is not None and run.loop.init_from == run.method.model
+    )  # as config.yaml of a run has it
+    require(run.loop.init_from is None or is_stored, "--init_from has no effect: name the checkpoint with --model")
+    run.method.check_model(run.loop.model_config)
+    name = run.method.model
+    if name is not None:
+        name = _encoder_of(name)
+        is_adapter = (_path(name) / CONFIG_FILE).is_file() and not (_path(name) / "config.json").is_file()
+        require(
+            not is_adapter,
+            f"--model {name} is an adapter: name a whole model, as --merge exports it",
+        )
+        method = dataclasses.replace(run.method, model=name)
+        run = dataclasses.replace(run, method=method, loop=dataclasses.replace(run.loop, init_from=name))
+    run, model_config = adopt_checkpoint(run)
+    return run, model_config
+
+
+def _encoder_of(name: str) -> str:
+    """A run folder stands for the root of its export: the model that strangers load."""
+    export = RunDir(_path(name)).export
+    has_export = (export / "config.json").is_file() or (export / CONFIG_FILE).is_file()
+    return str((export if has_export else _path(name)).absolute()) if _path(name).exists() else name
+
+
+def _path(name: str) -> Path:
+    return Path(name).expanduser()
+
+
+def open_divided(run: Run) -> Divided:
+    """The labelled rows to train on, to choose by and to score on."""
+    return divided(open_labelled(run), run)
+
+
+def with_classes(task_class: type[Task], run: Run, source: Source) -> Run:
+    """The run with what the training rows tell its task: classes, tags, a vocabulary."""
+    run = dataclasses.replace(run, method=task_class.with_rows(run.method, source))
+    if run.method.kind != "classes" or run.method.class_names is not None:
+        return run
+    return dataclasses.replace(run, method=dataclasses.replace(run.method, class_names=tuple(class_names_of(source))))
+
+
+def check_and_say(task_class: type[Task], run: Run, opened: Divided) -> None:
+    """Say what is known of the rows. Raises ConfigError where labels are missing, or not those of the training rows."""
+    said = [*opened.notes, *_unscored(opened.source)]
+    for side in (opened.source, opened.source.watched, opened.source.held_out):
+        said += [] if side is None else task_class.check_rows(run.method, side)
+    if not is_main_process():
+        return
+    for sentence in said:
+        print(f"rows        {sentence}")
+    names = run.method.class_names
+    if names is None or run.method.kind != "classes":
+        return
+    counts_C = class_counts(class_numbers(opened.source, names), len(names))
+    parts = [f"{name} {count}" for name, count in zip(names[:10], counts_C.tolist(), strict=False)]
+    print(f"classes     {', '.join(parts)}{f' and {len(names) - 10} more' if len(names) > 10 else ''}")
+    for sentence in class_warnings(run, opened.source):
+        print(f"            {sentence}")
+
+
+def _unscored(source: Source) -> list[str]:
+    """Splits whose labels are withheld. Raises ConfigError where some of their rows have one."""
+    for split, (missing, total) in source.passed_over.items():
+        require(
+            missing == total,
+            f"{missing} of {total} rows of the split {split} have no label: leave them out, or the split",
+        )
+    return [f"the split {split} has no labels: it is not scored" for split in source.passed_over]
+
+
+def class_warnings(run: Run, source: Source) -> list[str]:
+    """What to know of the training rows' classes."""
+    names = run.method.class_names
+    if names is None or run.method.kind != "classes":
+        return []
+    sentence = imbalance_sentence(class_counts(class_numbers(source, names), len(names)), names)
+    return [] if sentence is None else [sentence]
+
+
+def load_best(session: Session) -> None:
+    """Give the task the weights of the step that did best on the validation rows."""
+    state = session.state
+    if state.best_step is not None and state.best_step != state.step:
+        load_model(session.objective, weights_file(session.run_dir, state.best_step), strict=True)
+
+
+class Answered(NamedTuple):
+    """answers: a task's, one for each of `rows`, the numbers of those that could be read."""
+
+    answers: list[Any]
+    rows: list[int]
+
+
+@torch.inference_mode()
+def answers_to(task: Task, spec: DataSpec, examples: Any, device: torch.device) -> Answered:
+    """What a task in eval mode says of labelled examples, whole and without chance."""
+    found = Answered([], [])
+    for rows, block in _readable_blocks(examples):
+        batch = {name: tensor.to(device) for name, tensor in spec.eval_transform(block).items()}
+        found.answers.extend(task.answers(batch))
+        found.rows.extend(rows)
+    require(bool(found.rows), "no row to score can be read")
+    return found
+
+
+def _readable_blocks(examples: Any) -> Iterator[tuple[list[int], list[Any]]]:
+    """(row numbers, examples) in blocks, without those that can not be read."""
+    rows: list[int] = []
+    block: list[Any] = []
+    for row in range(len(examples)):
+        try:
+            block.append(examples[row])
+            rows.append(row)
+        except BadRowError:
+            continue
+        if len(block) == _BLOCK:
+            yield rows, block
+            rows, block = [], []
+    if block:
+        yield rows, block

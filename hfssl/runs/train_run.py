@@ -1,0 +1,120 @@
+"""A run from its settings to trained weights on disk: what pretraining and fine-tuning do alike."""
+
+from collections.abc import Callable
+from typing import Any
+
+from accelerate import Accelerator
+
+from hfssl.config.run_config import Run
+from hfssl.errors import require
+from hfssl.distributed import barrier, broadcast_object, is_main_process
+from hfssl.errors import ConfigError
+from hfssl.objective import Objective
+from hfssl.errors import Interrupted, SharedError
+from hfssl.runs.planning import print_opening, settled
+from hfssl.hub.publish_config import PublishConfig
+from hfssl.checkpoints.exports import write_processor
+from hfssl.hub.errors import HubError
+from hfssl.hub.publication import check_can_push, publish_export
+from hfssl.run_dir import RunDir, forget_if_unused
+from hfssl.runs.open_session import choose_folder, open_session
+from hfssl.training.loop import Session, train
+from hfssl.training.start import command_line, environment
+from hfssl.training.tracking import open_tracker
+
+
+def carry_out(
+    objective_class: type[Objective],
+    run: Run,
+    model_config: Any,
+    accelerator: Accelerator,
+    *,
+    finish: Callable[[Session], None],
+    summarise: Callable[[RunDir], None],
+) -> RunDir:
+    """Train, or go on where an earlier process stopped; then `finish`, on the main process alone.
+
+    Args:
+        summarise: prints what a run that is finished already has found.
+
+    Raises:
+        ConfigError, TrainingError, Interrupted: see `pretrain.pretrain`.
+    """
+    _check_push(run)
+    started, lock = choose_folder(run)
+    run_dir = started.run_dir
+    if started.finished:
+        summarise(run_dir)
+        _push(run, run_dir)
+        return run_dir
+    try:
+        run = settled(objective_class, run, model_config, started, accelerator)
+        session, rehearsal = open_session(objective_class, run, model_config, started, accelerator)
+        open_tracker(accelerator, run, run_dir, session.state.step)
+    except BaseException:
+        if is_main_process():
+            forget_if_unused(run_dir)
+        raise
+    if is_main_process():
+        run_dir.write_config(run.stored())
+        if session.state.step < session.max_steps:
+            run_dir.forget_summary()
+        if run.data.keeps_processor and not run_dir.processor.is_dir():
+            write_processor(session.rows.spec.processor, run_dir.processor)
+        run_dir.write_environment(environment(accelerator) | {"data": session.provenance})
+        run_dir.drop_metrics_after(session.state.step or -1)  # a run that begins looks at step 0 anew
+        print_opening(session, rehearsal, started)
+    barrier()
+    signal_number = train(session)
+    if signal_number is not None:
+        raise Interrupted(signal_number, _how_to_go_on(run, run_dir))
+    if is_main_process():
+        finish(session)  # the other ranks leave without waiting
+        _push(run, run_dir)
+    if lock is not None:
+        lock.release()
+    return run_dir
+
+
+def _check_push(run: Run) -> None:
+    """Raises SharedError now where --push_to_hub would fail at the end."""
+    if not run.loop.push_to_hub:
+        return
+    problem = None
+    if is_main_process():
+        try:
+            _check_adapter(run)
+            check_can_push(run.recipe, str(run.loop.hub_model_id), private=run.loop.hub_private)
+        except ConfigError as error:
+            problem = f"--push_to_hub: {error}"
+    problem = broadcast_object(problem)
+    if problem is not None:
+        raise SharedError(problem)
+
+
+def _check_adapter(run: Run) -> None:
+    is_lora = getattr(run.method, "lora", False) or getattr(run.method, "adaptation", None) == "lora"
+    require(
+        not is_lora or run.method.merge or "init_from" not in run.local(),
+        f"an adapter of {run.loop.init_from}, which is on this machine alone, is useless elsewhere: add --merge, or leave out "
+        "--push_to_hub and publish both later",
+    )
+
+
+def _push(run: Run, run_dir: RunDir) -> None:
+    if not run.loop.push_to_hub or not is_main_process():
+        return
+    wanted = PublishConfig(run=str(run_dir.path), hub_model_id=run.loop.hub_model_id, private=run.loop.hub_private)
+    try:
+        publish_export(run_dir, run_dir.export, wanted)
+    except ConfigError as error:
+        again = f"python recipes/publish.py --run {run_dir.path} --hub_model_id {run.loop.hub_model_id}"
+        private = " --private" if run.loop.hub_private else ""
+        raise HubError(f"{error}; the run is finished, and is published by: {again}{private}") from error
+
+
+def _how_to_go_on(run: Run, run_dir: RunDir) -> str:
+    command = command_line()
+    if run.loop.output_dir is None:
+        command += f" --output_dir {run_dir.path}"
+    return f"stopped and saved; to go on:\n  {command}"

@@ -1,0 +1,41 @@
+"""Fine-tuning a language model to tell classes of texts, or of pairs of texts, apart, or to say a number for each."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+from hfssl.config.fields import option
+from hfssl.errors import require
+from hfssl.tasks.text_settings import TextTaskConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceClassificationConfig(TextTaskConfig):
+    recipe: ClassVar[str] = "sequence_classification"
+
+    second_text_column: str | None = option(None, "column of the second text of a pair (default: one text a row)")
+    problem: Literal["auto", "classes", "numbers"] = option(
+        "auto", "what is said of a text: a class, or a number (regression); auto: a number where the labels are floats"
+    )
+
+    @property
+    def kind(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
+        return "numbers" if self.problem == "numbers" else "classes"
+
+    def check_numbers(self) -> None:
+        """Raise ConfigError for settings that mean nothing where numbers are said."""
+        given = {
+            "label_smoothing": self.label_smoothing > 0,
+            "class_weights": self.class_weights != "none",
+            "class_names": self.class_names is not None,
+        }
+        for name, is_given in given.items():
+            require(not is_given, f"{name} has no effect where numbers are to be said, not classes: leave it out")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.problem == "numbers":
+            self.check_numbers()
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls()

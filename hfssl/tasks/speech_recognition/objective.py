@@ -1,0 +1,135 @@
+"""Speech recognition by CTC: a stock head of transformers that says a character, or nothing, in each frame.
+
+B recordings, T samples, F frames, U characters of a transcript, V characters of the vocabulary with the blank.
+
+The loss is -ln of the probability of all paths through the frames that spell the transcript once repeats and then blanks are
+dropped (Graves et al. 2006, "Connectionist temporal classification", ICML, equations 3 and 8), in float32, summed over
+recordings, over the number of their characters. Answers are the likeliest path. The vocabulary is that of the training rows; a
+head that the checkpoint brings is left behind. Frames of padding count in no loss, whether or not the model is told of them.
+"""
+
+from dataclasses import replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import ctc_loss, log_softmax
+from transformers import MODEL_FOR_CTC_MAPPING, AutoModelForCTC
+
+from hfssl.data.audio.config import AudioDataConfig
+from hfssl.data.audio.transcripts import (
+    IGNORED,
+    TranscribedRecordings,
+    characters_of,
+    transcripts_of,
+    unknown_characters,
+)
+from hfssl.data.source import Source
+from hfssl.errors import require
+from hfssl.models.lora import has_adapter
+from hfssl.models.speech_model import body_of, frame_counts, in_groups, model_inputs, speech_config
+from hfssl.nn.precision import no_autocast
+from hfssl.objective import Batch, Export, StepOutput
+from hfssl.tasks.speech_recognition.config import SpeechRecognitionConfig
+from hfssl.tasks.speech_task import SpanDraw, SpeechTask, fresh_task_model
+
+_HEAD = ["lm_head"]
+
+
+class SpeechRecognition(SpeechTask):
+    config: SpeechRecognitionConfig
+    vocab_size_of_base: int
+    auto_class: ClassVar[Any] = AutoModelForCTC
+
+    @classmethod
+    def with_rows(cls, config: SpeechRecognitionConfig, source: Source) -> SpeechRecognitionConfig:
+        """The characters of the training rows, unless given."""
+        found = characters_of(transcripts_of(source, keeps_case=config.keep_case))
+        if config.characters is None:
+            return replace(config, characters=found)
+        others = sorted(set(found) - set(config.characters))
+        named = ", ".join(repr(one) for one in others[:10])
+        require(not others, f"characters lacks some of the transcripts of {source.split}: add {named}")
+        return config
+
+    @classmethod
+    def check_rows(cls, config: SpeechRecognitionConfig, source: Source) -> list[str]:
+        """Empty transcripts, in which nothing is said, and characters that can not be."""
+        texts = transcripts_of(source, keeps_case=config.keep_case)
+        num_empty = sum(not text for text in texts)
+        empty = [f"{num_empty} of {len(texts)} transcripts of {source.split} are empty"] if num_empty else []
+        return empty + unknown_characters(texts, config.characters or "", source.split)
+
+    @classmethod
+    def data_spec(cls, config: SpeechRecognitionConfig, data: AudioDataConfig, source: Source) -> TranscribedRecordings:
+        assert config.attention_mask is not None, "settled before a run is opened"
+        assert config.characters is not None, "found in the data before a run is opened"
+
+        def num_frames(samples_N: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+            found: np.ndarray[Any, Any] = frame_counts(config, torch.from_numpy(samples_N)).numpy()
+            return found
+
+        return TranscribedRecordings(
+            data,
+            config.characters,
+            keeps_case=config.keep_case,
+            attention_mask=config.attention_mask,
+            num_frames=num_frames,
+            draw=SpanDraw(config),
+        )
+
+    @classmethod
+    def build(cls, config: SpeechRecognitionConfig, spec: TranscribedRecordings, model_config: Any) -> Self:
+        own = speech_config(model_config, MODEL_FOR_CTC_MAPPING, config.spans, "recognises speech by CTC")
+        tokenizer = spec.processor.tokenizer
+        own.vocab_size, own.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+        own.bos_token_id = own.eos_token_id = None
+        own.ctc_loss_reduction, own.ctc_zero_infinity = "sum", True
+        task = cls(config, fresh_task_model(config, AutoModelForCTC, own, _HEAD), spec.processor)
+        task.vocab_size_of_base = model_config.vocab_size
+        return task
+
+    def export(self) -> Export:
+        """Of an adapter alone with the base's size of the vocabulary in its config, which is not saved: peft takes another one
+        for that of embeddings that were resized, and looks for them."""
+        found = super().export()
+        if has_adapter(found.model):
+            found.model.config.vocab_size = self.vocab_size_of_base
+        return found
+
+    def forward(self, batch: Batch, progress: float) -> StepOutput:
+        """Minus log-likelihood of the transcripts, over their characters; 0 for one that has not enough frames."""
+        logits_BFV, labels_BU = self.logits(batch), batch["labels"]
+        own_BU = labels_BU != IGNORED
+        with no_autocast(logits_BFV), torch.backends.cudnn.flags(enabled=False):
+            loss_sum = ctc_loss(
+                log_softmax(logits_BFV, dim=2).transpose(0, 1),
+                labels_BU.masked_fill(~own_BU, 0),
+                frame_counts(self.config, batch["lengths"]),
+                own_BU.sum(dim=1),
+                blank=self._processor.tokenizer.pad_token_id,
+                reduction="sum",
+                zero_infinity=True,
+            )
+        return StepOutput(loss_sum, own_BU.sum().to(loss_sum.dtype), {})
+
+    def raw_logits(self, batch: Batch) -> Tensor:
+        """(B, F, V); zeros in frames of padding that the model has not seen."""
+        if body_of(self.model).training:
+            whole: Tensor = self.model(**model_inputs(batch)).logits
+            return whole
+        groups = [(rows, self.model(**inputs).logits) for rows, inputs in in_groups(batch, equal=self.hears_padding)]
+        most = frame_counts(self.config, batch["input_values"].shape[1])
+        padded = [(rows, torch.nn.functional.pad(found, (0, 0, 0, most - found.shape[1]))) for rows, found in groups]
+        order = torch.cat([rows for rows, _ in padded])
+        return torch.cat([found for _, found in padded])[order.argsort()]
+
+    def answers(self, batch: Batch) -> list[Any]:
+        """(what was heard, what was said) of each recording."""
+        best_BF = self.logits(batch).argmax(dim=2).tolist()
+        frames = frame_counts(self.config, batch["lengths"]).tolist()
+        said = [self._processor.tokenizer.decode(row[:count]) for row, count in zip(best_BF, frames, strict=True)]
+        points = batch["characters"].tolist()
+        true = ["".join(chr(point) for point in row if point) for row in points]
+        return list(zip(said, true, strict=True))

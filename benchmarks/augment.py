@@ -32,7 +32,7 @@ from transformers import ViTConfig, ViTModel
 from hfssl.data.images.augmentation import apply, draw, view_keys
 from hfssl.data.images.augmentation_config import PRESETS, Augmentation, View, blur_radius
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.data.images.views import ViewsSpec
+from hfssl.data.images.views import ViewsPipeline
 from hfssl.objective import Batch
 from hfssl.randomness import sample_keys
 from hfssl.training.start import cpu_name, versions
@@ -93,10 +93,10 @@ def _operation(name: str, images: Tensor) -> dict[str, Callable[[], Any]]:
 
 
 def _preset(name: str, images: Tensor) -> dict[str, Callable[[], Any]]:
-    spec = _spec(name, SIZE)
+    pipeline = _spec(name, SIZE)
     stock = v2.Compose(stock_transforms(PRESETS[name], SIZE))  # type: ignore[index]
     return {
-        "hfssl": lambda: spec.augment(_collated(spec, images), 0.0),
+        "hfssl": lambda: pipeline.augment(_collated(pipeline, images), 0.0),
         "torchvision": lambda: torch.stack([stock(image) for image in images for _ in range(2)]),
     }
 
@@ -122,18 +122,18 @@ def stock_transforms(augmentation: Augmentation, size: int) -> list[Any]:
     return [*used, v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)]
 
 
-def _spec(name: str, size: int) -> ViewsSpec:
-    spec = ViewsSpec(
+def _spec(name: str, size: int) -> ViewsPipeline:
+    pipeline = ViewsPipeline(
         ImageDataConfig(dataset="demo:digits", image_size=size),
         {"global_crops": [View(size, PRESETS[name])] * 2},  # type: ignore[index]
     )
-    spec.uniform = True
-    return spec
+    pipeline.uniform = True
+    return pipeline
 
 
-def _collated(spec: ViewsSpec, images: Tensor) -> Batch:
+def _collated(pipeline: ViewsPipeline, images: Tensor) -> Batch:
     keys = _keys(len(images))
-    return spec.collate(list(images), keys) | {"keys": keys}
+    return pipeline.collate(list(images), keys) | {"keys": keys}
 
 
 def _keys(num: int) -> Tensor:
@@ -145,16 +145,16 @@ def _share_of_a_step(images: Tensor, rounds: int) -> dict[str, Any]:
     sizes = {"hidden_size": 192, "num_hidden_layers": 6, "num_attention_heads": 3, "intermediate_size": 768}
     model = ViTModel(ViTConfig(image_size=SIZE, patch_size=4, **sizes), add_pooling_layer=False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    spec = _spec("small", SIZE)
-    batch = _collated(spec, images)
-    views = spec.augment(batch, 0.0)["global_crops"].flatten(0, 1)
+    pipeline = _spec("small", SIZE)
+    batch = _collated(pipeline, images)
+    views = pipeline.augment(batch, 0.0)["global_crops"].flatten(0, 1)
 
     def step() -> None:
         model(views).last_hidden_state.square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
 
-    sides = {"draw": lambda: _collated(spec, images), "change": lambda: spec.augment(batch, 0.0), "step": step}
+    sides = {"draw": lambda: _collated(pipeline, images), "change": lambda: pipeline.augment(batch, 0.0), "step": step}
     seconds = _seconds(sides, rounds)
     return {f"seconds_{name}": value for name, value in seconds.items()} | {
         "share": (seconds["draw"] + seconds["change"]) / seconds["step"]
@@ -162,10 +162,10 @@ def _share_of_a_step(images: Tensor, rounds: int) -> dict[str, Any]:
 
 
 def _on_gpu(rounds: int) -> dict[str, Any]:
-    spec = _spec("natural", GPU_SIZE)
+    pipeline = _spec("natural", GPU_SIZE)
     images = torch.randint(0, 256, (NUM, 3, GPU_SIZE, GPU_SIZE), dtype=torch.uint8)
-    batch = {name: tensor.cuda() for name, tensor in _collated(spec, images).items()}
-    milliseconds = 1000 * _seconds({"change": lambda: spec.augment(batch, 0.0)}, 4 * rounds)["change"]
+    batch = {name: tensor.cuda() for name, tensor in _collated(pipeline, images).items()}
+    milliseconds = 1000 * _seconds({"change": lambda: pipeline.augment(batch, 0.0)}, 4 * rounds)["change"]
     met = milliseconds <= MOST_GPU_MS
     return {"name": torch.cuda.get_device_name(), "milliseconds": milliseconds, "goal": MOST_GPU_MS, "met": met}
 

@@ -32,7 +32,7 @@ from hfssl.data.images.crops import crop_boxes, resized_crop
 from hfssl.data.images.pipeline import open_images
 from hfssl.data.source import fixed_rows
 from hfssl.evaluation.features import Encoder, find_checkpoint, image_features, open_encoder, untrained_encoder
-from hfssl.evaluation.images import Images, floors
+from hfssl.evaluation.images import Images, baselines
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.label_curve import label_curve
 from hfssl.evaluation.linear_probe import fitted_probe
@@ -96,7 +96,7 @@ def main() -> None:
             export = find_checkpoint(str(folder)).location
             run["scores"] = judge.of(open_encoder(export, torch.device("cpu")))
             if "floors" not in found:
-                found["floors"] = judge.floors(Path(export))
+                found["floors"] = judge.baselines(Path(export))
             found["runs"][method] = run
             if arguments.keep is not None and method != "supervised":
                 shutil.copytree(folder, arguments.keep / method)
@@ -135,14 +135,14 @@ class Judge:
     """Scores encoders on the same images with the same probes as `recipes/evaluate.py`, without its floors each time."""
 
     def __init__(self, data: Path) -> None:
-        config = ImageDataConfig(dataset=str(data), held_out_share=0.0)
+        config = ImageDataConfig(dataset=str(data), validation_share=0.0)
         source = open_images(config)
-        assert source.held_out is not None
-        self.sides = Images(source, 3), Images(source.held_out, 3)
+        assert source.test is not None
+        self.sides = Images(source, 3), Images(source.test, 3)
 
-    def floors(self, folder: Path) -> dict[str, dict[str, float]]:
+    def baselines(self, folder: Path) -> dict[str, dict[str, float]]:
         """Of raw pixels, their PCA, and an encoder of the configuration in `folder` with fresh weights."""
-        found = {name: self.scores(*features) for name, features in floors(*self.sides).items()}
+        found = {name: self.scores(*features) for name, features in baselines(*self.sides).items()}
         return found | {"untrained": self.of(untrained_encoder(folder, 0, torch.device("cpu")))}
 
     def of(self, encoder: Encoder) -> dict[str, float]:

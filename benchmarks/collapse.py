@@ -24,7 +24,7 @@ from datasets import Dataset, load_dataset
 
 from hfssl import catalog
 from hfssl.config.parse import parse
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.console import quieten_libraries
 from hfssl.data.demo.sets import digits
 from hfssl.errors import TrainingError
@@ -141,7 +141,7 @@ def run_once(name: str, what: str, flags: dict[str, str], run_dir: Path) -> dict
         for key, value in (SHARED | METHODS[name] | {"output_dir": str(run_dir)} | flags).items()
         for text in (f"--{key}", *value.split())
     ]
-    run: Run = parse(config_class, catalog.DATA_CONFIGS["image"], argv)
+    run: RunConfig = parse(config_class, catalog.DATA_CONFIGS["image"], argv)
     session, _ = open_session(objective_class, run, None, Start(RunDir(run_dir), None, []), start(run.loop))
     began, error = time.perf_counter(), None
     with MISTAKES.get(what, none)(session):
@@ -150,15 +150,15 @@ def run_once(name: str, what: str, flags: dict[str, str], run_dir: Path) -> dict
         except TrainingError as problem:
             error = str(problem)
     rows = session.run_dir.read_metrics()
-    looks = session.run_dir.held_out_rows()
+    looks = session.run_dir.validation_rows()
     first = next((row["step"] for row in rows if row.get("warnings")), None)
     return {
-        "alarms": [alarm.sign for alarm in session.lookout.alarms],
+        "alarms": [alarm.sign for alarm in session.collapse_monitor.alarms],
         "ever": sorted({_without_figure(text) for row in rows for text in row.get("warnings", [])}),
         "first_alarm_at": first,
-        "sentences": [alarm.sentence for alarm in session.lookout.alarms],
+        "sentences": [alarm.sentence for alarm in session.collapse_monitor.alarms],
         "error": error,
-        "knn": [round(row["held_out/knn"], 3) for row in looks if "held_out/knn" in row],
+        "knn": [round(row["validation/knn"], 3) for row in looks if "validation/knn" in row],
         "seconds": round(time.perf_counter() - began, 1),
         "rows": [
             {key: _short(value) for key, value in row.items() if not key.startswith("time/")} for row in rows[::4]

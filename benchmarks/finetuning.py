@@ -29,7 +29,7 @@ SHORT = [
     "100",
     "--evaluate_every",
     "50",
-    "--held_out_share",
+    "--validation_share",
     "0.02",
 ]
 # name: (recipe and flags of pretraining or None, task, flags of fine-tuning); {data} is the folder of --data
@@ -69,7 +69,7 @@ CASES: dict[str, tuple[list[str] | None, str, list[str]]] = {
         "image_classification",
         [
             *("--dataset", "{data}/fashion_mnist", "--model_config", "resnet18", "--image_size", "32"),
-            *("--max_steps", "300", "--evaluate_every", "100", "--held_out_share", "0.02"),
+            *("--max_steps", "300", "--evaluate_every", "100", "--validation_share", "0.02"),
         ],
     ),
     "ag_news_mlm": (

@@ -180,7 +180,7 @@ def bare(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
 def frozen(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Seconds of EPOCHS epochs of the loop, and of one pass of the encoder over as many rows."""
     session = opened(arguments, folder, "frozen", 192, 64)
-    whole = session.rows.spec.whole
+    whole = session.rows.pipeline.whole
     model = session.objective.model.eval()
     num_rows = len(session.rows.examples)
     with torch.inference_mode():

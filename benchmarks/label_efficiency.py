@@ -99,7 +99,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
 
 def pairs_of(names: list[str]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """(pairs of the study, pairs of the trials): all classes different."""
-    named = [next(index for index, name in enumerate(names) if name.split(" ", 1)[1] == wanted) for wanted in NAMED]
+    named = [next(index for index, name in enumerate(names) if name.split(" ", 1)[1] == config) for config in NAMED]
     order = [int(label) for label in np.random.default_rng(0).permutation(len(names)) if label not in named]
     drawn = [(named[0], named[1]), *zip(order[0::2], order[1::2], strict=True)]
     return drawn[:NUM_PAIRS], drawn[NUM_PAIRS : NUM_PAIRS + NUM_TRIAL_PAIRS]
@@ -136,10 +136,10 @@ def fine_tune_all(arguments: argparse.Namespace) -> None:
         seeds: Iterable[int] = TRIAL_SEEDS if arguments.xrays else [0]
         jobs = [(pair, seed, size, rate) for pair in trials for seed in seeds for size in SIZES for rate in RATES]
     else:
-        wanted = (len(TRIAL_SEEDS) if arguments.xrays else NUM_TRIAL_PAIRS) * len(SIZES) * len(RATES)
-        if len(found["trials"]) < wanted:
+        config = (len(TRIAL_SEEDS) if arguments.xrays else NUM_TRIAL_PAIRS) * len(SIZES) * len(RATES)
+        if len(found["trials"]) < config:
             raise SystemExit(
-                f"{arguments.arm} has {len(found['trials'])} of {wanted} trials: run the stage trials first"
+                f"{arguments.arm} has {len(found['trials'])} of {config} trials: run the stage trials first"
             )
         rate = best_rate(found["trials"])
         jobs = [(pair, seed, size, rate) for pair in study for seed in SEEDS for size in SIZES]

@@ -26,7 +26,7 @@ import torch
 RESULTS = Path(__file__).resolve().parent / "results"
 LENGTH, BATCH, WARM_UP, MEASURED = 128, 32, 20, 20
 FLAGS = ["--config", "demo", "--hidden_size", "256", "--num_hidden_layers", "4", "--num_attention_heads", "4"]
-FLAGS += ["--dropout", "0.1", "--vocab_size", "16000", "--global_batch_size", str(BATCH), "--held_out_share", "0"]
+FLAGS += ["--dropout", "0.1", "--vocab_size", "16000", "--global_batch_size", str(BATCH), "--validation_share", "0"]
 SIDES = ("hfssl", "trainer")
 
 
@@ -171,7 +171,7 @@ def trainer(arguments: argparse.Namespace) -> dict[str, float]:
         tokens, config, tokenizer = (
             session.rows.examples.tokens,
             session.objective.model.config,
-            session.rows.spec.processor,
+            session.rows.pipeline.processor,
         )
         tape = torch.from_numpy(tokens.ids[: (WARM_UP + MEASURED + 2) * BATCH * LENGTH].astype("int64")).view(
             -1, LENGTH

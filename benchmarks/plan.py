@@ -24,7 +24,13 @@ SIZES = {
     "demo": ["--max_steps", "500"],
     "wider": ["--max_steps", "150", "--hidden_size", "192", "--num_hidden_layers", "6", "--image_size", "32"],
 }
-PLAN = "import json; from hfssl.commands.plan_config import parse_plan; from hfssl.commands.plan import plan; print(json.dumps(plan(parse_plan())))"
+PLAN = """
+import json
+from hfssl.commands.plan import plan
+from hfssl.commands.plan_config import parse_plan
+
+print(json.dumps(plan(parse_plan())))
+"""
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ TASKS = {"digit": "label", "speaker": "speaker"}
 LABELS_A_CLASS = 5
 FLAGS = """--config demo --audio_column none --label_column none --hidden_size 128 --num_hidden_layers 4 --num_attention_heads 4
 --conv_dim 96 96 96 96 --conv_kernel 20 8 4 4 --conv_stride 10 4 4 2 --num_codevectors 16 --codevector_size 128
---mask_length 4 --min_duration_seconds 0.25 --max_duration_seconds 4 --batch_seconds 24 --held_out_share 0.02"""
+--mask_length 4 --min_duration_seconds 0.25 --max_duration_seconds 4 --batch_seconds 24 --validation_share 0.02"""
 Array = np.ndarray[Any, Any]
 CPU = torch.device("cpu")
 
@@ -113,13 +113,13 @@ def report(arguments: argparse.Namespace) -> None:
 
 
 def data_config(data: Path, label_column: str) -> AudioDataConfig:
-    return AudioDataConfig(dataset=str(data / "fsdd"), label_column=label_column, held_out_share=0.0)
+    return AudioDataConfig(dataset=str(data / "fsdd"), label_column=label_column, validation_share=0.0)
 
 
 def clips_of(data: Path) -> tuple[Clips, Clips]:
     source = open_recordings(data_config(data, "label"))
-    assert source.held_out is not None
-    return Clips(source, 16_000), Clips(source.held_out, 16_000)
+    assert source.test is not None
+    return Clips(source, 16_000), Clips(source.test, 16_000)
 
 
 def labels_of(data: Path, column: str, sides: tuple[Clips, Clips]) -> tuple[Array, Array]:

@@ -64,7 +64,7 @@ SIZES: dict[str, Any] = {
 }
 _BUSY_LOAD = 0.5
 _ENDLESS = 1_000_000  # steps: more than any measurement takes
-_IMPORTS = "import hfssl.config.parse, hfssl.data.images.config, hfssl.methods.mae.objective, hfssl.commands.pretrain; print('done', flush=True)"
+_IMPORTS = "import hfssl.methods.mae.objective, hfssl.commands.pretrain; print('done', flush=True)"
 _PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "datasets", "hfssl")
 
 Figures = dict[str, float]

@@ -84,7 +84,7 @@ def recombined(sentences: list[str]) -> Iterator[str]:
         yield " ".join(sentences[combine(number, place) % len(sentences)] for place in range(1, count + 1))
 
 
-class Memory(threading.Thread):
+class AlarmHistory(threading.Thread):
     """The largest memory of its own that this process held since `start`, in megabytes."""
 
     def __init__(self) -> None:
@@ -111,22 +111,22 @@ def measure(scratch: str, max_length: int, number: int, results: "multiprocessin
     """One round: texts opened before the clock, then tokenized, then packed."""
     os.environ["HFSSL_CACHE"] = f"{scratch}/round-{number}"
     from hfssl.data.texts.config import TextDataConfig
-    from hfssl.data.texts.packing import plan_of
+    from hfssl.data.texts.packing import packing_plan
     from hfssl.data.texts.source import open_texts
     from hfssl.data.texts.token_cache import tokens_of
     from hfssl.data.texts.tokenizer import open_tokenizer
 
     data = TextDataConfig(
-        dataset=f"{scratch}/texts.txt", text_unit="line", tokenizer=f"{scratch}/tokenizer", held_out_share=0.0
+        dataset=f"{scratch}/texts.txt", text_unit="line", tokenizer=f"{scratch}/tokenizer", validation_share=0.0
     )
     source = open_texts(data)
     tokenizer = open_tokenizer(data, source)
-    memory = Memory()
+    memory = AlarmHistory()
     memory.start()
     start = time.perf_counter()
     tokens = tokens_of(source, tokenizer)
     tokenized = time.perf_counter()
-    plan = plan_of(tokens, capacity=max_length, per_piece=2)
+    plan = packing_plan(tokens, capacity=max_length, per_piece=2)
     packed = time.perf_counter()
     megabytes = Path(scratch, "texts.txt").stat().st_size / 1e6
     results.put(

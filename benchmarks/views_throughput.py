@@ -27,12 +27,21 @@ from hfssl.training.accelerator import start
 from hfssl.training.loop import prepare, steps_of_batches
 from hfssl.training.report import Stopwatch
 from hfssl.training.start import Start, cpu_name, versions
-from hfssl.training.step import Parts, train_step
+from hfssl.training.step import StepContext, train_step
 
 RESULTS = Path(__file__).resolve().parent / "results"
 METHODS = ("simclr", "moco", "byol", "swav", "dino")
 STEPS, BATCH = 6, 128
-FLAGS = ["--config", "cifar10", "--num_hidden_layers", "6", "--global_batch_size", str(BATCH), "--held_out_share", "0"]
+FLAGS = [
+    "--config",
+    "cifar10",
+    "--num_hidden_layers",
+    "6",
+    "--global_batch_size",
+    str(BATCH),
+    "--validation_share",
+    "0",
+]
 LOCAL_CROPS = ["--num_local_crops", "4", "--local_crop_size", "16"]
 
 
@@ -52,9 +61,9 @@ def main() -> None:
         "versions": versions(),
         "cpu": cpu_name(),
     }
-    wanted = [(name, name, []) for name in METHODS]
-    wanted += [(f"{name}, 4 local crops", name, LOCAL_CROPS) for name in ("swav", "dino")]
-    for title, name, flags in wanted:
+    config = [(name, name, []) for name in METHODS]
+    config += [(f"{name}, 4 local crops", name, LOCAL_CROPS) for name in ("swav", "dino")]
+    for title, name, flags in config:
         if title in result["shares"]:
             continue
         result["shares"][title] = shares(name, arguments, flags) | {"threads": arguments.threads}
@@ -100,7 +109,7 @@ def shares(name: str, arguments: argparse.Namespace, flags: list[str]) -> dict[s
     }
 
 
-def seconds(parts: Parts, batches: Any) -> float:
+def seconds(parts: StepContext, batches: Any) -> float:
     begun = time.perf_counter()
     for step in range(STEPS):
         train_step(parts, batches(), step=step, progress=0.5, stop=False)

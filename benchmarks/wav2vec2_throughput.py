@@ -148,7 +148,7 @@ def opened(arguments: argparse.Namespace, folder: str) -> Any:
             dataset=arguments.dataset,
             max_duration_seconds=SECONDS,
             batch_seconds=UTTERANCES * SECONDS,
-            held_out_share=0.0,
+            validation_share=0.0,
             num_workers=0,
         ),
         OptimConfig(),
@@ -182,7 +182,7 @@ def model_and_audio(arguments: argparse.Namespace) -> tuple[Any, Any, list[dict[
     """(model in training mode, feature extractor, recordings as the extractor gives them)."""
     with tempfile.TemporaryDirectory() as scratch:
         session = opened(arguments, scratch)
-    model, processor = session.objective.model.train(), session.rows.spec.processor
+    model, processor = session.objective.model.train(), session.rows.pipeline.processor
     files = sorted(Path(arguments.dataset).glob("*.wav"))
     audio = [processor(soundfile.read(file)[0], sampling_rate=RATE)["input_values"][0] for file in files]
     return model, processor, [{"input_values": values} for values in audio]

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from hfssl.config.paper import Paper
 from hfssl.config.sections import DataConfig, MethodConfig
 from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.images.config import ImageDataConfig
@@ -63,6 +64,14 @@ def task(name: str) -> "tuple[type[MethodConfig], type[Objective]]":
 def objective_of(recipe: str) -> "tuple[type[MethodConfig], type[Objective]]":
     """The same for the recipe of a run, a method or a task."""
     return task(recipe) if recipe in task_names() else method(recipe)
+
+
+def paper_of(recipe: str) -> Paper | None:
+    """The paper of a method; None for a task."""
+    if recipe not in method_names():
+        return None
+    paper: Paper = importlib.import_module(f"hfssl.methods.{recipe}.paper").PAPER
+    return paper
 
 
 def _names(folder: str) -> list[str]:

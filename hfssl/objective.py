@@ -21,7 +21,7 @@ class StepOutput(NamedTuple):
     loss_sum: 0-d, the loss summed over this micro-batch's targets; the only tensor with a gradient.
     num_targets: 0-d; 0 is allowed, loss_sum is then a 0 that is connected to the graph.
     metrics: detached 0-d tensors, averaged over micro-batches, ranks and the steps of a logging interval. The monitor
-        knows `trivial_loss`, the loss a target of one who has learned nothing, and what `nn.signals` names.
+        knows `baseline_loss`, the loss a target of one who has learned nothing, and what `nn.signals` names.
     """
 
     loss_sum: Tensor
@@ -34,14 +34,14 @@ class BadRowError(Exception):
 
 
 class Examples(Protocol):
-    """Indexed examples: whatever `DataSpec.prepare` made of the source's rows."""
+    """Indexed examples: whatever `DataPipeline.prepare` made of the source's rows."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Any: ...  # raises BadRowError
 
 
-class DataSpec(ABC):
+class DataPipeline(ABC):
     """How rows become batches. Order of calls: prepare once; transform and collate in a worker; augment on the device."""
 
     processor: Any  # the image processor, tokenizer or feature extractor that training and strangers share
@@ -60,7 +60,7 @@ class DataSpec(ABC):
     def prepare(self, source: Any) -> Examples:
         """Indexed examples of the source: decoded and cached images, packed tokens, audio windows."""
 
-    def samples(self, source: Any) -> Examples:
+    def whole_examples(self, source: Any) -> Examples:
         """One example for each row of the source, as `eval_transform` takes it; where rows are packed or cut up for
         training, another thing than `prepare` gives."""
         return self.prepare(source)
@@ -100,7 +100,7 @@ class Export:
     heads: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Cause(NamedTuple):
+class Diagnosis(NamedTuple):
     """Why a sign of collapse is probably there, and which flag to change."""
 
     reason: str
@@ -144,8 +144,7 @@ class Objective(nn.Module, ABC):
     """A self-supervised method or a downstream task: parameters and buffers of one module are its whole state."""
 
     modality: ClassVar[Literal["text", "image", "audio"]]
-    paper: ClassVar[str]  # arXiv id
-    healthy_move: ClassVar[float] = (
+    max_healthy_update: ClassVar[float] = (
         0.08  # of a step, relative to the weights at the start; more where those start small
     )
 
@@ -156,12 +155,12 @@ class Objective(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def data_spec(cls, config: Any, data: Any, source: Any) -> DataSpec:
+    def data_pipeline(cls, config: Any, data: Any, source: Any) -> DataPipeline:
         """The data path of this method on this source; `source` is None where a model is only exported."""
 
     @classmethod
     @abstractmethod
-    def build(cls, config: Any, spec: Any, model_config: Any) -> Self:
+    def build(cls, config: Any, pipeline: Any, model_config: Any) -> Self:
         """A freshly initialised objective; `model_config` is a transformers config or None."""
 
     @abstractmethod
@@ -200,7 +199,7 @@ class Objective(nn.Module, ABC):
         """Detached 0-d figures of weights and buffers alone, by the names of `nn.signals`; asked once a logged row."""
         return {}
 
-    def causes(self) -> dict[str, Cause]:
+    def diagnoses(self) -> dict[str, Diagnosis]:
         """What a sign of collapse, by its name in `training.signs`, means in this method with these settings."""
         return {}
 

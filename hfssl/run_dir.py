@@ -99,9 +99,9 @@ class RunDir:
         """The rows of metrics.jsonl that say how training went; those of held-out data have no loss of their own."""
         return [row for row in self.read_metrics() if "loss" in row]
 
-    def held_out_rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl that say what the model did on held-out data: `held_out/...` keys."""
-        return [row for row in self.read_metrics() if any(key.startswith("held_out/") for key in row)]
+    def validation_rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl that say what the model did on held-out data: `test/...` keys."""
+        return [row for row in self.read_metrics() if any(key.startswith("test/") for key in row)]
 
     def drop_metrics_after(self, step: int) -> None:
         """Forget what was logged beyond the checkpoint that a resume starts from."""

@@ -5,10 +5,10 @@ from hfssl.config.parse import parse_plain
 
 
 def main() -> None:
-    wanted = parse_plain(EmbedConfig, str(__doc__))
+    config = parse_plain(EmbedConfig, str(__doc__))
     from hfssl.commands.embed import embed  # heavy imports after the flags are known to be good
 
-    embed(wanted)
+    embed(config)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from hfssl.evaluation.evaluate_config import EvaluateConfig
 
 
 def main() -> None:
-    wanted = parse_plain(EvaluateConfig, str(__doc__))
+    config = parse_plain(EvaluateConfig, str(__doc__))
     from hfssl.commands.evaluate import evaluate  # heavy imports after the flags are known to be good
 
-    evaluate(wanted)
+    evaluate(config)
 
 
 if __name__ == "__main__":

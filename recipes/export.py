@@ -5,10 +5,10 @@ from hfssl.config.parse import parse_plain
 
 
 def main() -> None:
-    wanted = parse_plain(ExportConfig, str(__doc__))
+    config = parse_plain(ExportConfig, str(__doc__))
     from hfssl.commands.export import export_checkpoint  # heavy imports after the flags are known to be good
 
-    export_checkpoint(wanted)
+    export_checkpoint(config)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from hfssl.predicting.predict_config import PredictConfig
 
 
 def main() -> None:
-    wanted = parse_plain(PredictConfig, str(__doc__))
+    config = parse_plain(PredictConfig, str(__doc__))
     from hfssl.commands.predict import predict  # heavy imports after the flags are known to be good
 
-    predict(wanted)
+    predict(config)
 
 
 if __name__ == "__main__":

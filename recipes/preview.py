@@ -5,10 +5,10 @@ from hfssl.config.parse import parse_plain
 
 
 def main() -> None:
-    wanted = parse_plain(PreviewConfig, str(__doc__))
+    config = parse_plain(PreviewConfig, str(__doc__))
     from hfssl.commands.preview import preview  # heavy imports after the flags are known to be good
 
-    preview(wanted)
+    preview(config)
 
 
 if __name__ == "__main__":

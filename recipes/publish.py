@@ -5,10 +5,10 @@ from hfssl.hub.publish_config import PublishConfig
 
 
 def main() -> None:
-    wanted = parse_plain(PublishConfig, str(__doc__))
+    config = parse_plain(PublishConfig, str(__doc__))
     from hfssl.commands.publish import publish  # heavy imports after the flags are known to be good
 
-    publish(wanted)
+    publish(config)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from hfssl.config.parse import parse_plain
 
 
 def main() -> None:
-    wanted = parse_plain(ReportConfig, str(__doc__))
+    config = parse_plain(ReportConfig, str(__doc__))
     from hfssl.commands.report import report  # heavy imports after the flags are known to be good
 
-    report(wanted)
+    report(config)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from tests.support.laboratory import (
     relative_error,
     state_of,
     steps_of,
-    watched,
+    validation,
     widened,
 )
 from tests.support.processes import in_processes
@@ -241,7 +241,7 @@ def trained(name: str, folder: Path, is_watched: bool) -> tuple[dict[str, Tensor
     """(every tensor after 6 steps, rows of metrics.jsonl without their times)."""
     folder.mkdir()
     opened = open_small(name, folder, max_steps=6, log_every=1, evaluate_every=1)
-    train(watched(opened) if is_watched else opened)
+    train(validation(opened) if is_watched else opened)
     rows = [
         {key: value for key, value in row.items() if not key.startswith("time/")}
         for row in opened.run_dir.read_metrics()
@@ -257,8 +257,8 @@ def test_watching_a_run_changes_no_tensor_and_no_figure_of_it(name: str, tmp_pat
     assert [row for row in rows if "loss" in row] == rows_alone
     looks = [row for row in rows if "loss" not in row]
     assert [row["step"] for row in looks] == list(range(7))
-    assert len({row["held_out/loss"] for row in looks}) >= 6  # the first step of a warm-up moves nothing
-    assert all(0 <= row["held_out/knn"] <= 1 and row["held_out/rank_me"] >= 1 for row in looks)
+    assert len({row["validation/loss"] for row in looks}) >= 6  # the first step of a warm-up moves nothing
+    assert all(0 <= row["validation/knn"] <= 1 and row["validation/rank_me"] >= 1 for row in looks)
 
 
 def in_float64(eval_transform: Any) -> Any:
@@ -269,12 +269,12 @@ def in_float64(eval_transform: Any) -> Any:
 
 def looked(name: str, folder: Path, loop: dict[str, Any]) -> list[dict[str, Any]]:
     """Two looks at the same weights."""
-    opened = watched(open_small(name, folder, **loop))
+    opened = validation(open_small(name, folder, **loop))
     opened.objective.double()
-    for spec in (opened.monitor.rows.spec, opened.monitor.voters.spec):
-        spec.augment = widened(spec.augment)
-        spec.eval_transform = in_float64(spec.eval_transform)
-    return [opened.monitor.look(opened.accelerator, opened.objective, opened.layout, 0.5) for _ in range(2)]
+    for pipeline in (opened.monitor.rows.pipeline, opened.monitor.voters.pipeline):
+        pipeline.augment = widened(pipeline.augment)
+        pipeline.eval_transform = in_float64(pipeline.eval_transform)
+    return [opened.monitor.validate(opened.accelerator, opened.objective, opened.layout, 0.5) for _ in range(2)]
 
 
 @with_toy
@@ -399,8 +399,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
                 group["lr"] = 1e-3
             train_step(parts, batches, step=step, progress=step / 3, stop=False)
         write_export(parts.objective.eval().export(), folder / "export")
-        samples = opened.rows.spec.samples(session.OPENERS[opened.objective.modality](opened.run.data))
-        batch = opened.rows.spec.eval_transform([samples[row] for row in range(6)])
+        samples = opened.rows.pipeline.whole_examples(session.OPENERS[opened.objective.modality](opened.run.data))
+        batch = opened.rows.pipeline.eval_transform([samples[row] for row in range(6)])
         names = [key for key in ("pixel_values", "input_ids", "attention_mask", "input_values") if key in batch]
         torch.save({key: batch[key] for key in names}, folder / "export" / "inputs.pt")
         with torch.no_grad():
@@ -435,7 +435,7 @@ def test_gradient_checkpointing_keeps_fewer_bytes_and_the_same_gradients(name: s
     for checkpointing in (False, True):
         opened = open_small(name, tmp_path, gradient_checkpointing=checkpointing)
         batch = steps_of(opened, 1)[0][0]
-        kept.append(rehearse(opened.accelerator, opened.objective, opened.rows.spec.augment, batch).saved_bytes)
+        kept.append(rehearse(opened.accelerator, opened.objective, opened.rows.pipeline.augment, batch).saved_bytes)
     assert kept[1] < 0.8 * kept[0]
     plain, recomputed = (gradients_of(name, tmp_path, {}, {"gradient_checkpointing": flag}) for flag in (False, True))
     assert relative_error(plain[1], recomputed[1]) <= 1e-12

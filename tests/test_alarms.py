@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from hfssl.objective import Cause
-from hfssl.training.alarms import Memory, news
+from hfssl.objective import Diagnosis
+from hfssl.training.alarms import AlarmHistory, news
 from hfssl.training.collapse_signs import CAUSES, EFFECTS
 
 START = {"weight_norm": 10.0, "weight_mark": 1.0, "teacher_mark": 1.0, "teacher_distance": 0.0, "teacher_shared": 0.0}
 START |= {"target_std": 0.5}
 HEALTHY = {
     "loss": 3.0,
-    "trivial_loss": 4.0,
+    "baseline_loss": 4.0,
     "embedding_std": 0.7,
     "teacher_entropy": 0.5,
     "marginal_entropy": 0.9,
@@ -30,7 +30,7 @@ HEALTHY = {
     "teacher_distance": 0.02,
     "teacher_shared": 0.0,
 }
-LOOK = {"held_out/std": 0.3, "held_out/rank_me": 12.0, "held_out/loss": 3.1}
+LOOK = {"validation/std": 0.3, "validation/rank_me": 12.0, "validation/loss": 3.1}
 NEVER_MOVED = {"weight_mark": 1.0, "teacher_mark": 1.0, "teacher_distance": 0.0}
 FAILURES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("shared_teacher", {"teacher_shared": 0.5}, {}),
@@ -46,18 +46,18 @@ FAILURES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("few_codes", {"code_entropy": 0.02, "accuracy": 1.0, "contrastive_loss": 0.0}, {}),
     ("easy_frames", {"accuracy": 0.99, "target_std": 0.2}, {}),
     ("no_loss", {"contrastive_loss": 0.01}, {}),
-    ("trivial_loss", {"loss": 4.001}, {}),
-    ("constant_features", {}, {"held_out/std": 1e-4}),
-    ("few_dimensions", {}, {"held_out/rank_me": 1.2}),
-    ("not_finite", {}, {"held_out/std": None, "held_out/rank_me": None}),
-    ("equal_images", {}, {"held_out/std": 1e-4}),
+    ("baseline_loss", {"loss": 4.001}, {}),
+    ("constant_features", {}, {"validation/std": 1e-4}),
+    ("few_dimensions", {}, {"validation/rank_me": 1.2}),
+    ("not_finite", {}, {"validation/std": None, "validation/rank_me": None}),
+    ("equal_images", {}, {"validation/std": 1e-4}),
 ]
 
 
-def begun(first_look: dict[str, Any] | None = None) -> Memory:
-    memory = Memory({}, {})
+def begun(first_look: dict[str, Any] | None = None) -> AlarmHistory:
+    memory = AlarmHistory({}, {})
     memory.begin(START)
-    memory.observe("held_out", 0, LOOK | (first_look or {}))
+    memory.observe("validation", 0, LOOK | (first_look or {}))
     return memory
 
 
@@ -66,7 +66,7 @@ def signs_after(training: dict[str, Any], look: dict[str, Any], first_look: dict
     memory = begun(first_look)
     for step in range(10, 61, 10):
         memory.observe("training", step, {"step": step} | HEALTHY | training)
-    memory.observe("held_out", 60, LOOK | look)
+    memory.observe("validation", 60, LOOK | look)
     return [alarm.sign for alarm in memory.alarms(100, {})]
 
 
@@ -88,8 +88,8 @@ def test_every_sign_is_among_the_failures() -> None:
 
 def test_an_effect_is_left_unsaid_beside_a_cause() -> None:
     stuck = {"teacher_entropy": 1.0, "loss": 4.0}
-    assert signs_after(stuck, {"held_out/std": 1e-4}) == ["uniform_output"]
-    assert signs_after(stuck | {"weight_norm": 40.0}, {"held_out/std": 1e-4}) == ["grown_weights"]
+    assert signs_after(stuck, {"validation/std": 1e-4}) == ["uniform_output"]
+    assert signs_after(stuck | {"weight_norm": 40.0}, {"validation/std": 1e-4}) == ["grown_weights"]
     assert signs_after(stuck | {"weight_norm": 40.0, "teacher_mark": 1.0}, {}) == ["still_teacher", "grown_weights"]
 
 
@@ -137,7 +137,7 @@ def test_a_still_start_is_no_still_run() -> None:
 def test_figures_that_are_no_numbers_change_nothing(value: float | None) -> None:
     memory = begun()
     memory.observe("training", 10, dict.fromkeys(HEALTHY, value) | {"step": 10})
-    memory.observe("held_out", 10, {"held_out/std": 0.2, "held_out/rank_me": value, "held_out/loss": value})
+    memory.observe("validation", 10, {"validation/std": 0.2, "validation/rank_me": value, "validation/loss": value})
     assert memory.held == {}
     for step in (10, 20, 40):
         memory.observe("training", step, {"step": step} | HEALTHY | {"marginal_entropy": 0.01})
@@ -146,7 +146,7 @@ def test_figures_that_are_no_numbers_change_nothing(value: float | None) -> None
 
 
 def test_a_start_that_is_unknown_compares_with_nothing() -> None:
-    memory = Memory({}, {})
+    memory = AlarmHistory({}, {})
     for step in (10, 20, 30):
         memory.observe("training", step, {"step": step} | HEALTHY | {"weight_mark": step, "teacher_mark": step})
     assert memory.alarms(100, {}) == []
@@ -157,7 +157,7 @@ def test_what_is_remembered_survives_json() -> None:
     for step in range(10, 41, 10):
         row = {"step": step} | HEALTHY | {"marginal_entropy": 0.01 + 1e-9 * step}
         memory.observe("training", step, row)
-        copy = Memory(**json.loads(json.dumps({"first": copy.first, "held": copy.held})))
+        copy = AlarmHistory(**json.loads(json.dumps({"first": copy.first, "held": copy.held})))
         copy.observe("training", step, row)
     assert copy.alarms(100, {}) == memory.alarms(100, {}) != []
 
@@ -166,7 +166,7 @@ def test_the_objective_knows_the_cause_better_and_each_alarm_is_said_once() -> N
     memory = begun()
     for step in (10, 20, 40):
         memory.observe("training", step, {"step": step} | HEALTHY | {"marginal_entropy": 0.01})
-    (alarm,) = memory.alarms(100, {"few_outputs": Cause("the centre sleeps", "set --centre_momentum 0.9")})
+    (alarm,) = memory.alarms(100, {"few_outputs": Diagnosis("the centre sleeps", "set --centre_momentum 0.9")})
     assert alarm.sentence == (
         "collapse: few outputs are the targets of all samples (marginal entropy 0.01) since step 10; "
         "probably the centre sleeps: set --centre_momentum 0.9"

@@ -15,10 +15,10 @@ from transformers import Wav2Vec2FeatureExtractor
 from hfssl.data.audio.cache import CachedAudio, DecodedAudio, recordings_of
 from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.audio.files import decode
-from hfssl.data.audio.pipeline import AudioSpec, Utterances, cropped
+from hfssl.data.audio.pipeline import AudioPipeline, Utterances, cropped
 from hfssl.data.audio.source import open_recordings
 from hfssl.data.file_names import file_names
-from hfssl.data.loader import KeyedRows, Layout, micro_batches
+from hfssl.data.loader import BatchLayout, KeyedDataset, micro_batches
 from hfssl.errors import ConfigError
 from hfssl.objective import Batch
 from hfssl.randomness import epoch_keys, random_bits, sample_keys
@@ -29,12 +29,12 @@ from tests.support.recordings import RATE, config_for, noise, write_recordings
 LENGTHS = [0.3, 0.5, 0.9, 0.95, 1.0, 2.7, 3.3, 0.6, 0.61, 0.62]
 
 
-def rows_for(data: AudioDataConfig, *, crops: bool = False) -> KeyedRows:
-    spec = AudioSpec(data, crops=crops)
-    return KeyedRows(spec.prepare(open_recordings(data)), spec, seed=0)
+def rows_for(data: AudioDataConfig, *, crops: bool = False) -> KeyedDataset:
+    pipeline = AudioPipeline(data, crops=crops)
+    return KeyedDataset(pipeline.prepare(open_recordings(data)), pipeline, seed=0)
 
 
-def batch_of(rows: KeyedRows, ids: list[int], epoch: int = 0) -> Batch:
+def batch_of(rows: KeyedDataset, ids: list[int], epoch: int = 0) -> Batch:
     return rows.__getitems__((torch.full((len(ids),), epoch), torch.tensor(ids)))
 
 
@@ -84,8 +84,8 @@ def test_folders_of_splits_and_every_kind_of_file_are_opened(tmp_path: Path) -> 
     soundfile.write(tmp_path / "train" / "a" / "last.mp3", noise(1.0, 0), RATE)
     source = open_recordings(config_for(tmp_path))
     assert len(source) == 5
-    assert source.held_out is not None
-    assert len(source.held_out) == 4
+    assert source.test is not None
+    assert len(source.test) == 4
     assert source.labels().tolist() == [0, 0, 0, 1, 1]
 
 
@@ -177,14 +177,14 @@ def test_where_the_disk_is_too_small_recordings_are_decoded_at_access(
 ) -> None:
     write_recordings(tmp_path, [1.0] * 4)
     rows = rows_for(config_for(tmp_path, cache="never"))
-    assert rows.spec.wants_workers
-    assert rows.spec.data_path.startswith("decoded at each access")
+    assert rows.pipeline.wants_workers
+    assert rows.pipeline.data_path.startswith("decoded at each access")
     monkeypatch.setattr("hfssl.data.audio.cache.shutil.disk_usage", lambda path: type("Usage", (), {"free": 250_000}))
-    assert not rows_for(config_for(tmp_path)).spec.data_path.startswith("cached")
+    assert not rows_for(config_for(tmp_path)).pipeline.data_path.startswith("cached")
     monkeypatch.undo()
     rows = rows_for(config_for(tmp_path))
-    assert not rows.spec.wants_workers
-    assert rows.spec.data_path.startswith("cached")
+    assert not rows.pipeline.wants_workers
+    assert rows.pipeline.data_path.startswith("cached")
 
 
 def test_a_damaged_cache_is_made_anew_and_can_be_sent_to_a_worker(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_normalised_windows_are_what_the_feature_extractor_gives(tmp_path: Path)
         row = rows.examples[0]
         raw = [window.recording.piece(0, RATE) + 0.3 for window in row.windows]
         for audio in raw:
-            ours = rows.spec.normalised(audio)
+            ours = rows.pipeline.normalised(audio)
             expected = processor(audio.numpy(), sampling_rate=RATE)["input_values"][0]
             assert float((ours - torch.from_numpy(expected)).abs().max()) < 1e-5
 
@@ -289,7 +289,7 @@ def test_cropped_batches_have_no_padding_and_crops_move(tmp_path: Path) -> None:
         assert batch["lengths"].tolist() == [int(0.96 * RATE)] * 4
         assert bool((batch["input_values"] != 0).all())
     assert len({float(batch["input_values"][0, 0]) for batch in batches}) > 4
-    assert not rows.spec.processor.return_attention_mask
+    assert not rows.pipeline.processor.return_attention_mask
 
 
 def test_crops_lie_anywhere_inside() -> None:
@@ -347,11 +347,11 @@ def test_each_window_has_a_key_of_its_own_that_the_batch_does_not_change(tmp_pat
 def test_what_a_method_draws_comes_from_keys_and_lengths_of_windows(tmp_path: Path) -> None:
     write_recordings(tmp_path, [1.0, 0.99, 0.5])
     data = config_for(tmp_path)
-    spec = AudioSpec(data, crops=False, draw=lambda keys_N, lengths_N: {"drawn": keys_N + lengths_N})
-    rows = KeyedRows(spec.prepare(open_recordings(data)), spec, seed=0)
+    pipeline = AudioPipeline(data, crops=False, draw=lambda keys_N, lengths_N: {"drawn": keys_N + lengths_N})
+    rows = KeyedDataset(pipeline.prepare(open_recordings(data)), pipeline, seed=0)
     batch = batch_of(rows, [0, 1])
     assert torch.equal(batch["drawn"], batch["window_keys"] + batch["lengths"])
-    seen = spec.eval_transform([torch.randn(20_000)])
+    seen = pipeline.eval_transform([torch.randn(20_000)])
     assert torch.equal(seen["drawn"], seen["window_keys"] + seen["lengths"])
 
 
@@ -363,7 +363,12 @@ def test_batches_are_the_same_for_any_number_of_workers_and_ranks(cache: str, tm
     def run(world_size: int, workers: int) -> list[Batch]:
         ranks = [
             micro_batches(
-                rows, Layout(2, 1, rank, world_size), start_step=3, max_steps=9, num_workers=workers, pin_memory=False
+                rows,
+                BatchLayout(2, 1, rank, world_size),
+                start_step=3,
+                max_steps=9,
+                num_workers=workers,
+                pin_memory=False,
             )
             for rank in range(world_size)
         ]
@@ -390,17 +395,17 @@ def test_samples_are_whole_recordings_as_the_processor_gives_them_alone(tmp_path
     write_recordings(tmp_path, [0.3, 0.8, 2.7, 0.05])
     data = config_for(tmp_path)
     for crops in (True, False):
-        spec = AudioSpec(data, crops=crops)
+        pipeline = AudioPipeline(data, crops=crops)
         source = open_recordings(data)
-        samples = spec.samples(source)
+        samples = pipeline.whole_examples(source)
         assert isinstance(samples, Utterances)
         assert len(samples) == 4
         good = [row for row in range(4) if samples._recordings.lengths[row] > 0.1 * RATE]
-        batch = spec.eval_transform([samples[row] for row in good], first=7)
+        batch = pipeline.eval_transform([samples[row] for row in good], first=7)
         assert batch["sample_ids"].tolist() == [7, 8, 9]
         assert ("attention_mask" in batch) == (not crops)
         for row, (values_T, length) in enumerate(zip(batch["input_values"], batch["lengths"].tolist(), strict=True)):
-            alone = spec.processor(samples[good[row]].numpy(), sampling_rate=RATE, return_tensors="pt")
+            alone = pipeline.processor(samples[good[row]].numpy(), sampling_rate=RATE, return_tensors="pt")
             assert torch.equal(values_T[:length], alone["input_values"][0])
             assert length == min(RATE, int(samples._recordings.lengths[good[row]]))
             assert not bool(values_T[length:].any())
@@ -410,8 +415,8 @@ def test_a_run_is_watched_on_windows_of_other_recordings_and_on_whole_ones(tmp_p
     write_recordings(tmp_path, [0.5 + 0.005 * index for index in range(80)])
     data = config_for(tmp_path)
     source = open_recordings(data)
-    spec = AudioSpec(data, crops=True)
-    rows = KeyedRows(spec.prepare(source), spec, seed=0)
+    pipeline = AudioPipeline(data, crops=True)
+    rows = KeyedDataset(pipeline.prepare(source), pipeline, seed=0)
     monitor = open_monitor(source, rows)
     assert monitor is not None
     assert len(monitor.samples.good) == 8

@@ -51,8 +51,8 @@ def trained(kinds: list[str], folder: Path | None) -> dict[str, dict[str, Tensor
             mine = slice(rank() * share, (rank() + 1) * share)
             batch = {name: images[mine] for name, images in views(4, step).items()}
             assert bool(train_step(parts, [batch], step=step, progress=step / 3, stop=False).applied)
-            wanted = {name for name, parameter in objective.named_parameters() if parameter.requires_grad}
-            assert wanted == gradients.keys(), kind
+            config = {name for name, parameter in objective.named_parameters() if parameter.requires_grad}
+            assert config == gradients.keys(), kind
         accelerator.free_memory()
         results[kind] = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
         if folder is not None and is_main_process():

@@ -1,6 +1,7 @@
 """The card: what may be published, what a stranger can run, and what the Hub can read."""
 
 import getpass
+import inspect
 import itertools
 import re
 import shlex
@@ -15,16 +16,15 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from hfssl.catalog import config_of, method, method_names
+from hfssl.catalog import config_of, method, method_names, paper_of
 from hfssl.checkpoints.exports import Exported
 from hfssl.config.parse import parse
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.methods.mae.config import MAEConfig
 from hfssl.reporting.card import LOCAL_DATA, card_of, write_card
 from hfssl.reporting.command import public_command
 from hfssl.reporting.markdown import code_block
-from hfssl.reporting.papers import PAPERS
 from hfssl.reporting.usage import usage
 from hfssl.run_dir import RunDir
 from hfssl.runs.init_from import adopt_checkpoint
@@ -109,7 +109,7 @@ def test_the_snippet_leaves_out_the_registers() -> None:
     )
 
 
-def again(command: str, *more: str) -> Run:
+def again(command: str, *more: str) -> RunConfig:
     """The run that a card's command starts."""
     words = shlex.split(command)
     assert words[:3] == ["accelerate", "launch", "recipes/mae.py"]
@@ -203,7 +203,7 @@ def test_what_users_wrote_is_text_and_no_markup(place: str, tmp_path: Path) -> N
     tokens = [inner for token in parser.parse(card.text) for inner in (token, *(token.children or []))]
     assert not [token for token in tokens if token.type.startswith("html")]
     addresses = [str(token.attrs["href"]) for token in tokens if token.type == "link_open"]
-    assert addresses == [f"https://arxiv.org/abs/{PAPERS['mae'].arxiv}"]
+    assert addresses == [f"https://arxiv.org/abs/{paper_of('mae').arxiv}"]
     assert all(str(token.attrs["src"]).startswith("figures/") for token in tokens if token.type == "image")
     headings = [after.content for token, after in itertools.pairwise(tokens) if token.type == "heading_open"]
     assert not [heading for heading in headings if heading.startswith("Big")]
@@ -242,9 +242,11 @@ def test_figures_are_linked_where_they_lie(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", method_names())
-def test_every_method_has_the_paper_that_its_objective_names(recipe: str) -> None:
-    assert PAPERS[recipe].arxiv == method(recipe)[1].paper
-    assert PAPERS[recipe].differences
+def test_every_method_names_its_paper_in_its_docstring_too(recipe: str) -> None:
+    paper = paper_of(recipe)
+    assert paper is not None
+    assert paper.differences
+    assert paper.arxiv in str(inspect.getmodule(method(recipe)[1]).__doc__)
 
 
 @pytest.mark.parametrize("model", ["resnet18", "convnext_32px"])

@@ -13,8 +13,8 @@ from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from hfssl.data.images.cache import CachedImages, cached
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.data.images.pipeline import ImageSpec, open_images
-from hfssl.data.loader import KeyedRows
+from hfssl.data.images.pipeline import ImagePipeline, open_images
+from hfssl.data.loader import KeyedDataset
 from hfssl.errors import ConfigError
 from hfssl.objective import BadRowError
 
@@ -27,11 +27,11 @@ def write_images(folder: Path, sizes: list[tuple[int, int]]) -> None:
         Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(target / f"{index}.png")
 
 
-def spec_for(data: ImageDataConfig) -> ImageSpec:
-    return ImageSpec(data, crop_scale=(0.2, 1.0), horizontal_flip=True, draw=lambda keys_B: {})
+def spec_for(data: ImageDataConfig) -> ImagePipeline:
+    return ImagePipeline(data, crop_scale=(0.2, 1.0), horizontal_flip=True, draw=lambda keys_B: {})
 
 
-def batch_of(rows: KeyedRows, ids: list[int], epoch: int = 0) -> dict[str, torch.Tensor]:
+def batch_of(rows: KeyedDataset, ids: list[int], epoch: int = 0) -> dict[str, torch.Tensor]:
     return rows.__getitems__((torch.full((len(ids),), epoch), torch.tensor(ids)))
 
 
@@ -83,8 +83,8 @@ def test_withheld_labels_are_no_labels_and_a_labelled_split_is_preferred(tmp_pat
     }
     datasets.DatasetDict(made).save_to_disk(str(tmp_path))
     source = open_images(ImageDataConfig(dataset=str(tmp_path)))
-    assert source.held_out is not None
-    assert source.held_out.split == "validation"
+    assert source.test is not None
+    assert source.test.split == "validation"
     assert open_images(ImageDataConfig(dataset=str(tmp_path), split="test")).labels() is None
 
 
@@ -106,8 +106,8 @@ def test_rows_can_be_sent_to_a_spawned_worker(tmp_path: Path) -> None:
     from hfssl.methods.mae.objective import MAE
 
     data = ImageDataConfig.tiny()
-    spec = MAE.data_spec(MAEConfig.tiny(), data, None)
-    rows = KeyedRows(spec.prepare(open_images(data)), spec, seed=0)
+    pipeline = MAE.data_pipeline(MAEConfig.tiny(), data, None)
+    rows = KeyedDataset(pipeline.prepare(open_images(data)), pipeline, seed=0)
     sent = pickle.dumps(rows)
     assert len(sent) < 100_000
     one, other = batch_of(rows, [1, 2]), batch_of(pickle.loads(sent), [1, 2])
@@ -131,11 +131,11 @@ def test_arrays_of_six_channels_train(tmp_path: Path) -> None:
     features = datasets.Features({"stack": datasets.Array3D(shape=(10, 10, 6), dtype="uint8")})
     arrays = np.random.default_rng(0).integers(0, 256, (4, 10, 10, 6), dtype=np.uint8)
     data = ImageDataConfig(dataset=table(tmp_path, {"stack": list(arrays)}, features), image_size=8, num_channels=6)
-    spec = spec_for(data)
-    rows = KeyedRows(spec.prepare(open_images(data)), spec, seed=0)
-    batch = spec.augment(batch_of(rows, [0, 1]), 0.0)
+    pipeline = spec_for(data)
+    rows = KeyedDataset(pipeline.prepare(open_images(data)), pipeline, seed=0)
+    batch = pipeline.augment(batch_of(rows, [0, 1]), 0.0)
     assert batch["pixel_values"].shape == (2, 6, 8, 8)
-    assert spec.eval_transform([rows.examples[0]])["pixel_values"].shape == (1, 6, 8, 8)
+    assert pipeline.eval_transform([rows.examples[0]])["pixel_values"].shape == (1, 6, 8, 8)
 
 
 @pytest.mark.parametrize("sizes", [[(12, 12)] * 4, [(12, 20), (30, 12), (12, 12), (40, 41)]])
@@ -146,10 +146,10 @@ def test_batches_are_crops_of_the_images_and_the_same_without_the_cache(
     batches = []
     for cache in ("auto", "never"):
         data = ImageDataConfig(dataset=str(tmp_path), image_size=40, cache=cache)
-        spec = spec_for(data)
-        rows = KeyedRows(spec.prepare(open_images(data)), spec, seed=0)
-        assert spec.wants_workers == (len(set(sizes)) > 1 or cache == "never")
-        batches.append(spec.augment(batch_of(rows, [3, 1, 2]), 0.0)["pixel_values"])
+        pipeline = spec_for(data)
+        rows = KeyedDataset(pipeline.prepare(open_images(data)), pipeline, seed=0)
+        assert pipeline.wants_workers == (len(set(sizes)) > 1 or cache == "never")
+        batches.append(pipeline.augment(batch_of(rows, [3, 1, 2]), 0.0)["pixel_values"])
     assert batches[0].shape == (3, 3, 40, 40)
     difference = (batches[0] - batches[1]).abs()  # torchvision rounds and clamps to uint8 between its two passes
     assert float(difference.mean()) < 2 / 255
@@ -164,9 +164,9 @@ def test_a_large_image_is_cached_at_one_and_a_half_times_the_working_size(tmp_pa
 
 def test_eval_transform_is_what_the_processor_gives_a_stranger(tmp_path: Path) -> None:
     data = ImageDataConfig(dataset="demo:digits", image_size=16, pixel_mean=(0.2, 0.3, 0.4), pixel_std=(0.5, 0.6, 0.7))
-    spec = spec_for(data)
+    pipeline = spec_for(data)
     image = torch.randint(0, 256, (3, 11, 13), dtype=torch.uint8)
-    ours = spec.eval_transform([image])["pixel_values"][0]
+    ours = pipeline.eval_transform([image])["pixel_values"][0]
     resized = resize(image, [16, 16], InterpolationMode.BICUBIC, antialias=True).float() / 255
     expected = (resized - torch.tensor([0.2, 0.3, 0.4])[:, None, None]) / torch.tensor([0.5, 0.6, 0.7])[:, None, None]
     assert float((ours - expected).abs().max()) < 1e-5
@@ -180,8 +180,8 @@ def test_bad_rows_are_replaced_by_keyed_good_ones(tmp_path: Path) -> None:
     found = []
     for cache in ("auto", "never"):
         data = ImageDataConfig(dataset=str(tmp_path), image_size=12, cache=cache)
-        spec = spec_for(data)
-        rows = KeyedRows(spec.prepare(open_images(data)), spec, seed=0)
+        pipeline = spec_for(data)
+        rows = KeyedDataset(pipeline.prepare(open_images(data)), pipeline, seed=0)
         batches = [batch_of(rows, [0, 1, 2, 3], epoch) for epoch in range(6)]
         assert all(set(batch["bad_ids"].tolist()) >= {0, 1} for batch in batches)
         assert all(not {0, 1} & set(batch["sample_ids"].tolist()) for batch in batches)
@@ -206,6 +206,6 @@ def test_a_row_without_a_good_replacement_ends_the_search() -> None:
         def __getitem__(self, index: int) -> Any:
             raise BadRowError("broken")
 
-    rows = KeyedRows(NoneGood(), spec_for(ImageDataConfig.tiny()), seed=0)
+    rows = KeyedDataset(NoneGood(), spec_for(ImageDataConfig.tiny()), seed=0)
     with pytest.raises(BadRowError, match="100 rows in a row"):
         batch_of(rows, [0])

@@ -68,10 +68,10 @@ def test_an_embedded_folder_holds_what_a_stranger_computes(
     model: str, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "new" / "features.parquet"
-    wanted = EmbedConfig(
+    config = EmbedConfig(
         model=model, dataset=str(photographs), output=str(output), neighbours=3, outliers=2, batch_size=4
     )
-    assert embed(wanted, from_command_line=False) == output
+    assert embed(config, from_command_line=False) == output
     said = capsys.readouterr().out
     assert f"left out: row {CORRUPT} ants/{CORRUPT}.png can not be read" in said
     assert "1 of 10 images can not be decoded" in said
@@ -135,10 +135,10 @@ def test_a_query_finds_its_own_copy_first(
     asked.mkdir()
     (asked / "copy.png").write_bytes((photographs / "bees" / "7.png").read_bytes())
     (asked / "broken.png").write_bytes(b"nothing")
-    wanted = EmbedConfig(
+    config = EmbedConfig(
         model=model, dataset=str(photographs), output=str(tmp_path / "f.parquet"), query=str(asked), neighbours=2
     )
-    embed(wanted, from_command_line=False)
+    embed(config, from_command_line=False)
     said = capsys.readouterr().out.splitlines()
     answer = said.index("nearest to copy.png:")
     assert said[answer + 1] == "  1.000  row 7 bees/7.png"

@@ -143,7 +143,7 @@ def labelled(folder: Path, labels: list[int], patients: list[str] | None = None)
 def test_a_foreign_checkpoint_from_flags_to_file_and_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_foreign("dinov2", tmp_path / "model")
     data = labelled(tmp_path / "data", [0, 1] * 30, [f"p{index // 4}" for index in range(60)])
-    wanted = EvaluateConfig(
+    config = EvaluateConfig(
         model=str(tmp_path / "model"),
         dataset=data,
         group_column="patient",
@@ -151,7 +151,7 @@ def test_a_foreign_checkpoint_from_flags_to_file_and_figure(tmp_path: Path, caps
         num_seeds=2,
         output_dir=str(tmp_path / "out"),
     )
-    result = evaluate(wanted, from_command_line=False)
+    result = evaluate(config, from_command_line=False)
     assert [row["features"] for row in result["rows"]] == ["raw pixels", "PCA of pixels", "untrained", "evaluated"]
     assert result["rows"][0]["linear"] > 0.9
     assert json.loads((tmp_path / "out" / "evaluate-data.json").read_text()) == result

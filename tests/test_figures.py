@@ -54,6 +54,6 @@ def test_what_is_watched_is_drawn_and_what_has_no_labels_left_out(tmp_path: Path
     assert drawn["watch"]["kNN accuracy"] == [([0, 10, 20], [0.6, 0.65, 0.7])]
     assert set(drawn["watch"]) == {"kNN accuracy", "RankMe", "feature std"}
     run_dir = begun(tmp_path / "unlabelled", held_out=False)
-    run_dir.append_metrics({"step": 0, "held_out/std": 0.1, "held_out/rank_me": 3.0})
+    run_dir.append_metrics({"step": 0, "validation/std": 0.1, "validation/rank_me": 3.0})
     figures.watch_curve(run_dir)
     assert drawn["watch"] == {"RankMe": [([0], [3.0])], "feature std": [([0], [0.1])]}

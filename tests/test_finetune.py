@@ -19,7 +19,7 @@ from transformers import AutoModelForImageClassification
 from hfssl import catalog
 from hfssl.commands.finetune import finetune
 from hfssl.config.parse import make_run, parse
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import LoopConfig, OptimConfig
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.pipeline import open_images
@@ -31,7 +31,7 @@ from hfssl.runs import open_session as session
 from hfssl.tasks.image_classification.config import ImageClassificationConfig
 from hfssl.tasks.image_classification.objective import ImageClassification
 from hfssl.training.checkpoint import TrainState, newest_whole, read_state
-from hfssl.training.labelled_validation import Choice
+from hfssl.training.labelled_validation import BestStep
 from hfssl.training.loop import train
 from hfssl.training.step import train_step
 from tests.support.finetuning import open_task, ready, task_run, write_encoder
@@ -46,7 +46,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_encoder(tmp_path_factory.mktemp("encoder"))
 
 
-def digits_run(folder: Path, model: Path, task: dict[str, Any] | None = None, **loop: Any) -> Run:
+def digits_run(folder: Path, model: Path, task: dict[str, Any] | None = None, **loop: Any) -> RunConfig:
     """Of the whole demo set, as the recipe makes it."""
     return task_run(folder, model, {"class_names": None} | (task or {}), **loop)
 
@@ -66,7 +66,7 @@ def labelled(splits: dict[str, list[str]], names: list[str] | None = None) -> So
 def opened(sets: DatasetDict) -> Source:
     from hfssl.data import source as module
 
-    data = ImageDataConfig(dataset="x", label_column="label", held_out_share=0.0)
+    data = ImageDataConfig(dataset="x", label_column="label", validation_share=0.0)
     original = module._open_splits
     module._open_splits = lambda config: sets
     try:
@@ -75,8 +75,8 @@ def opened(sets: DatasetDict) -> Source:
         module._open_splits = original
 
 
-def run_with(**changes: Any) -> Run:
-    data = ImageDataConfig(dataset="x", held_out_share=changes.pop("held_out_share", None))
+def run_with(**changes: Any) -> RunConfig:
+    data = ImageDataConfig(dataset="x", validation_share=changes.pop("validation_share", None))
     method = ImageClassificationConfig(model="m", **changes)
     return make_run(method, data, OptimConfig(), LoopConfig(max_steps=1, seed=changes.pop("seed", 0)))
 
@@ -93,32 +93,32 @@ CATS_AND_DOGS = ["cat"] * 30 + ["dog"] * 60
 
 def test_a_set_of_one_split_is_divided_in_three_by_class() -> None:
     parts = divided(labelled({"train": CATS_AND_DOGS}), run_with())
-    sides = [names_of(side) for side in (parts.source, parts.source.watched, parts.source.held_out)]
+    sides = [names_of(side) for side in (parts.source, parts.source.validation, parts.source.test)]
     assert sides == [Counter(cat=21, dog=42), Counter(cat=3, dog=6), Counter(cat=6, dog=12)]
     assert "63 rows for training, 9 rows for validation and 18 rows for test" in parts.notes[0]
 
 
 def test_a_test_split_is_scored_and_never_chooses() -> None:
     parts = divided(labelled({"train": CATS_AND_DOGS, "test": ["cat", "dog"]}), run_with())
-    assert names_of(parts.source.held_out) == Counter(cat=1, dog=1)
-    assert names_of(parts.source.watched) == Counter(cat=3, dog=6)
+    assert names_of(parts.source.test) == Counter(cat=1, dog=1)
+    assert names_of(parts.source.validation) == Counter(cat=3, dog=6)
     both = labelled({"train": CATS_AND_DOGS, "validation": ["cat", "dog"], "test": ["dog", "cat", "cat"]})
     parts = divided(both, run_with())
-    assert (len(parts.source), len(parts.source.watched or []), len(parts.source.held_out or [])) == (90, 2, 3)
+    assert (len(parts.source), len(parts.source.validation or []), len(parts.source.test or [])) == (90, 2, 3)
     assert parts.notes == []
 
 
 def test_the_only_other_split_is_scored_and_others_choose() -> None:
     parts = divided(labelled({"train": CATS_AND_DOGS, "validation": ["cat", "dog"]}), run_with())
-    assert parts.source.held_out is not None
-    assert parts.source.held_out.split == "validation"
-    assert names_of(parts.source.watched) == Counter(cat=3, dog=6)
+    assert parts.source.test is not None
+    assert parts.source.test.split == "validation"
+    assert names_of(parts.source.validation) == Counter(cat=3, dog=6)
 
 
 def test_groups_stay_on_one_side() -> None:
     source = labelled({"train": CATS_AND_DOGS})
     parts = divided(source, run_with(group_column="patient"))
-    sides = [parts.source, parts.source.watched, parts.source.held_out]
+    sides = [parts.source, parts.source.validation, parts.source.test]
     patients = [set(side.column_values("patient").tolist()) for side in sides if side is not None]
     assert len(patients) == 3
     assert not patients[0] & patients[1]
@@ -160,19 +160,19 @@ def test_labels_that_can_not_work_are_named(
 
 def test_a_test_split_without_labels_is_refused() -> None:
     bare = labelled({"train": CATS_AND_DOGS, "test": ["cat"]})
-    assert bare.held_out is not None
-    without = dataclasses.replace(bare, held_out=dataclasses.replace(bare.held_out, label_column=None))
+    assert bare.test is not None
+    without = dataclasses.replace(bare, test=dataclasses.replace(bare.test, label_column=None))
     with pytest.raises(ConfigError, match="has no column label"):
         divided(without, run_with())
 
 
 def test_the_best_step_is_the_highest_score_then_the_lowest_loss() -> None:
     state = TrainState(step=0, max_steps=9, num_rows=1, loss_scale=1.0)
-    choice = Choice("accuracy", patience=2)
+    choice = BestStep("accuracy", patience=2)
     seen = []
     for step, (score, loss) in enumerate([(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.6, 0.1), (None, 0.1)], start=1):
         state.step = step
-        best = choice.is_best(state, {"held_out/accuracy": score, "held_out/loss": loss})
+        best = choice.is_best(state, {"validation/accuracy": score, "validation/loss": loss})
         seen.append((best, choice.is_over(state)))
     assert seen == [(True, False), (True, False), (True, False), (False, False), (False, True)]
     assert state.best_step == 3
@@ -225,9 +225,9 @@ def weights_after(folder: Path, encoder: Path, num_steps: int) -> dict[str, Any]
         for group in parts.optimizer.param_groups:
             group["lr"] = 0.01 * group["lr_scale"]
         train_step(parts, batches, step=step, progress=step / 6, stop=False)
-    watched = opened.scored
-    assert watched is not None
-    figures = watched.look(opened.accelerator, opened.objective, opened.layout, 0.0)
+    validation = opened.scored
+    assert validation is not None
+    figures = validation.look(opened.accelerator, opened.objective, opened.layout, 0.0)
     return {"world": opened.layout.world_size, "figures": figures, "weights": opened.objective.state_dict()}
 
 
@@ -400,7 +400,7 @@ def test_rows_that_can_not_be_read_are_not_scored(encoder: Path, tmp_path: Path)
     whole = dataclasses.replace(source, rows=broken, all_rows=broken)
     train_rows, test = whole.part(np.arange(40)), dataclasses.replace(whole.part(np.arange(40, 60)), split="test")
     original = session.OPENERS["image"]
-    session.OPENERS["image"] = lambda data: dataclasses.replace(train_rows, held_out=test)
+    session.OPENERS["image"] = lambda data: dataclasses.replace(train_rows, test=test)
     try:
         run_dir = finetune(ImageClassification, digits_run(tmp_path / "run", encoder, max_steps=1))
     finally:

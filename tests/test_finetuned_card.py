@@ -19,7 +19,7 @@ from transformers import BertForSequenceClassification
 
 from hfssl.checkpoints.exports import describe_export, write_export
 from hfssl.config.parse import parse
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.objective import Export
 from hfssl.reporting.card import LOCAL_DATA, card_of, write_card
@@ -186,14 +186,14 @@ def test_what_users_wrote_is_text_and_no_markup(tmp_path: Path) -> None:
     assert not [token for token in tokens if token.type == "inline" and token.content == "Big"]
 
 
-def as_opened(run: Run) -> dict[str, Any]:
+def as_opened(run: RunConfig) -> dict[str, Any]:
     """config.yaml of a run that began: its checkpoint stands in both places."""
     stored = run.stored()
     stored["loop"]["init_from"] = run.method.model
     return stored
 
 
-def again(command: str) -> Run:
+def again(command: str) -> RunConfig:
     """The run that a card's command starts."""
     words = shlex.split(command)
     assert words[:5] == ["accelerate", "launch", "recipes/finetune.py", "--task", "image_classification"]

@@ -13,7 +13,7 @@ from hfssl.checkpoints.adapter_files import adapter_at
 from hfssl.commands.export import export_checkpoint
 from hfssl.commands.export_config import ExportConfig
 from hfssl.commands.finetune import finetune
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.errors import ConfigError
 from hfssl.run_dir import RunDir
 from hfssl.runs.open_session import OPENERS
@@ -43,7 +43,7 @@ RUNS = [
 ]
 
 
-def run_of(name: str, folder: Path, own_folder: str = "run", **method: Any) -> Run:
+def run_of(name: str, folder: Path, own_folder: str = "run", **method: Any) -> RunConfig:
     if name in TEXTS:
         write, own = TEXTS[name]
         model = texts_with_labels.checkpoint("bert", folder / "model")

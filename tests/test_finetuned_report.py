@@ -168,7 +168,7 @@ def test_the_kept_step_is_marked_in_the_curve_of_scores(tmp_path: Path) -> None:
     assert len(set(drawn)) == 3
 
 
-@pytest.mark.parametrize("row", [{}, {"held_out/loss": 1.0}, {"held_out/loss": 1.0, "held_out/accuracy": None}])
+@pytest.mark.parametrize("row", [{}, {"validation/loss": 1.0}, {"validation/loss": 1.0, "validation/accuracy": None}])
 def test_there_is_no_curve_of_scores_that_nobody_took(row: dict[str, Any], tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path)
     run_dir.append_metrics({"step": 1} | row)

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from hfssl.checkpoints.exports import write_export
-from hfssl.data.head_inputs import HeadInputsSpec
+from hfssl.data.head_inputs import HeadInputsPipeline
 from hfssl.data.images.labelled import Blend, LabelledImages
 from hfssl.errors import ConfigError
 from hfssl.models.image_classifier import classifier_config, fresh_classifier, load_body
@@ -48,7 +48,7 @@ def patch_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def first_batch(opened: Session) -> dict[str, torch.Tensor]:
     [[batch]] = steps_of(opened, 1)
-    return opened.rows.spec.augment(batch, 0.0)
+    return opened.rows.pipeline.augment(batch, 0.0)
 
 
 def moved(opened: Session, num_steps: int = 3) -> None:
@@ -102,10 +102,10 @@ def test_what_the_head_reads_is_what_the_encoder_pools(pooling: str, tmp_path: P
     stranger = ViTModel.from_pretrained(folder, add_pooling_layer=False).eval()
     processor = AutoImageProcessor.from_pretrained(folder)
     source = few_rows().part(np.arange(8))
-    spec = opened.rows.spec
-    assert isinstance(spec, HeadInputsSpec)
+    spec = opened.rows.pipeline
+    assert isinstance(spec, HeadInputsPipeline)
     inputs = torch.stack([spec.prepare(source)[row][0] for row in range(8)])
-    images = [spec.whole.samples(source)[row][0] for row in range(8)]
+    images = [spec.whole.whole_examples(source)[row][0] for row in range(8)]
     with torch.no_grad():
         hidden = stranger(**processor(images, return_tensors="pt", input_data_format="channels_first"))
     tokens = hidden.last_hidden_state
@@ -124,8 +124,8 @@ def test_frozen_training_reads_the_cache_and_leaves_the_body_alone(encoder: Path
     before = tensors(task.model)
     [[batch]] = steps_of(opened, 1)
     assert "pixel_values" not in batch
-    examples = opened.rows.spec.whole.samples(few_rows())  # type: ignore[attr-defined]
-    whole = opened.rows.spec.whole.eval_transform([examples[row] for row in batch["sample_ids"].tolist()])  # type: ignore[attr-defined]
+    examples = opened.rows.pipeline.whole.whole_examples(few_rows())  # type: ignore[attr-defined]
+    whole = opened.rows.pipeline.whole.eval_transform([examples[row] for row in batch["sample_ids"].tolist()])  # type: ignore[attr-defined]
     with torch.no_grad():
         torch.testing.assert_close(task.eval().logits(batch), task.logits(whole), rtol=1e-4, atol=1e-5)
     moved(opened)
@@ -142,7 +142,7 @@ def test_features_are_computed_once_for_all_runs(
     def never(*arguments: Any, **options: Any) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(HeadInputsSpec, "_write", never)
+    monkeypatch.setattr(HeadInputsPipeline, "_write", never)
     open_task(tmp_path / "b", encoder, {"adaptation": "frozen"}, seed=1)
     other = write_encoder(tmp_path / "other", initializer_range=0.5, num_hidden_layers=1)
     with pytest.raises(AssertionError, match="computed again"):
@@ -153,8 +153,8 @@ def test_a_bad_row_stays_bad_in_the_cache(encoder: Path, tmp_path: Path) -> None
     from hfssl.objective import BadRowError
 
     opened = open_task(tmp_path / "run", encoder, {"adaptation": "frozen"})
-    spec = opened.rows.spec
-    assert isinstance(spec, HeadInputsSpec)
+    spec = opened.rows.pipeline
+    assert isinstance(spec, HeadInputsPipeline)
 
     class OneBroken(list[Any]):
         def __getitem__(self, index: Any) -> Any:
@@ -162,7 +162,7 @@ def test_a_bad_row_stays_bad_in_the_cache(encoder: Path, tmp_path: Path) -> None
                 raise BadRowError("broken")
             return super().__getitem__(index)
 
-    whole = spec.whole.samples(few_rows().part(np.arange(3)))
+    whole = spec.whole.whole_examples(few_rows().part(np.arange(3)))
     folder = tmp_path / "cache"
     folder.mkdir()
     spec._write(folder, OneBroken([whole[row] for row in range(3)]))
@@ -215,8 +215,8 @@ def test_a_pipeline_gives_our_probabilities(pooling: str, tmp_path: Path) -> Non
     moved(opened)
     write_export(opened.objective.eval().export(), tmp_path / "export")
     classify = pipeline("image-classification", str(tmp_path / "export"), top_k=10)
-    spec = opened.rows.spec
-    examples = spec.samples(few_rows())
+    spec = opened.rows.pipeline
+    examples = spec.whole_examples(few_rows())
     batch = spec.eval_transform([examples[row] for row in range(4)])
     ours = task_of(opened).logits(batch).softmax(dim=1).detach()
     from torchvision.transforms.v2.functional import to_pil_image
@@ -237,11 +237,11 @@ def spec_with(blend: Blend) -> tuple[LabelledImages, Any]:
 
 
 def blended(blend: Blend, ids: list[int]) -> dict[str, torch.Tensor]:
-    from hfssl.data.loader import KeyedRows
+    from hfssl.data.loader import KeyedDataset
 
     spec, examples = spec_with(blend)
     numbers = torch.tensor(ids)
-    batch = KeyedRows(examples, spec, seed=3).__getitems__((torch.zeros_like(numbers), numbers))
+    batch = KeyedDataset(examples, spec, seed=3).__getitems__((torch.zeros_like(numbers), numbers))
     del batch["bad_ids"]
     return spec.augment(batch, 0.0)
 

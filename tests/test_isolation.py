@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from hfssl.errors import ConfigError
-from hfssl.models import document_masking as isolation
-from hfssl.models.document_masking import check_isolation, packed_attention, packed_inputs, positions_of
+from hfssl.models import document_masking as document_masking
+from hfssl.models.document_masking import check_document_masking, packed_attention, packed_inputs, positions_of
 from tests.support.language_models import (
     CAUSAL,
     EAGER_ONLY,
@@ -127,7 +127,7 @@ def test_stock_models_pass_the_check(model_type: str, backend: str) -> None:
         if isinstance(module, nn.Dropout):
             module.p = 0.5
     state = torch.get_rng_state()
-    check_isolation(model, causal=model_type in CAUSAL)
+    check_document_masking(model, causal=model_type in CAUSAL)
     assert torch.equal(torch.get_rng_state(), state)
     assert model.training
     assert not first.training
@@ -149,7 +149,7 @@ def test_a_model_that_can_not_keep_documents_apart_is_refused(
 ) -> None:
     model = build(model_type)
     with pytest.raises(ConfigError, match=rf"{type(model).__name__}.*{reason}.*--no_packing"):
-        check_isolation(model, causal=causal)
+        check_document_masking(model, causal=causal)
 
 
 def leaking(*arguments: Any, **settings: Any) -> Tensor:
@@ -179,9 +179,9 @@ def without_window(*arguments: Any, **settings: Any) -> Tensor:
 def test_the_check_sees_wrong_masks_windows_and_positions(
     model_type: str, part: str, broken: Any, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolation, part, broken)
+    monkeypatch.setattr(document_masking, part, broken)
     with pytest.raises(ConfigError, match=reason):
-        check_isolation(tiny(model_type), causal=model_type in CAUSAL)
+        check_document_masking(tiny(model_type), causal=model_type in CAUSAL)
 
 
 def test_layers_and_backends_without_a_dense_mask_are_named() -> None:
@@ -192,7 +192,7 @@ def test_layers_and_backends_without_a_dense_mask_are_named() -> None:
     model = tiny_causal("qwen3")
     model.config.layer_types = ["full_attention", "linear_attention"]
     with pytest.raises(ConfigError, match=r"^packing can not .*linear_attention"):
-        check_isolation(model, causal=True)
+        check_document_masking(model, causal=True)
 
 
 def test_positions_start_behind_the_padding_index_where_the_model_starts_there() -> None:

@@ -108,7 +108,7 @@ def test_each_tile_is_normalised_by_itself_and_a_flat_one_stays_flat() -> None:
 
 def test_loss_equals_a_slow_loop_that_shuffles_the_tiles_themselves(tmp_path: Path) -> None:
     opened = open_small("jigsaw", tmp_path, method={"puzzles_per_image": 3, "grid": 3, "patch_size": 1})
-    objective, batch = opened.objective, opened.rows.spec.augment(steps_of(opened, 1)[0][0], 0.0)
+    objective, batch = opened.objective, opened.rows.pipeline.augment(steps_of(opened, 1)[0][0], 0.0)
     assert batch["tiles"].shape[1] == 9
     output = objective(batch, 0.0)
     total = 0.0
@@ -120,7 +120,7 @@ def test_loss_equals_a_slow_loop_that_shuffles_the_tiles_themselves(tmp_path: Pa
                 total -= float(log_softmax(objective.classifier(joined), dim=0)[puzzle])
     assert float(output.loss_sum.detach()) == pytest.approx(total, rel=1e-5)
     assert float(output.num_targets) == 3 * len(batch["tiles"])
-    assert float(output.metrics["trivial_loss"]) == pytest.approx(math.log(504))
+    assert float(output.metrics["baseline_loss"]) == pytest.approx(math.log(504))
 
 
 def test_a_right_answer_puts_the_tiles_back() -> None:
@@ -133,7 +133,7 @@ def test_a_right_answer_puts_the_tiles_back() -> None:
 
 def test_the_picture_shows_what_is_seen_and_the_answer(tmp_path: Path) -> None:
     opened = open_small("jigsaw", tmp_path)
-    batch = opened.rows.spec.eval_transform([opened.rows.examples[row] for row in range(3)])
+    batch = opened.rows.pipeline.eval_transform([opened.rows.examples[row] for row in range(3)])
     objective = opened.objective.eval()
     (picture,) = objective.illustrate(batch)
     assert picture.cells.shape == (3, 3, 3, 8, 8)
@@ -187,11 +187,11 @@ def test_neither_edges_nor_means_nor_variances_tell_the_place_of_a_tile(is_norma
     of_cells = torch.rand(3, 3, generator=torch.Generator().manual_seed(1)).mul(0.5).add(0.6)
     lens = torch.ones(SIZE, SIZE)
     lens[1:31, 1:31] = of_cells.repeat_interleave(10, dim=0).repeat_interleave(10, dim=1)
-    spec, raw = noise_rows("jigsaw", lens, 1500, grid=3)
-    tiles = spec.augment(raw, 0.0)["tiles"]
+    pipeline, raw = noise_rows("jigsaw", lens, 1500, grid=3)
+    tiles = pipeline.augment(raw, 0.0)["tiles"]
     if not is_normalised:
-        whole = super(type(spec), spec).cut(dict(raw))
-        tiles = cut_tiles(whole["global_crops"][:, 0], spec.grid, whole["tile_offsets"])
+        whole = super(type(pipeline), pipeline).cut(dict(raw))
+        tiles = cut_tiles(whole["global_crops"][:, 0], pipeline.grid, whole["tile_offsets"])
     labels = np.tile(np.arange(9), len(tiles))
     assert tells_more_than_chance(edges_and_moments(tiles.flatten(0, 1)), labels, of_one=9) != is_normalised
 
@@ -200,11 +200,11 @@ def test_neither_edges_nor_means_nor_variances_tell_the_place_of_a_tile(is_norma
 def test_edges_of_neighbours_fit_without_a_gap_alone(has_gap: bool) -> None:
     """Is the second tile the right neighbour of the first, or another tile of the image? Asked of how well their facing edges
     agree, on smooth noise; cells of 32 px with tiles of 26 as by default, or of 32."""
-    spec, raw = noise_rows("jigsaw", torch.ones(96, 96), 200, is_smooth=True, image_size=96, grid=3)
-    assert (spec.grid.cell, spec.grid.tile) == (32, 26)
-    tiles = spec.augment(raw, 0.0)["tiles"]
+    pipeline, raw = noise_rows("jigsaw", torch.ones(96, 96), 200, is_smooth=True, image_size=96, grid=3)
+    assert (pipeline.grid.cell, pipeline.grid.tile) == (32, 26)
+    tiles = pipeline.augment(raw, 0.0)["tiles"]
     if not has_gap:
-        whole = super(type(spec), spec).cut(dict(raw))
+        whole = super(type(pipeline), pipeline).cut(dict(raw))
         tiles = normalised_tiles(cut_tiles(whole["global_crops"][:, 0], Grid(3, 32, 32)))
     first = tiles[:, 0, :, :, -1]
     agreements = [(first - tiles[:, tile, :, :, 0]).abs().mean(dim=(1, 2)) for tile in (1, 5)]
@@ -236,9 +236,9 @@ def test_left_over_pixels_stay_out_on_all_sides_alike() -> None:
 
 def test_one_channel_has_no_other_to_be_shifted_against() -> None:
     config = JigsawConfig(patch_size=2, grid=2, channel_jitter=5)
-    spec = Jigsaw.data_spec(config, ImageDataConfig(dataset="demo:digits", image_size=32, num_channels=1), None)
+    pipeline = Jigsaw.data_pipeline(config, ImageDataConfig(dataset="demo:digits", image_size=32, num_channels=1), None)
     ids = torch.arange(4000)
-    drawn = spec._draw(sample_keys(0, ids * 0, ids))["tile_offsets"]
+    drawn = pipeline._draw(sample_keys(0, ids * 0, ids))["tile_offsets"]
     shares = torch.bincount(drawn.flatten()).double() / drawn.numel()
-    assert len(shares) == spec.grid.slack + 1
+    assert len(shares) == pipeline.grid.slack + 1
     assert float((shares - 1 / len(shares)).abs().max()) <= 0.01

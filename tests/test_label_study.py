@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hfssl.commands.finetune import finetune
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.errors import ConfigError
 from hfssl.evaluation.label_curve import paired_difference
 from hfssl.runs.label_study import TRIAL_SEED, _gains, _notes, _Study
@@ -22,7 +22,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_encoder(tmp_path_factory.mktemp("encoder"))
 
 
-def study_run(folder: Path, model: Path, **task: Any) -> Run:
+def study_run(folder: Path, model: Path, **task: Any) -> RunConfig:
     settings: dict[str, Any] = {"class_names": None, "label_fractions": (0.02, 0.1), "seeds": 2, "compare": "scratch"}
     return task_run(folder, model, settings | {"learning_rates": (0.001, 0.01)} | task, max_steps=2, evaluate_every=1)
 

@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from hfssl.errors import ConfigError
 from hfssl.methods.mlm.config import MLMConfig
-from hfssl.models.document_masking import check_isolation
+from hfssl.models.document_masking import check_document_masking
 from hfssl.models.lora import base_tensors, has_adapter, merged, target_names, with_adapter
 from hfssl.nn.masked_positions import logits_at
 from hfssl.run_dir import RunDir
@@ -107,7 +107,7 @@ def test_the_share_that_is_trained_is_said(bases: dict[str, Path], tmp_path: Pat
 def test_adapted_layers_keep_packed_documents_apart(model_type: str, bases: dict[str, Path], tmp_path: Path) -> None:
     opened = open_adapted_run(bases[model_type], tmp_path)
     fill_adapters(opened)
-    check_isolation(opened.objective.model, causal=METHOD_OF[model_type] == "clm")
+    check_document_masking(opened.objective.model, causal=METHOD_OF[model_type] == "clm")
 
 
 @every_type
@@ -169,7 +169,7 @@ def test_gradient_checkpointing_keeps_fewer_bytes_and_the_same_gradients(
     for flag in (False, True):
         opened = open_adapted_run(bases[model_type], tmp_path, gradient_checkpointing=flag)
         batch = steps_of(opened, 1)[0][0]
-        kept.append(rehearse(opened.accelerator, opened.objective, opened.rows.spec.augment, batch).saved_bytes)
+        kept.append(rehearse(opened.accelerator, opened.objective, opened.rows.pipeline.augment, batch).saved_bytes)
     assert kept[1] < 0.8 * kept[0]
     plain, again = (
         gradients_of(bases[model_type], tmp_path, {"gradient_checkpointing": flag}) for flag in (False, True)
@@ -211,7 +211,7 @@ def test_a_base_in_bf16_with_a_padded_vocabulary_gets_float32_adapters(tmp_path:
     opened = open_adapted_run(base, tmp_path)
     dtypes = {".lora_" in name: parameter.dtype for name, parameter in opened.objective.named_parameters()}
     assert dtypes == {True: torch.float32, False: torch.bfloat16}
-    assert opened.objective.model.config.vocab_size == len(opened.rows.spec.processor) + 12
+    assert opened.objective.model.config.vocab_size == len(opened.rows.pipeline.processor) + 12
 
 
 @pytest.mark.parametrize(

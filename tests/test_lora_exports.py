@@ -129,7 +129,7 @@ def test_features_of_either_export_are_those_of_the_run(
     model_type: str, export: str, adapted: dict[str, Adapted]
 ) -> None:
     run = adapted[model_type]
-    samples, spec = run.opened.rows.spec.samples(few_texts()), run.opened.rows.spec
+    samples, spec = run.opened.rows.spec.whole_examples(few_texts()), run.opened.rows.spec
     batch = spec.eval_transform([samples[row] for row in range(6)])
     encoder, bare = (open_text_encoder(folder, torch.device("cpu")) for folder in (run.folder / export, run.base))
     seen = (batch["segments"] > 0).long()
@@ -200,7 +200,9 @@ def test_a_whole_run_ends_with_an_adapter_and_a_table_beside_its_base(chain: tup
     after_base = {row["features"]: row for row in base.read_summary()["rows"]}["pretrained"]
     assert rows["before this run"]["std"] == pytest.approx(after_base["std"], rel=1e-5)
     assert rows["pretrained"]["std"] != pytest.approx(after_base["std"], rel=1e-3)
-    assert with_adapter.held_out_rows()[0]["held_out/loss"] == pytest.approx(base.held_out_rows()[-1]["held_out/loss"])
+    assert with_adapter.validation_rows()[0]["validation/loss"] == pytest.approx(
+        base.validation_rows()[-1]["validation/loss"]
+    )
     assert len(pipeline("fill-mask", model=str(with_adapter.export))("the cat [MASK] on a mat")) == 5
     stored = with_adapter.read_config()["method"]
     assert (stored["lora_rank"], stored["lora_alpha"], stored["lora_targets"]) == (4, 32, ["auto"])
@@ -269,13 +271,13 @@ def test_a_run_goes_on_from_an_adapter_as_from_the_merged_model(
     chain: tuple[RunDir, RunDir], texts: list[str], tmp_path: Path
 ) -> None:
     _, with_adapter = chain
-    end = with_adapter.held_out_rows()[-1]["held_out/loss"]
+    end = with_adapter.validation_rows()[-1]["validation/loss"]
     start = [*texts, "--init_from", with_adapter.path]
     whole = run([*start, "--output_dir", tmp_path / "whole"])
-    assert whole.held_out_rows()[0]["held_out/loss"] == pytest.approx(end, rel=1e-5)
+    assert whole.validation_rows()[0]["validation/loss"] == pytest.approx(end, rel=1e-5)
     assert describe_export(whole.export).base is None
     second = run([*start, "--lora", "--merge", "--output_dir", tmp_path / "second"])
-    assert second.held_out_rows()[0]["held_out/loss"] == pytest.approx(end, rel=1e-5)
+    assert second.validation_rows()[0]["validation/loss"] == pytest.approx(end, rel=1e-5)
     assert describe_export(second.export).base is None
     with pytest.raises(ConfigError, match=r"merge has no effect: .* exports the whole model anyway"):
         export_checkpoint(ExportConfig(run=str(second.path), merge=True), from_command_line=False)

@@ -16,7 +16,7 @@ from tests.support.laboratory import Session, open_small, steps_of
 
 
 def augmented(opened: Session) -> dict[str, torch.Tensor]:
-    return opened.rows.spec.augment(steps_of(opened, 1)[0][0], 0.0)
+    return opened.rows.pipeline.augment(steps_of(opened, 1)[0][0], 0.0)
 
 
 @pytest.mark.parametrize("norm_pix_loss", [False, True])
@@ -63,8 +63,8 @@ def test_seen_patches_do_not_count_and_hidden_ones_are_not_seen(tmp_path: Path) 
 
 
 def test_a_mask_hides_three_quarters_and_every_patch_equally_often(tmp_path: Path) -> None:
-    spec = MAE.data_spec(open_small("mae", tmp_path).run.method, open_small("mae", tmp_path).run.data, None)
-    noise = spec._draw(torch.randint(-(2**62), 2**62, (20_000,)))["noise"]
+    pipeline = MAE.data_pipeline(open_small("mae", tmp_path).run.method, open_small("mae", tmp_path).run.data, None)
+    noise = pipeline._draw(torch.randint(-(2**62), 2**62, (20_000,)))["noise"]
     seen = (noise.argsort(dim=1).argsort(dim=1) < 4).double().mean(dim=0).numpy()
     assert np.abs(seen - 0.25).max() < 5 * (0.25 * 0.75 / 20_000) ** 0.5
 
@@ -169,7 +169,7 @@ def test_compiling_compiles_and_keeps_names_and_losses(tmp_path: Path) -> None:
 def test_pictures_show_the_original_the_seen_and_the_reconstruction(tmp_path: Path) -> None:
     opened = open_small("mae", tmp_path)
     examples = [opened.rows.examples[row] for row in range(4)]
-    (picture,) = opened.objective.illustrate(opened.rows.spec.eval_transform(examples))
+    (picture,) = opened.objective.illustrate(opened.rows.pipeline.eval_transform(examples))
     assert picture.cells.shape == (3, 4, 3, 8, 8)
     original, seen, filled = picture.cells
     assert float((original[0] - examples[0] / 255).abs().max()) < 0.01

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from hfssl.methods.mlm.masking import corrupted, masked_slots, num_slots
+from hfssl.methods.mlm.masking import corrupted, masked_positions_of, num_masked_positions
 from hfssl.randomness import sample_keys, uniform
 
 ROWS, LENGTH, RATIO = 8192, 128, 0.15  # a million tokens
@@ -39,9 +39,9 @@ MASKABLE, STARTS = rows()
 
 @pytest.mark.parametrize("starts", [None, STARTS], ids=["tokens", "words"])
 def test_share_holds_on_a_million_tokens_and_no_special_or_pad_is_touched(starts: Tensor | None) -> None:
-    slots, used = masked_slots(keys(ROWS), MASKABLE, RATIO, starts)
+    slots, used = masked_positions_of(keys(ROWS), MASKABLE, RATIO, starts)
     chosen = chosen_tokens(slots, used)
-    assert slots.shape == used.shape == (ROWS, num_slots(LENGTH, RATIO)) == (ROWS, 20)
+    assert slots.shape == used.shape == (ROWS, num_masked_positions(LENGTH, RATIO)) == (ROWS, 20)
     assert int(chosen.sum()) == int(used.sum())
     assert not (chosen & ~MASKABLE).any()
     assert int(chosen.sum()) / int(MASKABLE.sum()) == pytest.approx(RATIO, rel=0.005)
@@ -52,7 +52,7 @@ def test_share_holds_on_a_million_tokens_and_no_special_or_pad_is_touched(starts
 @pytest.mark.parametrize("starts", [None, STARTS], ids=["tokens", "words"])
 def test_every_position_is_as_likely(starts: Tensor | None) -> None:
     maskable = torch.ones_like(MASKABLE)
-    chosen = chosen_tokens(*masked_slots(keys(ROWS), maskable, RATIO, starts))
+    chosen = chosen_tokens(*masked_positions_of(keys(ROWS), maskable, RATIO, starts))
     hits_T = chosen.sum(dim=0).double().numpy()
     # a word at the edge of the row is cut short by it, so chance alone is looked at between
     assert stats.chisquare(hits_T[10:-10]).pvalue > 1e-4
@@ -63,29 +63,29 @@ def test_every_position_is_as_likely(starts: Tensor | None) -> None:
 def test_rounding_is_right_in_the_mean_and_never_above_the_slots() -> None:
     maskable = torch.zeros(20_000, 16, dtype=torch.bool)
     maskable[:, 3:6] = True  # 15 % of three tokens: 0.45
-    slots, used = masked_slots(keys(20_000), maskable, RATIO)
+    slots, used = masked_positions_of(keys(20_000), maskable, RATIO)
     assert set(used.sum(dim=1).tolist()) == {0, 1}
     assert float(used.sum(dim=1).double().mean()) == pytest.approx(0.45, abs=0.015)
     assert set(slots[used].tolist()) == {3, 4, 5}
-    full = masked_slots(keys(100), torch.ones(100, 100, dtype=torch.bool), 0.07)[1]
-    assert num_slots(100, 0.07) == 7  # 0.07 * 100 is 7.000000000000001
+    full = masked_positions_of(keys(100), torch.ones(100, 100, dtype=torch.bool), 0.07)[1]
+    assert num_masked_positions(100, 0.07) == 7  # 0.07 * 100 is 7.000000000000001
     assert full.sum(dim=1).tolist() == [7] * 100
-    assert not masked_slots(keys(5), torch.zeros(5, 16, dtype=torch.bool), RATIO)[1].any()
+    assert not masked_positions_of(keys(5), torch.zeros(5, 16, dtype=torch.bool), RATIO)[1].any()
 
 
 @pytest.mark.parametrize("words", [False, True])
 def test_a_mask_belongs_to_its_sample_alone(words: bool) -> None:
     maskable, starts = MASKABLE[:64], STARTS[:64] if words else None
-    whole = masked_slots(keys(64), maskable, RATIO, starts)
+    whole = masked_positions_of(keys(64), maskable, RATIO, starts)
     ids = torch.randint(5, VOCABULARY, (64, LENGTH))
     seen = corrupted(ids, *whole, keys(64), mask_id=MASK_ID, vocab_size=VOCABULARY)
     for row in (0, 17, 63):
         one = slice(row, row + 1)
-        alone = masked_slots(keys(64)[one], maskable[one], RATIO, None if starts is None else starts[one])
+        alone = masked_positions_of(keys(64)[one], maskable[one], RATIO, None if starts is None else starts[one])
         assert all(torch.equal(part[one], own) for part, own in zip(whole, alone, strict=True))
         own_seen = corrupted(ids[one], *alone, keys(64)[one], mask_id=MASK_ID, vocab_size=VOCABULARY)
         assert all(torch.equal(part[one], own) for part, own in zip(seen, own_seen, strict=True))
-    other = chosen_tokens(*masked_slots(keys(64, epoch=1), maskable, RATIO, starts))
+    other = chosen_tokens(*masked_positions_of(keys(64, epoch=1), maskable, RATIO, starts))
     overlap = (other & chosen_tokens(*whole)).sum() / other.sum()
     assert float(overlap) == pytest.approx(RATIO, abs=0.05)
 
@@ -115,7 +115,7 @@ def test_words_are_masked_whole_or_not_at_all_and_end_at_specials_and_pieces() -
     generator = torch.Generator().manual_seed(2)
     starts = torch.rand(num, LENGTH, generator=generator) < 0.4  # words of 2.5 tokens, some of them long
     segments = (torch.arange(LENGTH) >= torch.randint(1, LENGTH, (num, 1), generator=generator)).to(torch.int64) + 1
-    slots, used = masked_slots(keys(num), MASKABLE[:num], RATIO, starts, segments_BT=segments)
+    slots, used = masked_positions_of(keys(num), MASKABLE[:num], RATIO, starts, segments_BT=segments)
     chosen = chosen_tokens(slots, used)
     for row in range(num):
         words = words_of(MASKABLE[row].tolist(), starts[row].tolist(), segments[row].tolist())
@@ -131,7 +131,7 @@ def test_two_halves_of_a_word_across_a_boundary_are_masked_apart(boundary: str) 
     starts = torch.zeros_like(maskable)
     segments = (torch.arange(21) > 10).to(torch.int64).expand(200, -1) + 1
     given = segments if boundary == "piece" else None
-    chosen = chosen_tokens(*masked_slots(keys(200), maskable, 0.6, starts, segments_BT=given), length=21)
+    chosen = chosen_tokens(*masked_positions_of(keys(200), maskable, 0.6, starts, segments_BT=given), length=21)
     halves = chosen[:, :10].all(dim=1), chosen[:, 11:].all(dim=1)
     assert bool((halves[0] ^ halves[1]).all())
     assert 60 < int(halves[0].sum()) < 140
@@ -147,7 +147,7 @@ def test_whole_words_are_those_of_a_slow_loop(monkeypatch: pytest.MonkeyPatch) -
         return (uniform(keys_B, stream, num_draws) * 2**24).to(torch.int64)
 
     monkeypatch.setattr("hfssl.methods.mlm.masking.random_bits", bits_of_words)
-    chosen = chosen_tokens(*masked_slots(keys(num), ones, RATIO, starts))
+    chosen = chosen_tokens(*masked_positions_of(keys(num), ones, RATIO, starts))
     bits = bits_of_words(keys(num), "mask/order", LENGTH)
     rounded_up = uniform(keys(num), "mask/count", 1)[:, 0] < 0.2  # 15 % of 128 are 19.2
     for row in range(num):
@@ -161,7 +161,7 @@ def test_a_word_that_does_not_fit_is_passed_over() -> None:
     maskable = torch.ones(50, 20, dtype=torch.bool)
     starts = torch.zeros(50, 20, dtype=torch.bool)
     starts[:, [0, 17, 18, 19]] = True  # a word of 17 tokens and three of one, two may be masked
-    slots, used = masked_slots(keys(50), maskable, 0.1, starts)
+    slots, used = masked_positions_of(keys(50), maskable, 0.1, starts)
     assert (used.sum(dim=1) == 2).all()
     assert bool((slots[used] >= 17).all())
 
@@ -169,7 +169,7 @@ def test_a_word_that_does_not_fit_is_passed_over() -> None:
 def test_corruption_is_80_10_10_and_only_at_used_slots() -> None:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, VOCABULARY, (ROWS, LENGTH), generator=generator)
-    slots, used = masked_slots(keys(ROWS), torch.ones_like(MASKABLE), 0.95)
+    slots, used = masked_positions_of(keys(ROWS), torch.ones_like(MASKABLE), 0.95)
     used = used & (torch.rand(used.shape, generator=generator) < 0.999)
     inputs, labels = corrupted(ids, slots, used, keys(ROWS), mask_id=MASK_ID, vocab_size=VOCABULARY)
     assert torch.equal(labels, torch.where(used, ids.gather(1, slots), -100))
@@ -189,7 +189,7 @@ def test_corruption_is_80_10_10_and_only_at_used_slots() -> None:
 
 def test_other_keys_see_other_replacements() -> None:
     ids = torch.randint(5, VOCABULARY, (64, LENGTH), generator=torch.Generator().manual_seed(0))
-    slots, used = masked_slots(keys(64), MASKABLE[:64], RATIO)
+    slots, used = masked_positions_of(keys(64), MASKABLE[:64], RATIO)
     first, second = (
         corrupted(ids, slots, used, keys(64, epoch=epoch), mask_id=MASK_ID, vocab_size=VOCABULARY)[0]
         for epoch in (0, 1)

@@ -113,7 +113,7 @@ def test_questions_without_an_answer_that_training_does_not_know_are_counted(
 def in_splits(source: Source, tested: Source) -> Source:
     """The first rows of one to train on, the last of the other to score."""
     held_out = dataclasses.replace(tested.part(np.arange(60, 90)), split="test")
-    return dataclasses.replace(source.part(np.arange(60)), held_out=held_out)
+    return dataclasses.replace(source.part(np.arange(60)), test=held_out)
 
 
 def labels_of(changed: dict[int, str | None]) -> Source:

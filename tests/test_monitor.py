@@ -19,9 +19,9 @@ from hfssl.errors import ConfigError
 from hfssl.objective import BadRowError
 from hfssl.runs.validation import open_monitor
 from hfssl.training.loop import train
-from hfssl.training.report import held_out_line
+from hfssl.training.report import validation_line
 from tests.contract import WithBadRows
-from tests.support.laboratory import few_rows, few_rows_with_others_held_out, open_small, watched
+from tests.support.laboratory import few_rows, few_rows_with_test, open_small, validation
 from tests.support.processes import in_processes
 
 
@@ -39,13 +39,13 @@ def numbers(source: Source) -> list[int]:
 
 def test_one_row_in_twenty_is_held_out_where_there_is_no_other_split(folder: Path) -> None:
     source = open_images(ImageDataConfig(dataset=str(folder)))
-    assert source.held_out is source.watched is not None
-    assert len(source.watched) == 10
-    assert sorted(numbers(source) + numbers(source.watched)) == list(range(200))
-    assert numbers(source.watched) != list(range(10)), "the first rows of a folder are of one class"
+    assert source.test is source.validation is not None
+    assert len(source.validation) == 10
+    assert sorted(numbers(source) + numbers(source.validation)) == list(range(200))
+    assert numbers(source.validation) != list(range(10)), "the first rows of a folder are of one class"
     again = open_images(ImageDataConfig(dataset=str(folder)))
-    assert numbers(again.watched) == numbers(source.watched)
-    assert again.fingerprint() == source.fingerprint() != source.watched.fingerprint()
+    assert numbers(again.validation) == numbers(source.validation)
+    assert again.fingerprint() == source.fingerprint() != source.validation.fingerprint()
 
 
 def saved(path: Path, *splits: str) -> ImageDataConfig:
@@ -58,13 +58,13 @@ def saved(path: Path, *splits: str) -> ImageDataConfig:
 
 def test_test_rows_are_scored_and_never_watched(tmp_path: Path) -> None:
     with_both = open_images(saved(tmp_path / "both", "train", "validation", "test"))
-    assert (with_both.watched.split, with_both.held_out.split, len(with_both)) == ("validation", "test", 80)
+    assert (with_both.validation.split, with_both.test.split, len(with_both)) == ("validation", "test", 80)
     with_test = open_images(saved(tmp_path / "test", "train", "test"))
-    assert (with_test.watched.split, with_test.held_out.split, len(with_test)) == ("train (held out)", "test", 72)
+    assert (with_test.validation.split, with_test.test.split, len(with_test)) == ("train (held out)", "test", 72)
     with_validation = open_images(saved(tmp_path / "validation", "train", "validation"))
-    assert with_validation.watched is with_validation.held_out is not None
-    with pytest.raises(ConfigError, match=r"held_out_share has no effect: .* has the split validation"):
-        open_images(dataclasses.replace(saved(tmp_path / "again", "train", "validation"), held_out_share=0.1))
+    assert with_validation.validation is with_validation.test is not None
+    with pytest.raises(ConfigError, match=r"validation_share has no effect: .* has the split validation"):
+        open_images(dataclasses.replace(saved(tmp_path / "again", "train", "validation"), validation_share=0.1))
 
 
 def test_splits_whose_classes_have_other_numbers_are_refused(tmp_path: Path) -> None:
@@ -78,18 +78,18 @@ def test_splits_whose_classes_have_other_numbers_are_refused(tmp_path: Path) -> 
 
 
 def test_the_share_is_the_users(folder: Path) -> None:
-    assert len(open_images(ImageDataConfig(dataset=str(folder), held_out_share=0.25)).watched) == 50
-    assert open_images(ImageDataConfig(dataset=str(folder), held_out_share=0.0)).watched is None
-    with pytest.raises(ConfigError, match=r"held_out_share must be in \[0, 0.5\], got 0.9"):
-        ImageDataConfig(held_out_share=0.9)
+    assert len(open_images(ImageDataConfig(dataset=str(folder), validation_share=0.25)).validation) == 50
+    assert open_images(ImageDataConfig(dataset=str(folder), validation_share=0.0)).validation is None
+    with pytest.raises(ConfigError, match=r"validation_share must be in \[0, 0.5\], got 0.9"):
+        ImageDataConfig(validation_share=0.9)
 
 
 def test_few_rows_are_all_trained_on_and_many_give_at_most_a_thousand() -> None:
-    assert with_rows_held_out(few_rows(40), None).held_out is None
-    assert len(with_rows_held_out(few_rows(64), None).held_out) == 8
-    assert len(with_rows_held_out(few_rows(1200), 0.5).held_out) == 600
+    assert with_rows_held_out(few_rows(40), None).test is None
+    assert len(with_rows_held_out(few_rows(64), None).test) == 8
+    assert len(with_rows_held_out(few_rows(1200), 0.5).test) == 600
     many = with_rows_held_out(dataclasses.replace(few_rows(40), rows=Rows(50_000), all_rows=Rows(50_000)), None)
-    assert (len(many), len(many.held_out)) == (49_000, 1000)
+    assert (len(many), len(many.test)) == (49_000, 1000)
 
 
 class Rows:
@@ -107,9 +107,9 @@ class Rows:
 
 def test_labels_stay_beside_their_rows_when_some_can_not_be_decoded(tmp_path: Path) -> None:
     opened = open_small("mae", tmp_path)
-    samples = opened.rows.spec.samples
-    opened.rows.spec.samples = lambda source: WithBadRows(samples(source))
-    monitor = watched(opened).monitor
+    samples = opened.rows.pipeline.samples
+    opened.rows.pipeline.samples = lambda source: WithBadRows(samples(source))
+    monitor = validation(opened).monitor
     good = monitor.voters.good.tolist()
     assert sorted(good) == sorted(set(range(40)) - {3, 7, 30})
     voting = few_rows().part(fixed_rows(40, 1024))
@@ -118,23 +118,23 @@ def test_labels_stay_beside_their_rows_when_some_can_not_be_decoded(tmp_path: Pa
 
 def test_a_run_without_labels_is_watched_without_knn_and_one_without_rows_not_at_all(tmp_path: Path) -> None:
     opened = open_small("mae", tmp_path)
-    labelled = few_rows_with_others_held_out()
+    labelled = few_rows_with_test()
     bare = dataclasses.replace(labelled, label_column=None)
-    figures = open_monitor(bare, opened.rows).look(opened.accelerator, opened.objective, opened.layout, 0.0)
-    assert figures.keys() == {"held_out/loss", "held_out/std", "held_out/rank_me"}
+    figures = open_monitor(bare, opened.rows).validate(opened.accelerator, opened.objective, opened.layout, 0.0)
+    assert figures.keys() == {"validation/loss", "validation/std", "validation/rank_me"}
     assert open_monitor(few_rows(), opened.rows) is None
 
 
 def test_a_collapsed_encoder_is_said_to_be_one(tmp_path: Path) -> None:
-    opened = watched(open_small("mae", tmp_path))
-    healthy = opened.monitor.look(opened.accelerator, opened.objective, opened.layout, 0.0)
-    assert opened.lookout.after_look(healthy) == {}
+    opened = validation(open_small("mae", tmp_path))
+    healthy = opened.monitor.validate(opened.accelerator, opened.objective, opened.layout, 0.0)
+    assert opened.collapse_monitor.after_look(healthy) == {}
     with torch.no_grad():
         opened.objective.model.vit.layernorm.weight.zero_()
         opened.objective.model.vit.layernorm.bias.fill_(1.0)
-    collapsed = opened.monitor.look(opened.accelerator, opened.objective, opened.layout, 0.0)
-    assert collapsed["held_out/std"] < 1e-6
-    (warning,) = opened.lookout.after_look(collapsed)["warnings"]
+    collapsed = opened.monitor.validate(opened.accelerator, opened.objective, opened.layout, 0.0)
+    assert collapsed["validation/std"] < 1e-6
+    (warning,) = opened.collapse_monitor.after_look(collapsed)["warnings"]
     assert warning.startswith("collapse: features of different rows are nearly equal")
 
 
@@ -148,28 +148,28 @@ def test_a_held_out_split_of_other_sizes_has_a_data_path_of_its_own(tmp_path: Pa
             Image.fromarray(pixels).save(folder / f"{index}.png")
     opened = open_small("mae", tmp_path)
     source = open_images(ImageDataConfig(dataset=str(tmp_path / "images")))
-    opened.rows.examples = opened.rows.spec.prepare(source)
-    assert not opened.rows.spec.wants_workers
+    opened.rows.examples = opened.rows.pipeline.prepare(source)
+    assert not opened.rows.pipeline.wants_workers
     monitor = open_monitor(source, opened.rows)
-    assert monitor.rows.spec.wants_workers, "crops of images that differ in size are taken in the worker"
-    assert not opened.rows.spec.wants_workers
-    figures = monitor.look(opened.accelerator, opened.objective, opened.layout, 0.0)
-    assert figures["held_out/loss"] > 0
+    assert monitor.rows.pipeline.wants_workers, "crops of images that differ in size are taken in the worker"
+    assert not opened.rows.pipeline.wants_workers
+    figures = monitor.validate(opened.accelerator, opened.objective, opened.layout, 0.0)
+    assert figures["validation/loss"] > 0
 
 
 def test_features_that_are_not_finite_are_said_and_do_not_end_the_run(tmp_path: Path) -> None:
-    opened = watched(open_small("mae", tmp_path))
+    opened = validation(open_small("mae", tmp_path))
     with torch.no_grad():
         opened.objective.model.vit.layernorm.bias.fill_(torch.nan)
-    figures = opened.monitor.look(opened.accelerator, opened.objective, opened.layout, 0.0)
-    assert figures["held_out/std"] is figures["held_out/rank_me"] is None
-    (warning,) = opened.lookout.after_look(figures)["warnings"]
+    figures = opened.monitor.validate(opened.accelerator, opened.objective, opened.layout, 0.0)
+    assert figures["validation/std"] is figures["validation/rank_me"] is None
+    (warning,) = opened.collapse_monitor.after_look(figures)["warnings"]
     assert "features of held-out rows are not finite" in warning
-    assert "held out: loss" in held_out_line(1, 2, figures)
+    assert "held out: loss" in validation_line(1, 2, figures)
 
 
 def test_a_row_that_can_no_longer_be_read_costs_a_look_and_not_the_run(tmp_path: Path) -> None:
-    opened = watched(open_small("mae", tmp_path, max_steps=4, evaluate_every=2))
+    opened = validation(open_small("mae", tmp_path, max_steps=4, evaluate_every=2))
     examples, looks = opened.monitor.samples.examples, []
 
     class Vanishing:
@@ -186,16 +186,16 @@ def test_a_row_that_can_no_longer_be_read_costs_a_look_and_not_the_run(tmp_path:
         opened.monitor, samples=dataclasses.replace(opened.monitor.samples, examples=Vanishing())
     )
     assert train(opened) is None
-    assert [row["step"] for row in opened.run_dir.held_out_rows()] == [0]
+    assert [row["step"] for row in opened.run_dir.validation_rows()] == [0]
 
 
 def with_bad_rows_on_rank_1(name: str, folder: Path) -> list[list[int]]:
     opened = open_small(name, folder, per_device_batch_size=4)
-    samples, prepare = opened.rows.spec.samples, opened.rows.spec.prepare
+    samples, prepare = opened.rows.pipeline.samples, opened.rows.pipeline.prepare
     if opened.layout.rank == 1:
-        type(opened.rows.spec).samples = lambda spec, source: WithBadRows(samples(source))
-        type(opened.rows.spec).prepare = lambda spec, source: WithBadRows(prepare(source))
-    monitor = watched(opened).monitor.agreed()
+        type(opened.rows.pipeline).samples = lambda pipeline, source: WithBadRows(samples(source))
+        type(opened.rows.pipeline).prepare = lambda pipeline, source: WithBadRows(prepare(source))
+    monitor = validation(opened).monitor.agreed()
     return [side.tolist() for side in (monitor.samples.good, monitor.voters.good, monitor.good)]
 
 
@@ -209,17 +209,17 @@ def test_ranks_agree_on_the_rows_that_all_of_them_can_read(tmp_path: Path) -> No
 
 def looked_at_in_bf16(name: str, folder: Path) -> dict[str, float]:
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"
-    opened = watched(open_small(name, folder))
+    opened = validation(open_small(name, folder))
     assert opened.accelerator.native_amp
-    return opened.monitor.look(opened.accelerator, opened.objective, opened.layout, 0.0)
+    return opened.monitor.validate(opened.accelerator, opened.objective, opened.layout, 0.0)
 
 
 def test_a_run_in_bf16_is_watched_too(tmp_path: Path) -> None:
     (figures,) = in_processes(looked_at_in_bf16, "mae", tmp_path)
-    assert 0 <= figures["held_out/knn"] <= 1
+    assert 0 <= figures["validation/knn"] <= 1
 
 
 def test_every_look_sees_the_same_masks_and_crops(tmp_path: Path) -> None:
-    opened = watched(open_small("mae", tmp_path))
-    looks = [opened.monitor.look(opened.accelerator, opened.objective, opened.layout, at) for at in (0.0, 0.4, 0.9)]
+    opened = validation(open_small("mae", tmp_path))
+    looks = [opened.monitor.validate(opened.accelerator, opened.objective, opened.layout, at) for at in (0.0, 0.4, 0.9)]
     assert looks[0] == looks[1] == looks[2]

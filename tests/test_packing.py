@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from hfssl.data.source import Source
-from hfssl.data.texts.packing import Plan, best_fit, one_a_row, packed_rows, pieces, plan_of
+from hfssl.data.texts.packing import PackingPlan, best_fit, one_a_row, packed_rows, packing_plan, pieces
 from hfssl.data.texts.token_cache import Array, CachedTokens, tokens_of
 
 
@@ -109,7 +109,7 @@ def tokens() -> CachedTokens:
     return tokens_of(source, PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="a"))
 
 
-def same(one: Plan, other: Plan) -> bool:
+def same(one: PackingPlan, other: PackingPlan) -> bool:
     return all(
         np.array_equal(mine, yours)
         for mine, yours in (
@@ -124,7 +124,7 @@ def same(one: Plan, other: Plan) -> bool:
 def test_a_plan_is_kept_beside_the_tokens_and_made_anew_where_damaged(
     tokens: CachedTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_of(tokens, capacity=64, per_piece=2)
+    plan = packing_plan(tokens, capacity=64, per_piece=2)
     assert same(plan, packed_rows(lengths_of("sentences", 300), 64, 2))
     sent = pickle.dumps(plan)
     assert len(sent) < 1_000
@@ -132,9 +132,12 @@ def test_a_plan_is_kept_beside_the_tokens_and_made_anew_where_damaged(
     assert plan.folder is not None
     file = plan.folder / "starts.npy"
     file.write_bytes(file.read_bytes()[:-1])
-    assert same(plan_of(tokens, capacity=64, per_piece=2), packed_rows(lengths_of("sentences", 300), 64, 2))
-    single = plan_of(tokens, capacity=64, per_piece=2, packed=False)
+    assert same(packing_plan(tokens, capacity=64, per_piece=2), packed_rows(lengths_of("sentences", 300), 64, 2))
+    single = packing_plan(tokens, capacity=64, per_piece=2, packed=False)
     assert same(single, one_a_row(lengths_of("sentences", 300), 64, 2))
-    assert len({len(plan), len(single), len(plan_of(tokens, capacity=32)), len(plan_of(tokens, capacity=64))}) == 4
+    assert (
+        len({len(plan), len(single), len(packing_plan(tokens, capacity=32)), len(packing_plan(tokens, capacity=64))})
+        == 4
+    )
     monkeypatch.setattr("hfssl.data.texts.packing.packed_rows", None)
-    assert len(plan_of(tokens, capacity=64, per_piece=2)) == len(plan)
+    assert len(packing_plan(tokens, capacity=64, per_piece=2)) == len(plan)

@@ -132,7 +132,7 @@ def test_a_text_checkpoint_from_flags_to_file(
 ) -> None:
     is_causal = model_type == "gpt2"
     model = tiny_causal(model_type) if is_causal else tiny_masked(model_type)
-    wanted = EvaluateConfig(
+    config = EvaluateConfig(
         model=saved(model, not is_causal, tmp_path / "model"),
         dataset=labelled_texts(tmp_path / "data"),
         label_sizes=("5", "100%"),
@@ -140,7 +140,7 @@ def test_a_text_checkpoint_from_flags_to_file(
         perplexity_documents=6,
         output_dir=str(tmp_path / "out"),
     )
-    result = evaluate(wanted, from_command_line=False)
+    result = evaluate(config, from_command_line=False)
     assert [row["features"] for row in result["rows"]] == ["TF-IDF", "untrained", "evaluated"]
     assert result["rows"][0]["linear"] > 0.8
     assert result["near_duplicates_in_test"]["by_hash"] == 1

@@ -22,7 +22,7 @@ from hfssl.training.accelerator import start
 from hfssl.training.energy import Power, estimate_lines, power_of
 from hfssl.training.measure import Measured
 from hfssl.training.start import Start
-from tests.support.laboratory import classes, few_rows_with_others_held_out, run_of, use_few_rows
+from tests.support.laboratory import classes, few_rows_with_test, run_of, use_few_rows
 from tests.support.toy import Toy
 
 TINY = ["--image_size", "8", "--patch_size", "4", "--hidden_size", "8", "--num_attention_heads", "2"]
@@ -35,7 +35,9 @@ def mae(*argv: str) -> Any:
 
 
 def test_the_steps_of_a_budget_are_the_most_that_fit_into_it() -> None:
-    measured = Measured(30, seconds_a_step=0.5, startup_seconds=20.0, look_seconds=3.0, peak_bytes=1, data_wait=0.0)
+    measured = Measured(
+        30, seconds_a_step=0.5, startup_seconds=20.0, validation_seconds=3.0, peak_bytes=1, data_wait=0.0
+    )
     for seconds, every in ((3600.0, 100), (1000.0, 7), (40.0, 500)):
         steps = measured.steps_within(seconds, every)
         assert 0.98 * seconds - 6 <= measured.training_seconds(steps, every) <= seconds + 1e-6
@@ -80,12 +82,12 @@ def test_a_budget_is_turned_into_steps_once_and_read_back_afterwards(
 
 def test_a_measured_copy_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    session.OPENERS["image"] = lambda data: few_rows_with_others_held_out()
+    session.OPENERS["image"] = lambda data: few_rows_with_test()
     run = with_budget(tmp_path)
     accelerator = start(run.loop)
     measured, copied = measured_copy(classes("mae")[1], run, None, accelerator)
     assert measured.num_steps == 30
-    assert min(measured.seconds_a_step, measured.look_seconds, measured.peak_bytes) > 0
+    assert min(measured.seconds_a_step, measured.validation_seconds, measured.peak_bytes) > 0
     assert list(tmp_path.iterdir()) == []
     assert not copied.run_dir.path.exists()
     assert accelerator._models == accelerator._optimizers == []

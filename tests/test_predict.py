@@ -148,8 +148,8 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def predicted(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     def run(model: str, given: Path | str, output: str = "p.jsonl", **flags: Any) -> list[dict[str, Any]]:
-        wanted = PredictConfig(model=model, input=str(given), output=str(tmp_path / "out" / output), **flags)
-        return rows_of(predict(wanted, from_command_line=False))
+        config = PredictConfig(model=model, input=str(given), output=str(tmp_path / "out" / output), **flags)
+        return rows_of(predict(config, from_command_line=False))
 
     return run
 

@@ -20,7 +20,7 @@ LORA = {"adaptation": "lora", "lora_rank": 2}
 
 @torch.no_grad()
 def answered(task: Any, batch: Any) -> list[Any]:
-    found: list[Any] = task.answers(batch)
+    found: list[Any] = task.predictions(batch)
     return found
 
 
@@ -44,8 +44,8 @@ def asked(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> tuple[Ru
     parts = opened(run)
     torch.manual_seed(0)
     disturbed(parts.objective)
-    examples = parts.rows.spec.samples(open_rows(parts.run))
-    batch = parts.rows.spec.eval_transform([examples[row] for row in range(len(examples))])
+    examples = parts.rows.pipeline.whole_examples(open_rows(parts.run))
+    batch = parts.rows.pipeline.eval_transform([examples[row] for row in range(len(examples))])
     answers = (
         some_unanswered(parts.objective, batch) if settings.get("unanswerable") else answered(parts.objective, batch)
     )

@@ -93,7 +93,7 @@ def test_tags_of_listed_words_are_those_that_the_run_is_scored_by(
     words = open_rows(parts.run).rows["tokens"][:]
     examples = parts.rows.examples
     with torch.no_grad():
-        answers = parts.objective.answers(
+        answers = parts.objective.predictions(
             parts.rows.spec.eval_transform([examples[row] for row in range(len(examples))])
         )
     pyarrow.parquet.write_table(pyarrow.table({"tokens": words, "tags": [[0]] * len(words)}), tmp_path / "w.parquet")

@@ -30,8 +30,8 @@ def recogniser(kind: str, folder: Path, **method: Any) -> tuple[RunDir, Any]:
         named = {name: p for name, p in task.model.named_parameters() if p.requires_grad and "lm_head" in name}
         weight, bias = (next(p for name, p in named.items() if name.endswith(end)) for end in ("weight", "bias"))
         weight.normal_()
-        examples = parts.rows.spec.samples(speech_models.few_transcribed())
-        batch = parts.rows.spec.eval_transform([examples[row] for row in range(8)])
+        examples = parts.rows.pipeline.whole_examples(speech_models.few_transcribed())
+        batch = parts.rows.pipeline.eval_transform([examples[row] for row in range(8)])
         bias.sub_(task.logits(batch).flatten(0, 1).mean(dim=0))
     run_dir = RunDir(folder / "run")
     run_dir.write_config(parts.run.stored())
@@ -45,8 +45,8 @@ def test_transcripts_are_those_of_the_pipeline_and_of_the_run(
 ) -> None:
     run_dir, parts = recogniser(kind, tmp_path, **method)
     (tmp_path / "heard").mkdir()
-    spec: Any = parts.rows.spec
-    examples = spec.samples(speech_models.few_transcribed())
+    spec: Any = parts.rows.pipeline
+    examples = spec.whole_examples(speech_models.few_transcribed())
     for row in range(10):
         recording = examples[row][0]
         audio = recording.piece(0, len(recording)).numpy()
@@ -56,7 +56,7 @@ def test_transcripts_are_those_of_the_pipeline_and_of_the_run(
     said = predicted(tmp_path, run_dir.path, tmp_path / "heard", batch_size=4)
     with torch.no_grad():
         task: Any = parts.objective
-        own = task.answers(spec.eval_transform([examples[row] for row in range(10)]))
+        own = task.predictions(spec.eval_transform([examples[row] for row in range(10)]))
     assert [row["text"] for row in said[:10]] == [heard for heard, _ in own]
     assert len({row["text"] for row in said[:10]}) > 5
     assert [row["error"] for row in said[10:]] == ["is shorter than 0.1 s", "is silent"]

@@ -68,7 +68,7 @@ def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(two_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     folder = tmp_path_factory.mktemp("finished") / "run"
     argv = [*SMALL, "--dataset", str(two_classes), "--output_dir", str(folder), "--max_steps", "6", "--save_every", "3"]
-    argv += ["--held_out_share", "0.2"]
+    argv += ["--validation_share", "0.2"]
     return pretrain(MAE, parse(MAEConfig, ImageDataConfig, argv))
 
 
@@ -109,8 +109,8 @@ def test_a_stranger_loads_encoder_processor_full_model_and_pipeline(finished: Ru
 
 
 def test_a_checkpoint_is_exported_without_the_data(finished: RunDir, tmp_path: Path) -> None:
-    wanted = ExportConfig(run=str(finished.path), step=6, output_dir=str(tmp_path / "export"))
-    folder = export_checkpoint(wanted, from_command_line=False)
+    config = ExportConfig(run=str(finished.path), step=6, output_dir=str(tmp_path / "export"))
+    folder = export_checkpoint(config, from_command_line=False)
     again, first = (AutoModel.from_pretrained(path, add_pooling_layer=False) for path in (folder, finished.export))
     assert all(torch.equal(tensor, first.state_dict()[name]) for name, tensor in again.state_dict().items())
     earlier = export_checkpoint(ExportConfig(run=str(finished.path), step=3), from_command_line=False)

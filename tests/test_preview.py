@@ -13,9 +13,9 @@ from hfssl.commands import preview as module
 from hfssl.commands.preview import preview
 from hfssl.commands.preview_config import PreviewConfig
 from hfssl.data.images.augmentation import view_keys
-from hfssl.data.images.views import ViewsSpec
+from hfssl.data.images.views import ViewsPipeline
 from hfssl.errors import ConfigError
-from hfssl.figures.image_sheet import Cell
+from hfssl.figures.image_sheet import SheetCell
 from hfssl.randomness import sample_keys
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "preview.py"
@@ -32,23 +32,23 @@ def test_without_arguments_digits_are_shown(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_cells_are_the_views_of_a_run_as_people_see_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sheets: list[list[tuple[str, list[Cell]]]] = []
+    sheets: list[list[tuple[str, list[SheetCell]]]] = []
     monkeypatch.setattr(module, "image_sheet", lambda path, lines: sheets.append(lines))
-    wanted = PreviewConfig(
+    config = PreviewConfig(
         num_images=3, num_local_crops=2, local_crop_size=12, epoch=2, seed=5, output=str(tmp_path / "sheet.png")
     )
-    preview(wanted, from_command_line=False)
+    preview(config, from_command_line=False)
     assert [title for title, _ in sheets[0]] == ["row 0", "row 648", "row 1296"]
     cells = sheets[0][1][1]
     assert [cell.caption for cell in cells] == ["original", "view 1", "view 2", "local 1", "local 2"]
     local = cells[3].image
     assert local.shape == (3, 32, 32)
     assert bool((local[:, :10] == 255).all() & (local[:, 22:] == 255).all() & (local[:, :, :10] == 255).all())
-    data = wanted.image_data()
-    spec = ViewsSpec(data, wanted.views())
+    data = config.image_data()
+    pipeline = ViewsPipeline(data, config.views())
     key = sample_keys(5, torch.tensor([2]), torch.tensor([648]))
-    batch = spec.collate([spec.transform(cells[0].image, key[0])], key)
-    expected = spec.augment(batch | {"keys": key}, 0.0)["global_crops"][0]
+    batch = pipeline.collate([pipeline.transform(cells[0].image, key[0])], key)
+    expected = pipeline.augment(batch | {"keys": key}, 0.0)["global_crops"][0]
     assert view_keys(key, "global_crops", 2).shape == (1, 2)
     for view in range(2):
         shown = cells[1 + view].image
@@ -59,7 +59,7 @@ def test_a_preset_of_ones_own_images_and_of_one_channel(tmp_path: Path) -> None:
     for index in range(3):
         pixels = np.random.default_rng(index).integers(0, 256, (40, 30 + index), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
-    wanted = PreviewConfig(
+    config = PreviewConfig(
         dataset=str(tmp_path),
         augmentation="grey",
         num_channels=1,
@@ -67,7 +67,7 @@ def test_a_preset_of_ones_own_images_and_of_one_channel(tmp_path: Path) -> None:
         num_images=3,
         output=str(tmp_path / "out" / "a.png"),
     )
-    assert preview(wanted, from_command_line=False).is_file()
+    assert preview(config, from_command_line=False).is_file()
     assert PreviewConfig(dataset=str(tmp_path)).preset == "natural"
     assert PreviewConfig(dataset=str(tmp_path)).image_data().image_size == 224
 

@@ -42,8 +42,8 @@ def run_dir(tmp_path: Path) -> RunDir:
 
 
 def published(run_dir: RunDir, **given: Any) -> Published | None:
-    wanted = PublishConfig(run=str(run_dir.path), **({"hub_model_id": "digits"} | given))
-    return publish(wanted, from_command_line=False)
+    config = PublishConfig(run=str(run_dir.path), **({"hub_model_id": "digits"} | given))
+    return publish(config, from_command_line=False)
 
 
 def content(folder: Path) -> dict[str, str]:

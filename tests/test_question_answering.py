@@ -38,7 +38,7 @@ def asking_on(model_type: str, folder: Path, rows: list[dict[str, Any]] | None =
 
 
 def questions_of(parts: Any) -> Any:
-    return parts.rows.spec.samples(open_rows(parts.run))
+    return parts.rows.pipeline.whole_examples(open_rows(parts.run))
 
 
 def windows_of_one_length(parts: Any) -> dict[str, torch.Tensor]:
@@ -47,7 +47,7 @@ def windows_of_one_length(parts: Any) -> dict[str, torch.Tensor]:
         for one in (parts.rows.examples[row] for row in range(len(parts.rows.examples)))
         if len(one["input_ids"]) == 32
     ]
-    batch: dict[str, torch.Tensor] = parts.rows.spec.collate(full[:8], None)
+    batch: dict[str, torch.Tensor] = parts.rows.pipeline.collate(full[:8], None)
     return batch
 
 
@@ -67,11 +67,11 @@ def test_loss_and_gradients_of_spans_are_those_of_the_stock_head(model_type: str
 
 def test_a_window_s_loss_does_not_depend_on_its_batch(tmp_path: Path) -> None:
     parts = asking_on("bert", tmp_path)
-    task, spec = parts.objective.eval(), parts.rows.spec
+    task, pipeline = parts.objective.eval(), parts.rows.pipeline
     windows = [parts.rows.examples[row] for row in range(12)]
     assert len({len(window["input_ids"]) for window in windows}) > 1
-    alone = sum(float(task(spec.collate([window], None), 0.0).loss_sum) for window in windows)
-    assert float(task(spec.collate(windows, None), 0.0).loss_sum) == pytest.approx(alone, rel=1e-5)
+    alone = sum(float(task(pipeline.collate([window], None), 0.0).loss_sum) for window in windows)
+    assert float(task(pipeline.collate(windows, None), 0.0).loss_sum) == pytest.approx(alone, rel=1e-5)
 
 
 @every_type
@@ -108,17 +108,17 @@ def test_the_best_span_is_that_of_a_slow_loop() -> None:
 def test_the_answer_is_the_best_of_all_windows_or_none(tmp_path: Path) -> None:
     parts = asking_on("bert", tmp_path)
     task, questions = parts.objective.eval(), questions_of(parts)
-    batch = parts.rows.spec.eval_transform([questions[row] for row in range(8)])
+    batch = parts.rows.pipeline.eval_transform([questions[row] for row in range(8)])
     assert [text_of(points) for points in batch["contexts"]] == [questions[row]["context"] for row in range(8)]
     logits = torch.full((*batch["input_ids"].shape, 2), -5.0)
     for window, (first, last) in enumerate(batch["targets"].tolist()):
         logits[window, first, 0] = logits[window, last, 1] = 5.0
     task.logits = lambda batch: logits
-    assert task.answers(batch) == [(questions[row]["golds"][0], questions[row]["golds"]) for row in range(8)]
+    assert task.predictions(batch) == [(questions[row]["golds"][0], questions[row]["golds"]) for row in range(8)]
     logits[:, 0] = 9.0
-    assert all(said for said, _ in task.answers(batch))
+    assert all(said for said, _ in task.predictions(batch))
     object.__setattr__(task.config, "unanswerable", True)
-    assert [said for said, _ in task.answers(batch)] == [""] * 8
+    assert [said for said, _ in task.predictions(batch)] == [""] * 8
 
 
 def test_questions_without_answers_are_noticed_and_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +129,7 @@ def test_questions_without_answers_are_noticed_and_scored(tmp_path: Path, capsys
         row["answers"] = {"text": ["nowhere"], "answer_start": [0]}
     parts = asking_on("bert", tmp_path, rows)
     assert parts.run.method.unanswerable is True
-    golds = [gold for _, gold in parts.objective.answers(_all(parts))]
+    golds = [gold for _, gold in parts.objective.predictions(_all(parts))]
     assert [] in golds
     assert len(golds) == len(questions_of(parts))
     said = capsys.readouterr().out
@@ -139,7 +139,9 @@ def test_questions_without_answers_are_noticed_and_scored(tmp_path: Path, capsys
 
 def _all(parts: Any) -> dict[str, torch.Tensor]:
     questions = questions_of(parts)
-    batch: dict[str, torch.Tensor] = parts.rows.spec.eval_transform([questions[row] for row in range(len(questions))])
+    batch: dict[str, torch.Tensor] = parts.rows.pipeline.eval_transform(
+        [questions[row] for row in range(len(questions))]
+    )
     return batch
 
 

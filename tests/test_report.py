@@ -15,7 +15,7 @@ from hfssl.figures import curves as figures
 from hfssl.reporting.facts import facts_of, warnings
 from hfssl.reporting.report import write_report
 from hfssl.run_dir import RunDir
-from tests.support.run_folder import begun, evaluation, finished, held_out_row, training_row
+from tests.support.run_folder import begun, evaluation, finished, training_row, validation_row
 
 _VOID = {"meta", "img", "br", "link", "input", "hr", "source", "embed"}
 
@@ -149,7 +149,7 @@ def test_what_users_wrote_is_text_and_no_markup(tmp_path: Path) -> None:
 
 def test_facts_come_from_the_rows_they_belong_to(tmp_path: Path) -> None:
     run_dir = begun(tmp_path, ["--num_epochs", "4", "--max_steps", "none"])
-    run_dir.append_metrics(held_out_row(25))
+    run_dir.append_metrics(validation_row(25))
     facts = facts_of(run_dir)
     assert (facts.step, facts.num_rows, facts.seconds, facts.samples_seen) == (20, 1297, 10.0, 2560)
     assert facts.max_steps == 41  # 4 epochs of 1,297 rows in batches of 128

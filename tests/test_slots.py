@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hfssl.models.early_positions import earliest_cut
-from hfssl.nn.masked_positions import causal_loss, logits_at, slot_loss
+from hfssl.nn.masked_positions import causal_loss, logits_at, masked_position_loss
 from tests.support.language_models import CAUSAL, MASKED, VOCABULARY, tiny, tiny_causal, tiny_masked, token_ids
 
 ROWS, LENGTH = 3, 20
@@ -49,7 +49,7 @@ def test_slot_loss_is_the_stock_loss(model_type: str, is_early: bool) -> None:
     labels_BS = torch.tensor([[5, 6, 7], [8, -100, -100], [9, 10, 11]])
     labels_BT = torch.full((ROWS, LENGTH), -100).scatter(1, slots, labels_BS)
     stock = model(**inputs, labels=labels_BT).loss
-    loss_sum, num_targets = slot_loss(logits_at(model, slots, inputs, cut=cut), labels_BS)
+    loss_sum, num_targets = masked_position_loss(logits_at(model, slots, inputs, cut=cut), labels_BS)
     assert int(num_targets) == 7
     assert (loss_sum / num_targets).item() == pytest.approx(stock.item(), abs=1e-6)
     assert_close_gradients(gradients(model, loss_sum / num_targets), gradients(model, stock))
@@ -121,7 +121,7 @@ def test_without_targets_the_loss_is_a_zero_with_a_gradient(causal: bool) -> Non
     if causal:
         loss_sum, num_targets = causal_loss(model, inputs, torch.full((ROWS, LENGTH), -100))
     else:
-        loss_sum, num_targets = slot_loss(logits_at(model, SLOTS, inputs), torch.full_like(SLOTS, -100))
+        loss_sum, num_targets = masked_position_loss(logits_at(model, SLOTS, inputs), torch.full_like(SLOTS, -100))
     assert (loss_sum.item(), int(num_targets)) == (0.0, 0)
     assert all(float(gradient.abs().max()) == 0 for gradient in gradients(model, loss_sum).values())
 
@@ -130,12 +130,12 @@ def test_loss_is_summed_in_float32_under_autocast() -> None:
     model, inputs, labels = tiny_masked("bert"), {"input_ids": token_ids(ROWS, LENGTH)}, torch.full_like(SLOTS, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = logits_at(model, SLOTS, inputs)
-        loss_sum, _ = slot_loss(logits, labels)
+        loss_sum, _ = masked_position_loss(logits, labels)
         full = gathered(model(**inputs).logits)
     assert logits.dtype == torch.bfloat16
     assert loss_sum.dtype == torch.float32
     assert torch.allclose(logits.float(), full.float(), atol=2e-2)
-    assert slot_loss(logits, labels)[0].item() == pytest.approx(loss_sum.item(), rel=1e-6)
+    assert masked_position_loss(logits, labels)[0].item() == pytest.approx(loss_sum.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("model_type", ["bert", "gpt2", "llama"])
@@ -144,7 +144,7 @@ def test_recomputed_activations_change_nothing(model_type: str) -> None:
 
     def losses_of(model: Any) -> Tensor:
         if model_type == "bert":
-            return slot_loss(logits_at(model, SLOTS, {"input_ids": tokens}), torch.full_like(SLOTS, 5))[0]
+            return masked_position_loss(logits_at(model, SLOTS, {"input_ids": tokens}), torch.full_like(SLOTS, 5))[0]
         inputs = {"input_ids": tokens, "use_cache": False}
         return causal_loss(model, inputs, tokens, most_logits=7 * VOCABULARY)[0]
 

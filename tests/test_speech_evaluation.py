@@ -64,7 +64,7 @@ def tones(folder: Path, count: int) -> None:
 
 
 def source_of(folder: Path) -> Source:
-    return open_recordings(config_for(folder, held_out_share=0.0))
+    return open_recordings(config_for(folder, validation_share=0.0))
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
@@ -124,7 +124,7 @@ def test_the_probe_of_a_layer_and_the_weighted_sum_find_the_layer_that_knows() -
 def test_a_foreign_speech_checkpoint_from_flags_to_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_speech(tmp_path / "model")
     tones(tmp_path / "data", 24)
-    wanted = EvaluateConfig(
+    config = EvaluateConfig(
         model=str(tmp_path / "model"),
         dataset=str(tmp_path / "data"),
         label_sizes=("2", "100%"),
@@ -132,7 +132,7 @@ def test_a_foreign_speech_checkpoint_from_flags_to_file(tmp_path: Path, capsys: 
         output_dir=str(tmp_path / "eval"),
         cpu_threads=1,
     )
-    result = evaluate(wanted, from_command_line=False)
+    result = evaluate(config, from_command_line=False)
     assert [row["features"] for row in result["rows"]] == ["log-mel", "untrained", "evaluated"]
     assert result["rows"][0]["width"] == 2 * NUM_MELS
     assert result["rows"][0]["linear"] == 1.0  # two tones
@@ -147,9 +147,9 @@ def test_a_foreign_speech_checkpoint_from_flags_to_file(tmp_path: Path, capsys: 
 
 def test_a_flag_of_texts_has_no_effect_on_recordings(tmp_path: Path) -> None:
     save_speech(tmp_path)
-    wanted = EvaluateConfig(model=str(tmp_path), dataset="demo:vowels", text_column="text")
+    config = EvaluateConfig(model=str(tmp_path), dataset="demo:vowels", text_column="text")
     with pytest.raises(ConfigError, match="--text_column has no effect"):
-        evaluate(wanted, from_command_line=False)
+        evaluate(config, from_command_line=False)
 
 
 def test_a_model_of_spectrograms_is_refused(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def first_batch(opened: Session) -> Batch:
 
 def rows_of(opened: Session, count: int = 5) -> list[Any]:
     spec: Any = opened.rows.spec
-    examples = spec.samples(few_transcribed() if opened.run.recipe == SPEECH else few_recordings())
+    examples = spec.whole_examples(few_transcribed() if opened.run.recipe == SPEECH else few_recordings())
     return [examples[row] for row in range(count)]
 
 
@@ -155,7 +155,7 @@ def test_a_window_of_a_long_recording_moves_with_the_epoch_and_is_judged_by_its_
     opened = open_task(CLASSES, bases["layer"], tmp_path)
     assert "are longer than 0.8 s" in capsys.readouterr().out
     spec: Any = opened.rows.spec
-    rows = spec.samples(few_recordings())
+    rows = spec.whole_examples(few_recordings())
     row = next(rows[number] for number in range(90) if len(rows[number][0]) > spec.data.longest_window + 400)
     cut = [spec.transform(row, torch.tensor(key))[0] for key in (1, 1, 2)]
     assert [len(one) for one in cut] == [12_800] * 3
@@ -327,7 +327,7 @@ def test_a_whole_run_is_scored_by_its_export(bases: dict[str, Path], tmp_path: P
     for adaptation in ("full", "lora"):
         run = task_run(CLASSES, bases["layer"], tmp_path / adaptation, {"adaptation": adaptation}, max_steps=20)
         summary: Any = finetune(AudioClassification, run).read_summary()
-        assert summary["kind"] == "classes"
+        assert summary["output_type"] == "classes"
         summary = summary["scores"]
         assert (summary["rows"], summary["unreadable_rows"]) == (18, 0)
         assert np.sum(summary["confusion"]) == 18
@@ -417,7 +417,7 @@ def test_the_recognition_pipeline_on_the_export_hears_what_we_hear(
         task.model.lm_head.bias.sub_(
             answered(opened, rows).flatten(0, 1).mean(dim=0)
         )  # so that every character is said
-        answers = task.answers(opened.rows.spec.eval_transform(rows))
+        answers = task.predictions(opened.rows.spec.eval_transform(rows))
     write_export(task.export(), tmp_path / "export")
     stranger = pipeline("automatic-speech-recognition", model=str(tmp_path / "export"), device="cpu")
     said = [stranger({"raw": row[0].piece(0, len(row[0])).numpy(), "sampling_rate": 16_000})["text"] for row in rows]
@@ -435,7 +435,7 @@ def test_a_recording_too_long_or_with_too_many_characters_is_judged_and_not_trai
     source = few_transcribed(texts=dense)
     spec: Any = opened.rows.spec
     capsys.readouterr()
-    kept, judged = spec.prepare(source), spec.samples(source)
+    kept, judged = spec.prepare(source), spec.whole_examples(source)
     told = capsys.readouterr().out
     lengths = [len(judged[row][0]) for row in range(len(judged))]
     too_long = sum(length > 12_800 for length in lengths)
@@ -475,12 +475,15 @@ def test_the_vocabulary_is_that_of_training_rows_and_unknown_characters_are_name
     other = few_transcribed(texts={3: "caf\u00e9 D", 4: "a\u00e9"})
     [said] = SpeechRecognition.check_rows(opened.run.method, other)
     assert said == "characters of train that no training row has, with the rows that have them: '\u00e9' (2), 'f' (1)"
-    examples = spec.samples(other)
+    examples = spec.whole_examples(other)
     batch = spec.eval_transform([examples[3], examples[4]])
     assert batch["labels"][1].tolist() == [spec.numbers["a"], 1, -100, -100, -100, -100]
     with torch.no_grad():
         task: Any = opened.objective.eval()
-        assert [true for _, true in task.answers(batch)] == ["caf\u00e9 D" if keep_case else "caf\u00e9 d", "a\u00e9"]
+        assert [true for _, true in task.predictions(batch)] == [
+            "caf\u00e9 D" if keep_case else "caf\u00e9 d",
+            "a\u00e9",
+        ]
 
 
 def test_answers_do_not_depend_on_the_batch(bases: dict[str, Path], tmp_path: Path) -> None:
@@ -533,13 +536,13 @@ def test_a_whole_run_of_recognition_is_scored_by_its_export(
     run_dir = finetune(SpeechRecognition, run)
     whole: Any = run_dir.read_summary()
     summary = whole["scores"]
-    assert (whole["kind"], summary["rows"]) == ("transcripts", 18)
+    assert (whole["output_type"], summary["rows"]) == ("transcripts", 18)
     assert summary["cer"] == pytest.approx(summary["edits"] / summary["characters"])
     assert summary["character_accuracy"] == pytest.approx(1 - summary["cer"])
     shares = [one["edits"] / len(one["true"]) for one in summary["worst"]]
     assert shares == sorted(shares, reverse=True) != []
-    looks = [row for row in run_dir.read_metrics() if "held_out/character_accuracy" in row]
-    best = max(looks, key=lambda row: (row["held_out/character_accuracy"], -row["held_out/loss"]))
+    looks = [row for row in run_dir.read_metrics() if "validation/character_accuracy" in row]
+    best = max(looks, key=lambda row: (row["validation/character_accuracy"], -row["validation/loss"]))
     assert whole["best_step"] == best["step"]
 
 
@@ -592,8 +595,8 @@ def test_tones_are_spelt_after_some_steps(bases: dict[str, Path], tmp_path: Path
     opened = open_task(SPEECH, bases["layer"], tmp_path, method, source=spelt_tones(), max_steps=120)
     spec: Any = opened.rows.spec
     moved(opened, 120, rate=1e-2)
-    examples = spec.samples(spelt_tones(120))
+    examples = spec.whole_examples(spelt_tones(120))
     with torch.no_grad():
         task: Any = opened.objective
-        answers = task.answers(spec.eval_transform([examples[row] for row in range(96, 120)]))
+        answers = task.predictions(spec.eval_transform([examples[row] for row in range(96, 120)]))
     assert scores(None, answers)["cer"] < 0.1

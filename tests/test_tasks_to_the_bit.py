@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from hfssl.catalog import task
 from hfssl.commands.finetune import finetune
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.run_dir import RunDir
 from hfssl.training.checkpoint import TrainState, newest_whole, read_state
 from hfssl.training.loop import prepare
@@ -38,7 +38,7 @@ def checkpoint_of(name: str, folder: Path, dropout: float = 0.1) -> str:
     return model
 
 
-def run_in(name: str, folder: Path, model: str, **loop: Any) -> Run:
+def run_in(name: str, folder: Path, model: str, **loop: Any) -> RunConfig:
     """A run of six steps that looks at its validation rows after every second."""
     settings = {"max_steps": 6, "save_every": 2, "evaluate_every": 2, "log_every": 2} | loop
     if name in (AUDIO, SPEECH):

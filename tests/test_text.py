@@ -17,7 +17,7 @@ DOCUMENTS = ["One  line.\nAnother — naïve.\n", "Second document.\n\nIts secon
 
 
 def opened(path: Path, **settings: Any) -> Source:
-    data = TextDataConfig(dataset=str(path), held_out_share=settings.pop("held_out_share", 0.0) or None, **settings)
+    data = TextDataConfig(dataset=str(path), validation_share=settings.pop("validation_share", 0.0) or None, **settings)
     data.check()
     return open_texts(data)
 
@@ -90,13 +90,13 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
 
 def test_splits_are_told_by_names_and_no_file_is_left_out(tmp_path: Path) -> None:
     named = opened(write(tmp_path / "named", {"wiki.train.txt": "a", "wiki.test.txt": "b", "wiki.valid.txt": "c"}))
-    assert named.held_out is not None
-    assert (list(texts(named)), list(texts(named.held_out))) == (["a"], ["b"])
+    assert named.test is not None
+    assert (list(texts(named)), list(texts(named.test))) == (["a"], ["b"])
     folders = opened(write(tmp_path / "folders", {"train/x.txt": "a", "train/test.txt": "b", "val/y.txt": "c"}))
-    assert folders.held_out is not None
-    assert (list(texts(folders)), list(texts(folders.held_out))) == (["b", "a"], ["c"])
+    assert folders.test is not None
+    assert (list(texts(folders)), list(texts(folders.test))) == (["b", "a"], ["c"])
     essays = opened(write(tmp_path / "essays", {"test.txt": "a", "cats.txt": "b", ".hidden.txt": "c"}))
-    assert (list(texts(essays)), essays.held_out) == (["b", "a"], None)
+    assert (list(texts(essays)), essays.test) == (["b", "a"], None)
     with pytest.raises(ConfigError, match=r"2 text files outside of them \(cats.txt, dogs.txt\)"):
         opened(write(tmp_path / "mixed", {"train/a.txt": "a", "test/b.txt": "b", "cats.txt": "c", "dogs.txt": "d"}))
 
@@ -118,8 +118,8 @@ def test_columns_of_strings_are_found_else_named(tmp_path: Path) -> None:
 
 def test_the_demo_set_needs_no_flag() -> None:
     source = open_texts(TextDataConfig.tiny())
-    assert source.held_out is not None
-    assert source.held_out.split == "test"
+    assert source.test is not None
+    assert source.test.split == "test"
     assert source.label_column == "label"
     assert len(list(texts(source))) == len(source)
     assert list(texts(source, every=100)) == list(texts(source))[::100]
@@ -139,6 +139,6 @@ def test_rows_held_out_are_documents(tmp_path: Path) -> None:
     rows = [f"text {number}" if number % 3 else "" for number in range(300)]
     datasets.Dataset.from_dict({"text": rows}).save_to_disk(str(tmp_path / "saved"))
     source = open_texts(TextDataConfig(dataset=str(tmp_path / "saved")))
-    assert source.held_out is not None
-    assert sorted([*texts(source), *texts(source.held_out)]) == sorted(row for row in rows if row)
-    assert len(source.held_out) == 10
+    assert source.test is not None
+    assert sorted([*texts(source), *texts(source.test)]) == sorted(row for row in rows if row)
+    assert len(source.test) == 10

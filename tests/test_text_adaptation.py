@@ -40,7 +40,7 @@ def test_frozen_heads_say_on_stored_inputs_what_the_whole_model_says(
 ) -> None:
     parts = opened_on(model_type, tmp_path, data, adaptation="frozen")
     task, stored = parts.objective.eval(), batch_of(parts)
-    whole = parts.rows.spec.whole
+    whole = parts.rows.pipeline.whole
     held = whole.prepare(open_rows(parts.run))
     with torch.no_grad():
         logits = task.logits(whole.eval_transform([held[row] for row in range(8)]))

@@ -64,7 +64,7 @@ def test_the_body_is_the_checkpoint_s_and_the_head_is_fresh(model_type: str, tmp
     assert [name for name in body if "pooler" not in name and not torch.equal(body[name], stock[name])] == []
     config = parts.objective.model.config
     assert config.id2label == {0: "0", 1: "1"}
-    assert config.pad_token_id == parts.rows.spec.processor.pad_token_id
+    assert config.pad_token_id == parts.rows.pipeline.processor.pad_token_id
 
 
 @pytest.mark.parametrize("names", [("0", "1"), ("1", "0")])
@@ -98,9 +98,9 @@ def test_a_pipeline_answers_as_the_task_does(model_type: str, tmp_path: Path) ->
     parts = opened_on(model_type, tmp_path)
     write_export(parts.objective.eval().export(), tmp_path / "export")
     ask = pipeline("text-classification", model=str(tmp_path / "export"), top_k=None, function_to_apply="none")
-    said = ask([parts.rows.spec.shown(parts.rows.examples[row]) for row in range(8)])
+    said = ask([parts.rows.pipeline.shown(parts.rows.examples[row]) for row in range(8)])
     with torch.no_grad():
-        answers = parts.objective.answers(batch_of(parts))
+        answers = parts.objective.predictions(batch_of(parts))
     for (logits_C, _), scores in zip(answers, said, strict=True):
         by_name = {one["label"]: one["score"] for one in scores}
         assert [by_name["0"], by_name["1"]] == pytest.approx(logits_C.tolist(), abs=1e-5)
@@ -112,21 +112,21 @@ def test_a_pipeline_answers_pairs_as_the_task_does(tmp_path: Path) -> None:
     write_export(parts.objective.eval().export(), tmp_path / "export")
     ask = pipeline("text-classification", model=str(tmp_path / "export"), top_k=None, function_to_apply="none")
     row = parts.rows.examples[0]
-    first, second = parts.rows.spec.shown(row).removeprefix("[CLS] ").removesuffix(" [SEP]").split(" [SEP] ")
+    first, second = parts.rows.pipeline.shown(row).removeprefix("[CLS] ").removesuffix(" [SEP]").split(" [SEP] ")
     said = {one["label"]: one["score"] for one in ask({"text": first, "text_pair": second})}
     with torch.no_grad():
-        logits_C = parts.objective.answers(batch_of(parts, 1))[0][0]
+        logits_C = parts.objective.predictions(batch_of(parts, 1))[0][0]
     assert [said["0"], said["1"]] == pytest.approx(logits_C.tolist(), abs=1e-5)
 
 
 @every_type
 def test_padding_is_not_heard(model_type: str, tmp_path: Path) -> None:
     parts = opened_on(model_type, tmp_path)
-    spec, task = parts.rows.spec, parts.objective.eval()
+    pipeline, task = parts.rows.pipeline, parts.objective.eval()
     together = batch_of(parts)
     assert bool((together["attention_mask"] == 0).any())
     with torch.no_grad():
-        alone = torch.cat([task.logits(spec.eval_transform([parts.rows.examples[row]])) for row in range(8)])
+        alone = torch.cat([task.logits(pipeline.eval_transform([parts.rows.examples[row]])) for row in range(8)])
         assert torch.allclose(task.logits(together), alone, atol=1e-5)
 
 
@@ -188,11 +188,11 @@ def test_empty_and_long_texts_are_trained_on_and_counted(
     train_texts = list(source.rows["text"])
     empty = sum(not text.strip() for text in train_texts)
     assert (f"{empty} of {len(train_texts)} texts of train are empty" in said) == (empty > 0)
-    whole = parts.rows.spec.prepare(source)
+    whole = parts.rows.pipeline.prepare(source)
     lengths = [len(whole[row][0]["input_ids"]) for row in range(len(whole))]
     assert max(lengths) == 32
     assert min(lengths) >= 1
-    output = parts.objective(parts.rows.spec.eval_transform([whole[row] for row in range(len(whole))]), 0.0)
+    output = parts.objective(parts.rows.pipeline.eval_transform([whole[row] for row in range(len(whole))]), 0.0)
     assert bool(output.loss_sum.isfinite())
 
 
@@ -275,9 +275,9 @@ def test_rows_that_can_not_be_learnt_from_are_refused(tmp_path: Path) -> None:
 def test_the_export_answers_the_test_rows(tmp_path: Path) -> None:
     parts = opened_on("bert", tmp_path)
     write_export(parts.objective.eval().export(), parts.run_dir.export)
-    tested = open_rows(parts.run).held_out
+    tested = open_rows(parts.run).test
     with torch.no_grad():
-        whole = parts.rows.spec.samples(tested)
-        said = parts.objective.logits(parts.rows.spec.eval_transform([whole[row] for row in range(len(tested))]))
+        whole = parts.rows.pipeline.whole_examples(tested)
+        said = parts.objective.logits(parts.rows.pipeline.eval_transform([whole[row] for row in range(len(tested))]))
     expected = float((said.argmax(dim=1) == torch.from_numpy(whole.numbers_N)).float().mean())
     assert scored_by_export(parts, tested)["accuracy"] == pytest.approx(expected)

@@ -15,7 +15,7 @@ from hfssl.commands.export_config import ExportConfig
 from hfssl.commands.pretrain import pretrain
 from hfssl.config.parse import parse
 from hfssl.data.texts.config import TextDataConfig
-from hfssl.data.texts.pipeline import Frame, PackedRows, TextSpec, framed
+from hfssl.data.texts.pipeline import Frame, PackedRows, TextPipeline, framed
 from hfssl.data.texts.token_cache import CachedTokens, tokens_of
 from hfssl.data.texts.tokenizer import train_tokenizer
 from hfssl.errors import ConfigError
@@ -36,9 +36,9 @@ def cached() -> tuple[CachedTokens, Any, Any]:
     return tokens_of(source, tokenizer), tokenizer, source
 
 
-def spec_of(cached: tuple[CachedTokens, Any, Any], is_causal: bool, **settings: Any) -> tuple[TextSpec, PackedRows]:
+def spec_of(cached: tuple[CachedTokens, Any, Any], is_causal: bool, **settings: Any) -> tuple[TextPipeline, PackedRows]:
     data = dataclasses.replace(TextDataConfig.tiny(), **settings)
-    spec = TextSpec(data, cached[1], is_causal=is_causal, draw=lambda keys_B, rows: rows._asdict())
+    spec = TextPipeline(data, cached[1], is_causal=is_causal, draw=lambda keys_B, rows: rows._asdict())
     return spec, spec.prepare(cached[2])
 
 
@@ -102,7 +102,7 @@ def test_the_objective_keeps_documents_of_a_row_apart(name: str, tmp_path: Path)
 @pytest.mark.parametrize("name", ["mlm", "clm"])
 def test_padding_changes_no_feature(name: str, tmp_path: Path) -> None:
     opened = open_small(name, tmp_path)
-    samples, spec = opened.rows.spec.samples(few_texts()), opened.rows.spec
+    samples, spec = opened.rows.spec.whole_examples(few_texts()), opened.rows.spec
     examples = [samples[row] for row in range(len(samples))]
     shortest, longest = (pick(examples, key=lambda row: len(row.input_ids)) for pick in (min, max))
     assert len(shortest.input_ids) < len(longest.input_ids)

@@ -55,7 +55,7 @@ def test_loss_and_gradients_of_tags_are_those_of_the_stock_head(model_type: str,
 def test_the_first_piece_of_each_word_is_asked_and_nothing_else(model_type: str, tmp_path: Path) -> None:
     rows = [{"tokens": ["cat", "catbirdmat", "bank", "bond"], "tags": ["B-PET", "O", "B-FIRM", "I-FIRM"]}] * 30
     parts = tagging_on(model_type, tmp_path, table(rows, tmp_path / "rows.jsonl"))
-    batch, tokenizer = batch_of(parts, 1), parts.rows.spec.processor
+    batch, tokenizer = batch_of(parts, 1), parts.rows.pipeline.processor
     assert batch["input_ids"].shape[1] > 4
     pieces = [tokenizer.decode([piece]).strip() for piece in batch["input_ids"][0, batch["places"][0]].tolist()]
     assert all(word.startswith(piece) for word, piece in zip(rows[0]["tokens"], pieces, strict=True))
@@ -68,7 +68,7 @@ def test_the_first_piece_of_each_word_is_asked_and_nothing_else(model_type: str,
 def test_a_byte_level_tokenizer_reads_words_as_inside_a_text(model_type: str, tmp_path: Path) -> None:
     parts = tagging_on(model_type, tmp_path)
     write_export(parts.objective.export(), tmp_path / "export")
-    for tokenizer in (parts.rows.spec.processor, AutoTokenizer.from_pretrained(tmp_path / "export")):
+    for tokenizer in (parts.rows.pipeline.processor, AutoTokenizer.from_pretrained(tmp_path / "export")):
         words = tokenizer(["cat", "sat", "rose"], is_split_into_words=True, add_special_tokens=False)["input_ids"]
         assert words == tokenizer(" cat sat rose", add_special_tokens=False)["input_ids"]
 
@@ -76,13 +76,13 @@ def test_a_byte_level_tokenizer_reads_words_as_inside_a_text(model_type: str, tm
 @every_type
 def test_a_pipeline_tags_as_the_task_does(model_type: str, tmp_path: Path) -> None:
     parts = tagging_on(model_type, tmp_path)
-    task, spec = parts.objective.eval(), parts.rows.spec
+    task, spec = parts.objective.eval(), parts.rows.pipeline
     write_export(task.export(), tmp_path / "export")
     ask = pipeline("token-classification", model=str(tmp_path / "export"), ignore_labels=[])
     sentences = open_rows(parts.run).rows["tokens"][:8]
     with torch.no_grad():
         batch = spec.eval_transform([parts.rows.examples[row] for row in range(8)])
-        probabilities, answers = task.logits(batch).softmax(dim=2), task.answers(batch)
+        probabilities, answers = task.logits(batch).softmax(dim=2), task.predictions(batch)
     for row, words in enumerate(sentences):
         by_place = {one["index"]: one for one in ask([words], is_split_into_words=True)[0]}
         for place, said in zip(batch["places"][row].tolist(), answers[row][0], strict=False):
@@ -112,9 +112,9 @@ def test_words_beyond_the_longest_row_are_counted_and_scored_as_outside(
     said = capsys.readouterr().out
     assert f"{10 * num_long} of {20 * num_long} words of train lie beyond 12 tokens" in said
     assert "sentences of train have no words" in said
-    batch = parts.rows.spec.eval_transform([parts.rows.examples[row] for row in range(len(parts.rows.examples))])
+    batch = parts.rows.pipeline.eval_transform([parts.rows.examples[row] for row in range(len(parts.rows.examples))])
     parts.objective.model.classifier.bias.data[parts.run.method.class_names.index("B-PET")] = 1000.0
-    for said_tags, true_tags in parts.objective.answers(batch):
+    for said_tags, true_tags in parts.objective.predictions(batch):
         assert len(said_tags) == len(true_tags) in (0, 20)
         assert said_tags == (["B-PET"] * 10 + ["O"] * 10)[: len(true_tags)]
     output = parts.objective(batch, 0.0)

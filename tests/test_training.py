@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 from hfssl.commands import pretrain as pretrain_module
 from hfssl.commands.pretrain import pretrain
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.data.images.cache import DecodedImages
-from hfssl.data.images.pipeline import ImageSpec, open_images
+from hfssl.data.images.pipeline import ImagePipeline, open_images
 from hfssl.errors import ConfigError, Interrupted, TrainingError
 from hfssl.objective import BadRowError, Batch
 from hfssl.run_dir import RunDir
@@ -39,28 +39,28 @@ def train(name: str, folder: Path, loop: dict[str, Any], *, pause: float = 0.0, 
     """Pretrain for real, without the evaluation at the end; (signal, message) if it was stopped, else None."""
     use_few_rows()
     pretrain_module._finish = lambda objective_class, session, model_config: session.run_dir.write_summary({"rows": []})
-    publish, augment = checkpoint._publish, ImageSpec.augment
+    publish, augment = checkpoint._publish, ImagePipeline.augment
 
     def die_in_save(unfinished: Path, target: Path) -> str | None:
         if kill_in_save is not None and target.name == f"step_{kill_in_save:08d}":
             signal.raise_signal(signal.SIGKILL)
         return publish(unfinished, target)
 
-    def slow_augment(spec: ImageSpec, batch: Batch, progress: float) -> Batch:
+    def slow_augment(pipeline: ImagePipeline, batch: Batch, progress: float) -> Batch:
         time.sleep(pause)
-        return augment(spec, batch, progress)
+        return augment(pipeline, batch, progress)
 
-    checkpoint._publish, ImageSpec.augment = die_in_save, slow_augment
+    checkpoint._publish, ImagePipeline.augment = die_in_save, slow_augment
     try:
         pretrain(classes(name)[1], with_workers(run_of(name, folder, **loop), WORKERS[name]))
     except Interrupted as stop:
         return stop.signal_number, str(stop)
     finally:
-        checkpoint._publish, ImageSpec.augment = publish, augment
+        checkpoint._publish, ImagePipeline.augment = publish, augment
     return None
 
 
-def with_workers(run: Run, num_workers: int) -> Run:
+def with_workers(run: RunConfig, num_workers: int) -> RunConfig:
     return dataclasses.replace(run, data=dataclasses.replace(run.data, num_workers=num_workers))
 
 
@@ -378,15 +378,15 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(tmp_path: Path, monke
 def test_non_finite_steps_in_a_row_end_the_run_with_the_samples_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    augment = ImageSpec.augment
+    augment = ImagePipeline.augment
 
-    def poisoned(spec: ImageSpec, batch: Batch, progress: float) -> Batch:
-        changed = augment(spec, batch, progress)
+    def poisoned(pipeline: ImagePipeline, batch: Batch, progress: float) -> Batch:
+        changed = augment(pipeline, batch, progress)
         if progress >= 0.5:
             changed["pixel_values"] = changed["pixel_values"] * torch.nan
         return changed
 
-    monkeypatch.setattr(ImageSpec, "augment", poisoned)
+    monkeypatch.setattr(ImagePipeline, "augment", poisoned)
     use_few_rows()
     with pytest.raises(
         TrainingError, match=r"5 steps in a row .* checkpoint of step \d+ is kept; samples .*\[\d+, \d+"
@@ -398,15 +398,15 @@ def test_non_finite_steps_in_a_row_end_the_run_with_the_samples_named(
 
 
 def test_an_interval_of_skipped_steps_has_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    augment = ImageSpec.augment
+    augment = ImagePipeline.augment
 
-    def poisoned(spec: ImageSpec, batch: Batch, progress: float) -> Batch:
-        changed = augment(spec, batch, progress)
+    def poisoned(pipeline: ImagePipeline, batch: Batch, progress: float) -> Batch:
+        changed = augment(pipeline, batch, progress)
         if 0.3 <= progress < 0.45:  # steps 6 to 8: one whole interval
             changed["pixel_values"] = changed["pixel_values"] * torch.nan
         return changed
 
-    monkeypatch.setattr(ImageSpec, "augment", poisoned)
+    monkeypatch.setattr(ImagePipeline, "augment", poisoned)
     train_without_patch(tmp_path)
     losses = {row["step"]: row["loss"] for row in RunDir(tmp_path).read_metrics()}
     assert losses[9] is None

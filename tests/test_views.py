@@ -16,9 +16,9 @@ from hfssl.data.images.augmentation import view_keys
 from hfssl.data.images.augmentation_config import PRESETS, Augmentation, View
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.pipeline import open_images
-from hfssl.data.images.views import ViewsSpec, _drawn_crops
+from hfssl.data.images.views import ViewsPipeline, _drawn_crops
 from hfssl.data.images.views_config import MultiCropConfig
-from hfssl.data.loader import KeyedRows, Layout, micro_batches
+from hfssl.data.loader import BatchLayout, KeyedDataset, micro_batches
 from hfssl.errors import ConfigError
 from tests.support.processes import in_processes
 
@@ -36,14 +36,14 @@ def write_smooth_images(folder: Path, sizes: list[tuple[int, int]]) -> str:
     return str(folder)
 
 
-def rows_of(dataset: str, *, groups: dict[str, list[View]], seed: int = 0, **settings: object) -> KeyedRows:
-    data = ImageDataConfig(dataset=dataset, held_out_share=0.0, **{"image_size": 32} | settings)  # type: ignore[arg-type]
-    spec = ViewsSpec(data, groups)
-    return KeyedRows(spec.prepare(open_images(data)), spec, seed)
+def rows_of(dataset: str, *, groups: dict[str, list[View]], seed: int = 0, **settings: object) -> KeyedDataset:
+    data = ImageDataConfig(dataset=dataset, validation_share=0.0, **{"image_size": 32} | settings)  # type: ignore[arg-type]
+    pipeline = ViewsPipeline(data, groups)
+    return KeyedDataset(pipeline.prepare(open_images(data)), pipeline, seed)
 
 
-def views_of(rows: KeyedRows, ids: list[int], epoch: int = 0) -> dict[str, Tensor]:
-    return rows.spec.augment(rows.__getitems__((torch.full((len(ids),), epoch), torch.tensor(ids))), 0.0)
+def views_of(rows: KeyedDataset, ids: list[int], epoch: int = 0) -> dict[str, Tensor]:
+    return rows.pipeline.augment(rows.__getitems__((torch.full((len(ids),), epoch), torch.tensor(ids))), 0.0)
 
 
 @pytest.mark.parametrize("sizes", [EQUAL, UNEQUAL])
@@ -60,9 +60,9 @@ def test_each_group_is_a_normalised_tensor_beside_ids_and_keys(sizes: list[tuple
     pixels = batch["global_crops"] * std + mean
     assert float(pixels.min()) >= -1e-6
     assert float(pixels.max()) <= 1 + 1e-6
-    assert rows.spec.wants_workers == (sizes == UNEQUAL)
-    assert rows.spec.data_path == "cached"
-    whole = rows.spec.eval_transform([rows.examples[0], rows.examples[1]])
+    assert rows.pipeline.wants_workers == (sizes == UNEQUAL)
+    assert rows.pipeline.data_path == "cached"
+    whole = rows.pipeline.eval_transform([rows.examples[0], rows.examples[1]])
     assert whole["pixel_values"].shape == (2, 3, 32, 32)
 
 
@@ -89,7 +89,7 @@ def test_cropping_on_the_device_and_in_the_worker_agree(tmp_path: Path) -> None:
     plain = {"global_crops": [View(32, CROPPED)] * 2, "local_crops": [View(16, CROPPED)] * 3}
     together, apart = (rows_of(dataset, groups=plain, cache=cache) for cache in ("auto", "never"))
     ours, theirs = views_of(together, [3, 1, 2]), views_of(apart, [3, 1, 2])
-    assert together.spec.wants_workers != apart.spec.wants_workers
+    assert together.pipeline.wants_workers != apart.pipeline.wants_workers
     for name in plain:
         assert float((ours[name] - theirs[name]).abs().max()) * 0.5 <= 2 / 255
     full = {"global_crops": [View(32, PRESETS["natural"])] * 2}
@@ -115,12 +115,12 @@ def test_views_follow_the_sample_and_nothing_else(tmp_path: Path) -> None:
 
 
 def sums_of_run(
-    rows: KeyedRows, per_device: int, rank: int = 0, world_size: int = 1, num_workers: int = 0
+    rows: KeyedDataset, per_device: int, rank: int = 0, world_size: int = 1, num_workers: int = 0
 ) -> list[Tensor]:
     """A fingerprint of each sample's views over two steps of this rank, in the order of positions."""
-    layout = Layout(8, per_device, rank, world_size)
+    layout = BatchLayout(8, per_device, rank, world_size)
     batches = micro_batches(rows, layout, start_step=0, max_steps=2, num_workers=num_workers, pin_memory=False)
-    return [rows.spec.augment(batch, 0.0)["global_crops"].double().sum(dim=(2, 3, 4)) for batch in batches]
+    return [rows.pipeline.augment(batch, 0.0)["global_crops"].double().sum(dim=(2, 3, 4)) for batch in batches]
 
 
 def sums_of_rank(dataset: str) -> Tensor:

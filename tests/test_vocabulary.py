@@ -22,9 +22,9 @@ from tests.support.laboratory import few_texts, open_small
 def checkpoint(opened: Session, folder: Path, num_padding: int = 0) -> str:
     """The session's model and tokenizer, with rows that no token uses."""
     model: Any = copy.deepcopy(opened.objective.model)
-    model.resize_token_embeddings(len(opened.rows.spec.processor) + num_padding)
+    model.resize_token_embeddings(len(opened.rows.pipeline.processor) + num_padding)
     model.save_pretrained(folder)
-    opened.rows.spec.processor.save_pretrained(folder)
+    opened.rows.pipeline.processor.save_pretrained(folder)
     return str(folder)
 
 
@@ -45,7 +45,7 @@ def test_rows_that_no_token_uses_are_left_behind(name: str, tmp_path: Path) -> N
 def test_a_larger_or_another_vocabulary_is_refused(tmp_path: Path) -> None:
     opened = open_small("mlm", tmp_path / "run")
     place = checkpoint(opened, tmp_path / "checkpoint")
-    objective, own = opened.objective, opened.rows.spec.processor
+    objective, own = opened.objective, opened.rows.pipeline.processor
     larger = copy.deepcopy(own)
     larger.add_tokens(["new1", "new2"])
     objective._tokenizer = larger

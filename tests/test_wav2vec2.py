@@ -24,9 +24,9 @@ from transformers import (
 
 from hfssl.checkpoints.exports import write_export
 from hfssl.data.audio.config import AudioDataConfig
-from hfssl.data.audio.pipeline import AudioSpec
+from hfssl.data.audio.pipeline import AudioPipeline
 from hfssl.data.audio.source import open_recordings
-from hfssl.data.loader import KeyedRows
+from hfssl.data.loader import KeyedDataset
 from hfssl.errors import ConfigError
 from hfssl.methods.wav2vec2.config import Wav2Vec2PretrainingConfig
 from hfssl.methods.wav2vec2.contrast import contrast
@@ -49,12 +49,12 @@ def config_of(norm: str, **settings: Any) -> Wav2Vec2PretrainingConfig:
     return dataclasses.replace(Wav2Vec2PretrainingConfig.tiny(), feat_extract_norm=norm, **settings)
 
 
-def built(norm: str, dtype: torch.dtype = torch.float64, **settings: Any) -> tuple[Wav2Vec2, AudioSpec]:
+def built(norm: str, dtype: torch.dtype = torch.float64, **settings: Any) -> tuple[Wav2Vec2, AudioPipeline]:
     """(a tiny objective in training mode, its data path)."""
     config, data = config_of(norm, **settings), AudioDataConfig.tiny()
-    spec = Wav2Vec2.data_spec(config, data, None)
+    pipeline = Wav2Vec2.data_pipeline(config, data, None)
     torch.manual_seed(0)
-    return Wav2Vec2.build(config, spec, None).to(dtype).train(), spec
+    return Wav2Vec2.build(config, pipeline, None).to(dtype).train(), pipeline
 
 
 def waves(lengths: list[int]) -> list[Tensor]:
@@ -65,10 +65,12 @@ def waves(lengths: list[int]) -> list[Tensor]:
     return [(sound - sound.mean()) / sound.std() for sound in differences]
 
 
-def batch_of(spec: AudioSpec, lengths: list[int], dtype: torch.dtype = torch.float64) -> Batch:
+def batch_of(pipeline: AudioPipeline, lengths: list[int], dtype: torch.dtype = torch.float64) -> Batch:
     """A training batch of one row."""
     keys_B = sample_keys(0, torch.tensor([0]), torch.tensor([0]))
-    return widened(spec.collate([waves(lengths)], keys_B) | {"sample_ids": torch.tensor([0]), "keys": keys_B}, dtype)
+    return widened(
+        pipeline.collate([waves(lengths)], keys_B) | {"sample_ids": torch.tensor([0]), "keys": keys_B}, dtype
+    )
 
 
 def widened(batch: Batch, dtype: torch.dtype = torch.float64) -> Batch:
@@ -119,10 +121,10 @@ def of_transformers(
     model.zero_grad()
     model.set_gumbel_temperature(objective._gumbel_temperature(progress))
     keys_N, index_NS, used_NS = batch["window_keys"], batch["masked"], batch["is_masked"]
-    num_utterances, num_slots = used_NS.shape
+    num_utterances, num_masked_positions = used_NS.shape
     length = num_frames(batch["input_values"].shape[1], model.config.conv_kernel, model.config.conv_stride)
     others_NSK = distractors(keys_N, used_NS, objective.config.num_negatives)
-    noise_NSGV = gumbel_noise(keys_N, num_slots, model.quantizer.num_groups, model.quantizer.num_vars)
+    noise_NSGV = gumbel_noise(keys_N, num_masked_positions, model.quantizer.num_groups, model.quantizer.num_vars)
     masked_NT = torch.zeros(num_utterances, length, dtype=torch.bool)
     negatives_NTK = torch.zeros(num_utterances, length, others_NSK.shape[2], dtype=torch.int64)
     noise_NTGV = torch.zeros(num_utterances, length, *noise_NSGV.shape[2:])
@@ -152,8 +154,8 @@ def of_transformers(
 def test_loss_and_gradients_are_those_of_transformers(
     norm: str, num_codevectors: int, progress: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    objective, spec = built(norm, **PLAIN, num_codevectors=num_codevectors)
-    batch = batch_of(spec, LENGTHS[norm])
+    objective, pipeline = built(norm, **PLAIN, num_codevectors=num_codevectors)
+    batch = batch_of(pipeline, LENGTHS[norm])
     assert ("attention_mask" in batch) == (norm == "layer")
     loss, ours = gradients_of(objective, batch, progress)
     expected, theirs = of_transformers(objective, batch, progress, monkeypatch)
@@ -162,8 +164,8 @@ def test_loss_and_gradients_are_those_of_transformers(
 
 
 def test_the_penalty_is_the_mean_square_of_an_utterances_own_frames_weighted_by_what_it_is_asked() -> None:
-    plain, spec = built("layer", feature_penalty=0.0)
-    batch = batch_of(spec, LENGTHS["layer"])
+    plain, pipeline = built("layer", feature_penalty=0.0)
+    batch = batch_of(pipeline, LENGTHS["layer"])
     expected = float(plain(batch, 0.0).loss_sum.detach())
     for index in range(4):
         alone = one_of(batch, index)
@@ -178,8 +180,8 @@ def test_the_penalty_is_the_mean_square_of_an_utterances_own_frames_weighted_by_
 def test_the_gradient_of_the_convolutions_alone_is_scaled(norm: str, feature_penalty: float) -> None:
     found = []
     for scale in (1.0, 0.1):
-        objective, spec = built(norm, feature_penalty=feature_penalty, conv_gradient_scale=scale)
-        found.append(gradients_of(objective, batch_of(spec, LENGTHS[norm]))[1])
+        objective, pipeline = built(norm, feature_penalty=feature_penalty, conv_gradient_scale=scale)
+        found.append(gradients_of(objective, batch_of(pipeline, LENGTHS[norm]))[1])
     convolutions = {name for name in found[0] if ".feature_extractor." in name}
     assert len(convolutions) >= 3
     expected = {name: grad * (0.1 if name in convolutions else 1.0) for name, grad in found[0].items()}
@@ -217,8 +219,8 @@ def check_spans(index_NS: Tensor, used_NS: Tensor, frames_N: Tensor, span: int) 
 def test_spans_of_the_demo_hide_the_share_that_they_should_and_no_padding(norm: str) -> None:
     config = Wav2Vec2PretrainingConfig(feat_extract_norm=norm)
     data = AudioDataConfig(dataset="demo:vowels", max_duration_seconds=2.0, batch_seconds=30.0)
-    spec = Wav2Vec2.data_spec(config, data, None)
-    rows = KeyedRows(spec.prepare(open_recordings(data)), spec, seed=0)
+    pipeline = Wav2Vec2.data_pipeline(config, data, None)
+    rows = KeyedDataset(pipeline.prepare(open_recordings(data)), pipeline, seed=0)
     lengths, hidden, padded = [], 0, 0
     for row in range(len(rows.examples)):
         batch = rows.__getitems__((torch.tensor([0]), torch.tensor([row])))
@@ -260,8 +262,8 @@ def test_distractors_are_other_masked_frames_of_the_utterance_all_as_likely() ->
 
 def test_hidden_frames_are_hidden_and_only_from_the_transformer() -> None:
     """Another sound under a span changes the targets, but nothing of what the transformer makes of the rest."""
-    objective, spec = built("layer", conv_kernel=(10, 8, 4), conv_stride=(10, 8, 4))  # frames that share no sample
-    batch = batch_of(spec, [16_000])
+    objective, pipeline = built("layer", conv_kernel=(10, 8, 4), conv_stride=(10, 8, 4))  # frames that share no sample
+    batch = batch_of(pipeline, [16_000])
     seen: list[Tensor] = []
     encoder = objective.model.wav2vec2.encoder
     encoder.register_forward_hook(lambda module, inputs, output: seen.append(output.last_hidden_state.detach()))
@@ -277,8 +279,8 @@ def test_hidden_frames_are_hidden_and_only_from_the_transformer() -> None:
 
 
 def test_a_longer_utterance_in_the_batch_changes_neither_features_nor_loss() -> None:
-    objective, spec = built("layer", diversity_weight=0.0)
-    batch = batch_of(spec, LENGTHS["layer"])
+    objective, pipeline = built("layer", diversity_weight=0.0)
+    batch = batch_of(pipeline, LENGTHS["layer"])
     together = objective(batch, 0.0)
     alone = [objective(one_of(batch, index), 0.0) for index in range(4)]
     assert float(together.loss_sum.detach()) == pytest.approx(
@@ -293,14 +295,14 @@ def test_a_longer_utterance_in_the_batch_changes_neither_features_nor_loss() -> 
 
 @every_norm
 def test_features_are_those_of_each_recording_alone_by_the_exported_model(norm: str, tmp_path: Path) -> None:
-    objective, spec = built(norm, torch.float32)
+    objective, pipeline = built(norm, torch.float32)
     objective.eval()
     write_export(objective.export(), tmp_path / "export")
     model = AutoModel.from_pretrained(tmp_path / "export").eval()
     processor = AutoFeatureExtractor.from_pretrained(tmp_path / "export")
     sounds = [3.0 * wave + 0.5 for wave in waves([16_000, 9_000, 16_000, 12_321, 4_000])]
     with torch.no_grad():
-        features = objective.features(spec.eval_transform(sounds))
+        features = objective.features(pipeline.eval_transform(sounds))
         for sound, expected in zip(sounds, features, strict=True):
             inputs = processor(sound.numpy(), sampling_rate=RATE, return_tensors="pt")
             assert ("attention_mask" in inputs) == (norm == "layer")
@@ -327,8 +329,8 @@ def test_utterances_that_are_shorter_than_a_span_have_none() -> None:
 @every_norm
 @pytest.mark.parametrize("slots", ["none are there", "none are used"])
 def test_a_batch_without_a_masked_frame_has_no_loss_and_finite_gradients(norm: str, slots: str) -> None:
-    objective, spec = built(norm)
-    batch = emptied(batch_of(spec, LENGTHS[norm]), torch.zeros_like)
+    objective, pipeline = built(norm)
+    batch = emptied(batch_of(pipeline, LENGTHS[norm]), torch.zeros_like)
     if slots == "none are there":
         batch |= {name: batch[name][:, :0] for name in ("masked", "is_masked")}
     output = objective(batch, 0.0)
@@ -343,8 +345,8 @@ def test_a_batch_without_a_masked_frame_has_no_loss_and_finite_gradients(norm: s
 
 @pytest.mark.parametrize("left", [0, 1])
 def test_an_utterance_with_one_masked_frame_or_none_is_not_asked_and_disturbs_no_other(left: int) -> None:
-    objective, spec = built("layer", diversity_weight=0.0)
-    batch = batch_of(spec, LENGTHS["layer"])
+    objective, pipeline = built("layer", diversity_weight=0.0)
+    batch = batch_of(pipeline, LENGTHS["layer"])
     fewer = emptied(
         batch, lambda used_NS: used_NS & ((torch.arange(used_NS.shape[1]) < left) | (torch.arange(4) != 2)[:, None])
     )
@@ -367,9 +369,9 @@ def all_alike(objective: Wav2Vec2) -> None:
 
 
 def test_where_all_codes_are_alike_nothing_is_left_to_tell_apart() -> None:
-    objective, spec = built("layer", feature_penalty=0.0, diversity_weight=0.0)
+    objective, pipeline = built("layer", feature_penalty=0.0, diversity_weight=0.0)
     all_alike(objective)
-    batch = batch_of(spec, LENGTHS["layer"])
+    batch = batch_of(pipeline, LENGTHS["layer"])
     logits_NSK = objective._contrast(batch, 0.0).logits_NSK
     assert bool(logits_NSK[..., 0].isfinite().all())
     assert bool((logits_NSK[..., 1:] == -torch.inf).all())
@@ -382,9 +384,9 @@ def test_where_all_codes_are_alike_nothing_is_left_to_tell_apart() -> None:
 
 
 def test_a_distractor_is_left_out_where_all_its_codes_are_those_of_the_frame() -> None:
-    objective, spec = built("layer", num_codevectors=2)
+    objective, pipeline = built("layer", num_codevectors=2)
     objective.eval()
-    batch = batch_of(spec, LENGTHS["layer"])
+    batch = batch_of(pipeline, LENGTHS["layer"])
     with torch.no_grad():
         logits_NSK = objective._contrast(batch, 1.0).logits_NSK[..., 1:]
         found = objective._contrast(batch, 1.0)
@@ -429,7 +431,7 @@ def test_the_choice_of_codes_cools_down_geometrically() -> None:
 
 
 def test_the_temperature_of_the_schedule_reaches_the_quantiser(monkeypatch: pytest.MonkeyPatch) -> None:
-    objective, spec = built("layer")
+    objective, pipeline = built("layer")
     used: list[float] = []
 
     def noted(*arguments: Any, **settings: Any) -> Any:
@@ -437,7 +439,7 @@ def test_the_temperature_of_the_schedule_reaches_the_quantiser(monkeypatch: pyte
         return contrast(*arguments, **settings)
 
     monkeypatch.setattr("hfssl.methods.wav2vec2.objective.contrast", noted)
-    batch = batch_of(spec, LENGTHS["layer"])
+    batch = batch_of(pipeline, LENGTHS["layer"])
     for progress in (0.0, 1.0):
         objective(batch, progress)
     assert used == [2.0, 0.5]
@@ -469,8 +471,10 @@ def test_a_choice_passes_its_gradient_on_to_the_logits_as_a_softmax_does() -> No
 @every_norm
 def test_the_export_is_stock_and_hears_as_training_did(norm: str, tmp_path: Path) -> None:
     objective, _ = built(norm, torch.float32)
-    spec = Wav2Vec2.data_spec(objective.config, dataclasses.replace(AudioDataConfig.tiny(), normalise=False), None)
-    objective._processor = spec.processor
+    data_pipeline = Wav2Vec2.data_pipeline(
+        objective.config, dataclasses.replace(AudioDataConfig.tiny(), normalise=False), None
+    )
+    objective._processor = data_pipeline.processor
     write_export(objective.export(), tmp_path)
     encoder, whole = (
         AutoModel.from_pretrained(tmp_path),
@@ -495,8 +499,8 @@ def test_the_export_is_stock_and_hears_as_training_did(norm: str, tmp_path: Path
 def test_a_run_starts_from_the_full_model_with_the_same_loss_and_from_an_encoder_with_a_new_head(
     norm: str, tmp_path: Path
 ) -> None:
-    objective, spec = built(norm, torch.float32)
-    batch = batch_of(spec, LENGTHS[norm], torch.float32)
+    objective, pipeline = built(norm, torch.float32)
+    batch = batch_of(pipeline, LENGTHS[norm], torch.float32)
     expected = float(objective(batch, 0.5).loss_sum.detach())
     write_export(objective.export(), tmp_path)
     other, _ = built(norm, torch.float32)
@@ -547,11 +551,13 @@ def test_a_config_brings_sizes_convolutions_and_codebooks(tmp_path: Path) -> Non
     assert (method.hidden_size, method.num_hidden_layers, method.intermediate_size) == (32, 1, 48)
     assert (method.conv_dim, method.conv_stride, method.feat_extract_norm) == ((8, 8), (10, 8), "group")
     assert (method.num_codevectors, method.codevector_size) == (6, 12)
-    spec = Wav2Vec2.data_spec(method, run.data, None)
-    objective = Wav2Vec2.build(method, spec, model_config).double().train()
-    assert spec.crops
+    pipeline = Wav2Vec2.data_pipeline(method, run.data, None)
+    objective = Wav2Vec2.build(method, pipeline, model_config).double().train()
+    assert pipeline.crops
     assert objective.model.config.layerdrop == 0.0
-    assert gradients_of(objective, batch_of(spec, [16_000] * 2))[1].keys() == dict(objective.named_parameters()).keys()
+    assert (
+        gradients_of(objective, batch_of(pipeline, [16_000] * 2))[1].keys() == dict(objective.named_parameters()).keys()
+    )
     with pytest.raises(ConfigError, match="wav2vec2 builds on the config of a wav2vec2, got one of type bert"):
         method.adopt(AudioDataConfig.tiny(), BertConfig(), frozenset())
 

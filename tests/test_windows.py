@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hfssl.data.audio.windows import LEAST_SHARE, Array, Plan, plan_of, window_start
+from hfssl.data.audio.windows import LEAST_SHARE, Array, WindowPlan, window_plan, window_start
 
 LONGEST, CAPACITY = 1_000, 5_600
 
@@ -22,8 +22,8 @@ def lengths_of(kind: str, count: int = 3_000) -> Array:
     return generator.integers(100, 1_001, count)
 
 
-def plan_for(lengths_N: Array, seed: int = 0) -> Plan:
-    return plan_of(lengths_N, longest=LONGEST, capacity=CAPACITY, seed=seed)
+def plan_for(lengths_N: Array, seed: int = 0) -> WindowPlan:
+    return window_plan(lengths_N, longest=LONGEST, capacity=CAPACITY, seed=seed)
 
 
 KINDS = ["speech", "long", "uniform"]

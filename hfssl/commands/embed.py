@@ -24,14 +24,14 @@ from hfssl.errors import require
 from hfssl.evaluation.feature_file import write_features
 from hfssl.evaluation.features import Encoder, feature_blocks, find_checkpoint, open_encoder, public_name
 from hfssl.evaluation.neighbours import Nearest, nearest_rows, nearest_to, outlier_scores
-from hfssl.figures.image_sheet import Cell, image_sheet, nearest_lines, shrunk
+from hfssl.figures.image_sheet import SheetCell, image_sheet, nearest_lines, shrunk
 from hfssl.objective import Examples
 from hfssl.training.start import versions
 
 Array = np.ndarray[Any, Any]
 NEIGHBOURS_OF_SCORE = 10
 _SHOWN = 6
-Line = tuple[str, list[Cell]]
+Line = tuple[str, list[SheetCell]]
 _NAMED = 10
 _STRANGEST_LINES = 3
 _LONGEST_CAPTION = 20
@@ -61,7 +61,7 @@ class QueryFiles:
         return decode({"bytes": None, "path": str(self.files[index])}, self._num_channels)
 
 
-def embed(wanted: EmbedConfig, from_command_line: bool = True) -> Path:
+def embed(config: EmbedConfig, from_command_line: bool = True) -> Path:
     """Write the Parquet file and the sheet, and print what was asked for; returns the file.
 
     Raises:
@@ -69,49 +69,49 @@ def embed(wanted: EmbedConfig, from_command_line: bool = True) -> Path:
     """
     with reported(from_command_line):
         quieten_libraries()
-        if wanted.cpu_threads is not None:
-            torch.set_num_threads(wanted.cpu_threads)
+        if config.cpu_threads is not None:
+            torch.set_num_threads(config.cpu_threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        checkpoint = find_checkpoint(str(wanted.model))
+        checkpoint = find_checkpoint(str(config.model))
         encoder = open_encoder(checkpoint.location, device)
-        source = open_images(wanted.image_data(encoder.num_channels))
-        _check_counts(wanted, len(source))
-        queries = None if wanted.query is None else QueryFiles(Path(wanted.query).expanduser(), encoder.num_channels)
+        source = open_images(config.image_data(encoder.num_channels))
+        _check_counts(config, len(source))
+        queries = None if config.query is None else QueryFiles(Path(config.query).expanduser(), encoder.num_channels)
         images, paths = DecodedImages(source, encoder.num_channels), file_names(source)
-        embedded = embedded_images(encoder, images, paths, wanted.batch_size)
-        _check_counts(wanted, len(embedded.rows))
-        columns = _own_columns(source, embedded, paths) | _searched(embedded, wanted, device)
-        lines = _sheet_lines(encoder, images, embedded, queries, wanted)
-        if wanted.outliers is not None:
-            lines += _strangest_lines(images, embedded, columns["outlier_score"], wanted.outliers)
-        output = Path(wanted.output)
+        embedded = embedded_images(encoder, images, paths, config.batch_size)
+        _check_counts(config, len(embedded.rows))
+        columns = _own_columns(source, embedded, paths) | _searched(embedded, config, device)
+        lines = _sheet_lines(encoder, images, embedded, queries, config)
+        if config.outliers is not None:
+            lines += _strangest_lines(images, embedded, columns["outlier_score"], config.outliers)
+        output = Path(config.output)
         image_sheet(output.with_suffix(".png"), lines)
-        facts = {"model": checkpoint.name, "pooling": encoder.pooling} | _facts(source, embedded, wanted)
+        facts = {"model": checkpoint.name, "pooling": encoder.pooling} | _facts(source, embedded, config)
         write_features(output, columns, facts)
         print(f"{len(embedded.rows)} rows of {embedded.features_ND.shape[1]} features written to {output}")
         print(f"sheet of images: {output.with_suffix('.png')}")
         return output
 
 
-def _check_counts(wanted: EmbedConfig, num_rows: int) -> None:
+def _check_counts(config: EmbedConfig, num_rows: int) -> None:
     """Asked of all rows before the work, and of those that could be decoded after it."""
-    num_neighbours = _num_neighbours(wanted)
+    num_neighbours = _num_neighbours(config)
     require(
         num_neighbours < num_rows,
         f"{num_neighbours} neighbours need more than {num_neighbours} rows that can be decoded, there are {num_rows}: "
         "lower --neighbours",
     )
     require(
-        wanted.outliers is None or wanted.outliers <= num_rows,
-        f"--outliers {wanted.outliers} is more than the {num_rows} rows that can be decoded",
+        config.outliers is None or config.outliers <= num_rows,
+        f"--outliers {config.outliers} is more than the {num_rows} rows that can be decoded",
     )
 
 
-def _num_neighbours(wanted: EmbedConfig) -> int:
+def _num_neighbours(config: EmbedConfig) -> int:
     """Of each row; 0 where nothing asks for them."""
-    if wanted.neighbours is not None:
-        return wanted.neighbours
-    return 0 if wanted.outliers is None else NEIGHBOURS_OF_SCORE
+    if config.neighbours is not None:
+        return config.neighbours
+    return 0 if config.outliers is None else NEIGHBOURS_OF_SCORE
 
 
 def embedded_images(encoder: Encoder, images: Examples, paths: Sequence[str | None], batch_size: int) -> Embedded:
@@ -156,29 +156,29 @@ def _own_columns(source: Source, embedded: Embedded, paths: Sequence[str | None]
     return columns | {"features": embedded.features_ND}
 
 
-def _facts(source: Source, embedded: Embedded, wanted: EmbedConfig) -> dict[str, Any]:
+def _facts(source: Source, embedded: Embedded, config: EmbedConfig) -> dict[str, Any]:
     facts: dict[str, Any] = {"data": public_name(source.name), "split": source.split}
     facts["rows_left_out"] = len(source) - len(embedded.rows)
-    if wanted.outliers is not None:
-        facts["outlier_score"] = f"mean cosine distance to the {_num_neighbours(wanted)} nearest other rows"
+    if config.outliers is not None:
+        facts["outlier_score"] = f"mean cosine distance to the {_num_neighbours(config)} nearest other rows"
     return facts | {"versions": versions()}
 
 
-def _searched(embedded: Embedded, wanted: EmbedConfig, device: torch.device) -> dict[str, Any]:
+def _searched(embedded: Embedded, config: EmbedConfig, device: torch.device) -> dict[str, Any]:
     """The columns that neighbours give, as far as they are asked for."""
     columns: dict[str, Any] = {}
-    if _num_neighbours(wanted):
-        found = nearest_rows(embedded.features_ND, _num_neighbours(wanted), device)
+    if _num_neighbours(config):
+        found = nearest_rows(embedded.features_ND, _num_neighbours(config), device)
         similarities_NK = found.similarities_MK.numpy()
-        if wanted.neighbours is not None:
+        if config.neighbours is not None:
             columns |= {"neighbours": embedded.rows[found.rows_MK.numpy()], "similarities": similarities_NK}
-        if wanted.outliers is not None:
+        if config.outliers is not None:
             columns["outlier_score"] = outlier_scores(similarities_NK)
     return columns
 
 
 def _sheet_lines(
-    encoder: Encoder, images: Examples, embedded: Embedded, asked: QueryFiles | None, wanted: EmbedConfig
+    encoder: Encoder, images: Examples, embedded: Embedded, asked: QueryFiles | None, config: EmbedConfig
 ) -> list[Line]:
     """What each query looks like: the user's files, printed too, else a few rows from all over the split."""
     device = next(encoder.model.parameters()).device
@@ -187,21 +187,21 @@ def _sheet_lines(
         found = nearest_rows(embedded.features_ND, min(_SHOWN, len(embedded.rows) - 1), device, of=of)
         queries = [_cell(images, embedded, row, "", framed=True) for row in of]
         return _lines(queries, found, images, embedded)
-    queried = embedded_images(encoder, asked, [file.name for file in asked.files], wanted.batch_size)
-    num = min(wanted.neighbours or _SHOWN, len(embedded.rows))
+    queried = embedded_images(encoder, asked, [file.name for file in asked.files], config.batch_size)
+    num = min(config.neighbours or _SHOWN, len(embedded.rows))
     found = nearest_to(queried.features_ND, embedded.features_ND, num, device)
     for file, rows, similarities in zip(queried.rows.tolist(), *found, strict=True):
         print(f"nearest to {asked.files[file].name}:")
         for row, similarity in zip(rows.tolist(), similarities.tolist(), strict=True):
             print(f"  {similarity:.3f}  {embedded.names[row]}")
     queries = [
-        Cell(shrunk(asked[file]), asked.files[file].name[-_LONGEST_CAPTION:], framed=True)
+        SheetCell(shrunk(asked[file]), asked.files[file].name[-_LONGEST_CAPTION:], framed=True)
         for file in queried.rows[:_SHOWN].tolist()
     ]
     return _lines(queries, found, images, embedded)
 
 
-def _lines(queries: Sequence[Cell], found: Nearest, images: Examples, embedded: Embedded) -> list[Line]:
+def _lines(queries: Sequence[SheetCell], found: Nearest, images: Examples, embedded: Embedded) -> list[Line]:
     return nearest_lines(
         queries,
         found.rows_MK[:, :_SHOWN],
@@ -220,6 +220,6 @@ def _strangest_lines(images: Examples, embedded: Embedded, scores_N: Array, num:
     return [("strangest", drawn[start : start + width]) for start in range(0, len(drawn), width)]
 
 
-def _cell(images: Examples, embedded: Embedded, row: int, figure: str, framed: bool = False) -> Cell:
+def _cell(images: Examples, embedded: Embedded, row: int, figure: str, framed: bool = False) -> SheetCell:
     number = int(embedded.rows[row])
-    return Cell(shrunk(images[number]), f"row {number}  {figure}".rstrip(), framed)
+    return SheetCell(shrunk(images[number]), f"row {number}  {figure}".rstrip(), framed)

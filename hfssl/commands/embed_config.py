@@ -48,7 +48,7 @@ class EmbedConfig:
             dataset=self.dataset,
             dataset_config=self.dataset_config,
             split=self.split,
-            held_out_share=0.0,
+            validation_share=0.0,
             image_column=self.image_column,
             label_column=self.label_column,
             num_channels=num_channels,

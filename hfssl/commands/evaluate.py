@@ -26,7 +26,7 @@ from hfssl.evaluation.image_modality import ImageModality
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.label_curve import Curve, interval, label_curve, paired_difference, rows_of_size
 from hfssl.evaluation.linear_probe import fitted_probe
-from hfssl.evaluation.modality import Features, Modality, Samples
+from hfssl.evaluation.modality import Features, LabelledSamples, Modality
 from hfssl.evaluation.table import spread_of
 from hfssl.evaluation.text_modality import TextModality
 from hfssl.figures import curves as figures
@@ -45,7 +45,7 @@ class Split(NamedTuple):
     labels: Array
 
 
-def evaluate(wanted: EvaluateConfig, from_command_line: bool = True) -> dict[str, Any]:
+def evaluate(config: EvaluateConfig, from_command_line: bool = True) -> dict[str, Any]:
     """Evaluate, print the table, write JSON and figures; returns what the JSON holds.
 
     Raises:
@@ -53,28 +53,28 @@ def evaluate(wanted: EvaluateConfig, from_command_line: bool = True) -> dict[str
     """
     with reported(from_command_line):
         quieten_libraries()
-        if wanted.cpu_threads is not None:
-            torch.set_num_threads(wanted.cpu_threads)
-        checkpoint = find_checkpoint(str(wanted.model))
-        modality = _open(checkpoint, wanted)
-        train, test, classes, split = _labelled_splits(modality, wanted)
-        features, seconds = _all_features(modality, train, test, wanted)
-        result = _scored(features, train, test, wanted, modality.device)
+        if config.cpu_threads is not None:
+            torch.set_num_threads(config.cpu_threads)
+        checkpoint = find_checkpoint(str(config.model))
+        modality = _open(checkpoint, config)
+        train, test, classes, split = _labelled_splits(modality, config)
+        features, seconds = _all_features(modality, train, test, config)
+        result = _scored(features, train, test, config, modality.device)
         result["near_duplicates_in_test"] = _near_duplicates(modality, train, test, features[EVALUATED][0])
-        beyond, notes = modality.beyond_table(train.samples, test.samples, wanted)
+        beyond, notes = modality.beyond_table(train.samples, test.samples, config)
         result |= beyond | {"notes": notes}
-        result |= {"model": checkpoint.name, "pooling": modality.pooling, "data": Path(str(wanted.dataset)).name}
+        result |= {"model": checkpoint.name, "pooling": modality.pooling, "data": Path(str(config.dataset)).name}
         result |= {"classes": [str(label) for label in classes], "split": split, "seconds_of_features": seconds}
-        result |= {"local": Path(str(wanted.dataset)).expanduser().exists()}
+        result |= {"local": Path(str(config.dataset)).expanduser().exists()}
         result |= {"protocol": modality.protocol, "versions": versions(), "command": command_line()}
-        folder = _write(wanted, result)
+        folder = _write(config, result)
         for line in _table(result):
             print(line)
         print(f"written to {folder}")
         return result
 
 
-def _open(checkpoint: Checkpoint, wanted: EvaluateConfig) -> Modality:
+def _open(checkpoint: Checkpoint, config: EvaluateConfig) -> Modality:
     """The checkpoint, by what it reads. Flags of another modality are refused before it is loaded."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     reads = input_of(checkpoint)
@@ -90,44 +90,44 @@ def _open(checkpoint: Checkpoint, wanted: EvaluateConfig) -> Modality:
         "audio_column": "input_values",
         "perplexity_documents": "input_ids",
     }.items():
-        is_used = getattr(wanted, name) is None or reads == needed
+        is_used = getattr(config, name) is None or reads == needed
         require(is_used, f"--{name} has no effect: {checkpoint.name} reads {reads}; leave it out")
     return known[reads](checkpoint, device)
 
 
-def _labelled_splits(modality: Modality, wanted: EvaluateConfig) -> tuple[Split, Split, Array, str]:
+def _labelled_splits(modality: Modality, config: EvaluateConfig) -> tuple[Split, Split, Array, str]:
     """(train, test, class names, how they were split)."""
-    train, test, how = _sides(modality, wanted)
+    train, test, how = _sides(modality, config)
     assert train.labels is not None
     assert test.labels is not None
     classes, numbers = np.unique(train.labels, return_inverse=True)
     unseen = sorted(set(test.labels.tolist()) - set(classes.tolist()))
     require(not unseen, f"test rows have labels that no training row has: {unseen[:5]}")
-    for size in wanted.label_sizes:
+    for size in config.label_sizes:
         rows_of_size(train.labels, size, seed=0)  # a size that does not fit is refused before hours of features
     return Split(train, numbers), Split(test, np.searchsorted(classes, test.labels)), classes, how
 
 
-def _sides(modality: Modality, wanted: EvaluateConfig) -> tuple[Samples, Samples, str]:
+def _sides(modality: Modality, config: EvaluateConfig) -> tuple[LabelledSamples, LabelledSamples, str]:
     """Training and test samples: the data's own splits, or one split in two."""
-    source = modality.open_data(wanted)
+    source = modality.open_data(config)
     require(source.label_column is not None, "the data has no column of class labels: name one with --label_column")
     train = _samples(modality, source)
-    if source.held_out is not None:
+    if source.test is not None:
         require(
-            wanted.group_column is None,
-            f"--group_column has no effect: the data brings its own split {source.held_out.split}",
+            config.group_column is None,
+            f"--group_column has no effect: the data brings its own split {source.test.split}",
         )
-        how = f"the data's own: {source.split} and {source.held_out.split}"
-        return train, _samples(modality, source.held_out), how
-    groups = None if wanted.group_column is None else source.column_values(wanted.group_column)[train.rows]
+        how = f"the data's own: {source.split} and {source.test.split}"
+        return train, _samples(modality, source.test), how
+    groups = None if config.group_column is None else source.column_values(config.group_column)[train.rows]
     assert train.labels is not None
-    held_out = held_out_rows(train.labels, groups, wanted.test_share, seed=0)
-    by = "class" if groups is None else f"class, whole groups of {wanted.group_column} on one side"
-    return train.part(~held_out), train.part(held_out), f"made here: {wanted.test_share:.0%} held out by {by}, seed 0"
+    held_out = held_out_rows(train.labels, groups, config.test_share, seed=0)
+    by = "class" if groups is None else f"class, whole groups of {config.group_column} on one side"
+    return train.part(~held_out), train.part(held_out), f"made here: {config.test_share:.0%} held out by {by}, seed 0"
 
 
-def _samples(modality: Modality, source: Source) -> Samples:
+def _samples(modality: Modality, source: Source) -> LabelledSamples:
     """All samples of a labelled split. What is wrong with its labels is said before anything is decoded."""
     labels = source.labels()
     withheld = f"labels of the split {source.split} are missing, or withheld as -1: name another split or column"
@@ -139,22 +139,22 @@ def _samples(modality: Modality, source: Source) -> Samples:
 
 
 def _all_features(
-    modality: Modality, train: Split, test: Split, wanted: EvaluateConfig
+    modality: Modality, train: Split, test: Split, config: EvaluateConfig
 ) -> tuple[dict[str, list[Features]], float]:
     """({features: those of each seed}, seconds of the evaluated checkpoint's)."""
     sides = (train.samples, test.samples)
-    features = {name: [floor] for name, floor in modality.floors(*sides).items()}
+    features = {name: [floor] for name, floor in modality.baselines(*sides).items()}
     features[UNTRAINED] = [
-        modality.untrained_features(sides, seed, wanted.batch_size) for seed in range(min(3, wanted.num_seeds))
+        modality.untrained_features(sides, seed, config.batch_size) for seed in range(min(3, config.num_seeds))
     ]
     start = time.perf_counter()
-    train_ND, test_MD = (modality.features(side, wanted.batch_size) for side in sides)
+    train_ND, test_MD = (modality.features(side, config.batch_size) for side in sides)
     features[EVALUATED] = [Features(train_ND, test_MD)]
     return features, time.perf_counter() - start
 
 
 def _scored(
-    features: Mapping[str, list[Features]], train: Split, test: Split, wanted: EvaluateConfig, device: torch.device
+    features: Mapping[str, list[Features]], train: Split, test: Split, config: EvaluateConfig, device: torch.device
 ) -> dict[str, Any]:
     rows, curves = [], {}
     for name, seeds in features.items():
@@ -164,8 +164,8 @@ def _scored(
         probes = [float(correct.mean()) for correct in hits]
         curves[name] = label_curve(
             *(first.train_ND, train.labels, first.test_MD, test.labels),
-            sizes=wanted.label_sizes,
-            num_seeds=wanted.num_seeds,
+            sizes=config.label_sizes,
+            num_seeds=config.num_seeds,
             whole_M=hits[0],
             probe=first.probe,
         )
@@ -177,7 +177,7 @@ def _scored(
         rows.append(row | {"curve": _points(curves[name], curves, name)})
     counts = {"train_rows": len(train.labels), "test_rows": len(test.labels)}
     counts["bad_rows"] = train.samples.num_bad + test.samples.num_bad
-    return {"rows": rows, "label_sizes": list(wanted.label_sizes)} | counts
+    return {"rows": rows, "label_sizes": list(config.label_sizes)} | counts
 
 
 def _near_duplicates(modality: Modality, train: Split, test: Split, features: Features) -> dict[str, Any]:
@@ -202,11 +202,11 @@ def _points(curve: Curve, curves: Mapping[str, Curve], name: str) -> list[dict[s
     return points
 
 
-def _write(wanted: EvaluateConfig, result: Mapping[str, Any]) -> Path:
-    run_dir = RunDir(Path(str(wanted.model)))
+def _write(config: EvaluateConfig, result: Mapping[str, Any]) -> Path:
+    run_dir = RunDir(Path(str(config.model)))
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{result['model']}")
     default = run_dir.path / "eval" if run_dir.config_file.is_file() else Path(f"eval-{safe}")
-    folder = default if wanted.output_dir is None else Path(wanted.output_dir)
+    folder = default if config.output_dir is None else Path(config.output_dir)
     name = "evaluate-" + re.sub(r"[^A-Za-z0-9._-]+", "-", str(result["data"]))
     write_text(folder / f"{name}.json", json.dumps(result, indent=1) + "\n")
     figures.label_curves(folder / f"{name}.png", result["rows"], str(result["data"]))

@@ -9,7 +9,7 @@ from hfssl.catalog import DATA_CONFIGS, objective_of
 from hfssl.checkpoints.exports import write_export
 from hfssl.commands.export_config import ExportConfig
 from hfssl.config.files import load_layer
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import LoopConfig, MethodConfig, OptimConfig
 from hfssl.console import quieten_libraries, reported
 from hfssl.errors import require
@@ -18,32 +18,32 @@ from hfssl.runs.open_session import build_objective
 from hfssl.training.checkpoint import newest_whole, read_state, weights_file, what_is_wrong
 
 
-def export_checkpoint(wanted: ExportConfig, from_command_line: bool = True) -> Path:
+def export_checkpoint(config: ExportConfig, from_command_line: bool = True) -> Path:
     """Write the export of a checkpoint and return its folder; the training data is not needed.
 
     Raises:
         ConfigError: no such run, or no whole checkpoint of that step.
     """
     with reported(from_command_line):
-        assert wanted.run is not None
+        assert config.run is not None
         quieten_libraries()
-        run_dir = RunDir(Path(wanted.run))
+        run_dir = RunDir(Path(config.run))
         require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
-        step, what_it_is = choose_step(run_dir, wanted.step)
-        default = _default_folder(run_dir, wanted, step)
-        folder = default if wanted.output_dir is None else Path(wanted.output_dir)
+        step, what_it_is = choose_step(run_dir, config.step)
+        default = _default_folder(run_dir, config, step)
+        folder = default if config.output_dir is None else Path(config.output_dir)
         require(
             folder == default or not folder.exists() or not any(folder.iterdir()),
             f"--output_dir {folder} is not empty: name a new folder",
         )
-        _write(run_dir, step, folder, merge=wanted.merge)
+        _write(run_dir, step, folder, merge=config.merge)
         print(f"step {step}{what_it_is} of {run_dir.path} exported to {folder}")
         return folder
 
 
-def _default_folder(run_dir: RunDir, wanted: ExportConfig, step: int) -> Path:
-    of_step = "" if wanted.step is None else f"-step_{step:08d}"
-    return run_dir.path / f"{run_dir.export.name}{of_step}{'-merged' if wanted.merge else ''}"
+def _default_folder(run_dir: RunDir, config: ExportConfig, step: int) -> Path:
+    of_step = "" if config.step is None else f"-step_{step:08d}"
+    return run_dir.path / f"{run_dir.export.name}{of_step}{'-merged' if config.merge else ''}"
 
 
 def choose_step(run_dir: RunDir, step: int | None) -> tuple[int, str]:
@@ -71,7 +71,7 @@ def _write(run_dir: RunDir, step: int, folder: Path, *, merge: bool) -> None:
     data_class = DATA_CONFIGS[objective_class.modality]
     layer = load_layer(run_dir.config_file, config_class, data_class)
     method = config_class(**layer["method"])
-    run = Run(
+    run = RunConfig(
         recipe=stored["recipe"],
         preset=stored["preset"],
         method=_merged(run_dir, method) if merge else method,
@@ -81,8 +81,8 @@ def _write(run_dir: RunDir, step: int, folder: Path, *, merge: bool) -> None:
     )
     model_config = AutoConfig.for_model(**stored["model_config"]) if stored["model_config"] else None
     data = run.data.with_processor(str(run_dir.processor)) if run.data.keeps_processor else run.data
-    spec = objective_class.data_spec(run.method, data, None)
-    objective = build_objective(objective_class, run, spec, model_config, load=False, verbose=False)
+    pipeline = objective_class.data_pipeline(run.method, data, None)
+    objective = build_objective(objective_class, run, pipeline, model_config, load=False, verbose=False)
     load_model(objective, weights_file(run_dir, step), strict=True)
     write_export(objective.eval().export(), folder)
 

@@ -7,9 +7,9 @@ from accelerate import Accelerator
 
 from hfssl.checkpoints.adapter_files import adapter_at
 from hfssl.checkpoints.exports import write_export
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.console import quieten_libraries, reported
-from hfssl.data.head_inputs import HeadInputsSpec
+from hfssl.data.head_inputs import HeadInputsPipeline
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
 from hfssl.evaluation.scoring.output_types import scoring_of
@@ -20,15 +20,15 @@ from hfssl.reporting.report import write_report
 from hfssl.run_dir import RunDir
 from hfssl.runs.label_study import study
 from hfssl.runs.labelled import (
-    answers_to,
     check_and_say,
     class_warnings,
     load_best,
     open_divided,
+    predictions_on,
     with_classes,
     with_model,
 )
-from hfssl.runs.train_run import carry_out
+from hfssl.runs.train_run import train_run
 from hfssl.tasks.task import Task
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session
@@ -36,7 +36,7 @@ from hfssl.training.loop import Session
 _BLOCK = 64
 
 
-def finetune(task_class: type[Task], run: Run) -> RunDir:
+def finetune(task_class: type[Task], run: RunConfig) -> RunDir:
     """Fine-tune as `run` says, or go on where an earlier process stopped; raises what `pretrain.pretrain` raises."""
     with reported(run.from_command_line):
         accelerator = start(run.loop)
@@ -47,14 +47,14 @@ def finetune(task_class: type[Task], run: Run) -> RunDir:
             accelerator.end_training()
 
 
-def _finetune(task_class: type[Task], run: Run, accelerator: Accelerator) -> RunDir:
+def _finetune(task_class: type[Task], run: RunConfig, accelerator: Accelerator) -> RunDir:
     run, model_config = with_model(run)
     opened = open_divided(run)
     run = with_classes(task_class, run, opened.source)
     check_and_say(task_class, run, opened)
     if run.method.label_fractions is not None:
         return study(task_class, run, model_config, accelerator)
-    return carry_out(task_class, run, model_config, accelerator, finish=_finish, summarise=_print_summary)
+    return train_run(task_class, run, model_config, accelerator, finish=_finish, summarise=_print_summary)
 
 
 def _finish(session: Session) -> None:
@@ -68,13 +68,21 @@ def _finish(session: Session) -> None:
     figures.loss_curve(run_dir)
     figures.score_curve(run_dir, state.best_step)
     opened = open_divided(run)
-    summary: dict[str, Any] = {"data": run.data.dataset, "notes": opened.notes, "rows": [], "kind": run.method.kind}
+    summary: dict[str, Any] = {
+        "data": run.data.dataset,
+        "notes": opened.notes,
+        "rows": [],
+        "output_type": run.method.output_type,
+    }
     summary |= {"train_rows": len(opened.source), "steps": state.step, "samples_seen": state.samples_seen}
     summary |= {"best_step": state.best_step, "best_score": state.best_reached and state.best_reached[0]}
-    summary |= {"chosen_by": scoring_of(run.method.kind).CHOSEN_BY, "warnings": class_warnings(run, opened.source)}
-    if opened.source.held_out is not None:
-        scores = scored_by_export(session, opened.source.held_out)
-        summary |= {"scores": scores, "test_rows": scores["rows"], "test_split": opened.source.held_out.split}
+    summary |= {
+        "chosen_by": scoring_of(run.method.output_type).CHOSEN_BY,
+        "warnings": class_warnings(run, opened.source),
+    }
+    if opened.source.test is not None:
+        scores = scored_by_export(session, opened.source.test)
+        summary |= {"scores": scores, "test_rows": scores["rows"], "test_split": opened.source.test.split}
     run_dir.write_summary(summary)
     write_report(run_dir)
     write_card(run_dir)
@@ -85,13 +93,13 @@ def scored_by_export(session: Session, tested: Source) -> dict[str, Any]:
     """What the exported model, opened as a stranger would, gets right on labelled rows, with pictures in the run folder."""
     run, run_dir, device = session.run, session.run_dir, session.accelerator.device
     task: Any = session.objective
-    spec: Any = session.rows.spec
-    spec = spec.whole if isinstance(spec, HeadInputsSpec) else spec
+    pipeline: Any = session.rows.pipeline
+    pipeline = pipeline.whole if isinstance(pipeline, HeadInputsPipeline) else pipeline
     task.model = _open_export(task.auto_class, run_dir).to(device).eval()
-    examples = spec.samples(tested)
-    answers, rows = answers_to(task, spec, examples, device)
-    scoring = scoring_of(run.method.kind)
-    summary = scoring.close(run_dir, run.method, answers, lambda place: spec.shown(examples[rows[place]]))
+    examples = pipeline.whole_examples(tested)
+    answers, rows = predictions_on(task, pipeline, examples, device)
+    scoring = scoring_of(run.method.output_type)
+    summary = scoring.final_scores(run_dir, run.method, answers, lambda place: pipeline.shown(examples[rows[place]]))
     return summary | {"unreadable_rows": len(tested) - len(rows)}
 
 
@@ -114,7 +122,7 @@ def _print_summary(run_dir: RunDir) -> None:
     scores = summary.get("scores")
     if scores is not None:
         print(f"{scores['rows']} rows of {summary['test_split']}, answered by the export")
-        for line in scoring_of(summary["kind"]).lines(scores):
+        for line in scoring_of(summary["output_type"]).lines(scores):
             print(f"  {line}")
         if scores["unreadable_rows"]:
             print(f"  {scores['unreadable_rows']} rows could not be read and were not scored")
@@ -124,5 +132,5 @@ def _print_summary(run_dir: RunDir) -> None:
     print(f"figures     {run_dir.figures}")
     print(f"report      {run_dir.report_file}")
     print(f"card        {run_dir.card_file}")
-    given = "TABLE" if summary["kind"] == "spans" else "FILE_OR_FOLDER"
+    given = "TABLE" if summary["output_type"] == "spans" else "FILE_OR_FOLDER"
     print(f"next        python recipes/predict.py --model {run_dir.path} --input {given}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hfssl.catalog import method
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.console import quieten_libraries, reported
 from hfssl.distributed import is_main_process
 from hfssl.run_dir import RunDir
@@ -17,7 +17,7 @@ from hfssl.training.report import duration, size
 from hfssl.training.start import Start
 
 
-def plan(run: Run) -> dict[str, Any]:
+def plan(run: RunConfig) -> dict[str, Any]:
     """Measure, print and return the figures: seconds, steps, samples, peak bytes a process, kilowatt hours.
 
     Raises:
@@ -40,7 +40,9 @@ def plan(run: Run) -> dict[str, Any]:
                 print(line)
             a_step = f"{measured.seconds_a_step * 1000:.0f} ms, {batch / measured.seconds_a_step:.0f} samples/s"
             print(f"a step      {a_step}, data wait {measured.data_wait:.1%}; measured over {measured.num_steps} steps")
-            looks = f", looks at held-out rows of {measured.look_seconds:.1f} s included" if session.monitor else ""
+            looks = (
+                f", looks at held-out rows of {measured.validation_seconds:.1f} s included" if session.monitor else ""
+            )
             print(f"time        {duration(seconds)} of training{looks}")
             whose = "of the process, libraries included" if accelerator.device.type == "cpu" else "of each GPU"
             print(f"memory      {size(measured.peak_bytes)} at the peak, {whose}")

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from hfssl.catalog import DATA_CONFIGS, config_of, method_names
 from hfssl.config.parse import parse
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.errors import ConfigError, exit_with, require
 
 
-def parse_plan(argv: Sequence[str] | None = None) -> Run:
+def parse_plan(argv: Sequence[str] | None = None) -> RunConfig:
     """The run that `RECIPE [flags]` asks for; None takes the command line of this process, as in `config.parse`."""
     given = list(sys.argv[1:] if argv is None else argv)
     usage = f"python recipes/plan.py {' | '.join(method_names())} [flags of that recipe]"

@@ -23,7 +23,7 @@ _NAMED = 10
 _SECONDS_A_LINE = 10.0
 
 
-def predict(wanted: PredictConfig, from_command_line: bool = True) -> Path:
+def predict(config: PredictConfig, from_command_line: bool = True) -> Path:
     """Write a row for each input; returns the file.
 
     Raises:
@@ -31,23 +31,23 @@ def predict(wanted: PredictConfig, from_command_line: bool = True) -> Path:
     """
     with reported(from_command_line):
         quieten_libraries()
-        if wanted.cpu_threads is not None:
-            torch.set_num_threads(wanted.cpu_threads)
+        if config.cpu_threads is not None:
+            torch.set_num_threads(config.cpu_threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        described = describe(find_checkpoint(str(wanted.model)))
-        _check_flags(wanted, described.head)
+        described = describe(find_checkpoint(str(config.model)))
+        _check_flags(config, described.head)
         kind = described.head.reads
-        inputs = open_inputs(wanted, kind)
-        opened = open_model(described, wanted, device)
-        answered = _announced(answers(opened, inputs, wanted.batch_size), inputs, kind)
-        _write(answered, opened.answers.columns, Path(wanted.output), kind)
-        return Path(wanted.output)
+        inputs = open_inputs(config, kind)
+        opened = open_model(described, config, device)
+        answered = _announced(answers(opened, inputs, config.batch_size), inputs, kind)
+        _write(answered, opened.answers.columns, Path(config.output), kind)
+        return Path(config.output)
 
 
-def _check_flags(wanted: PredictConfig, head: Head) -> None:
+def _check_flags(config: PredictConfig, head: Head) -> None:
     """Raise ConfigError for what means something for other kinds of answers alone."""
     for name in sorted(frozenset[str]().union(*(other.answers.FLAGS for other in HEADS)) - head.answers.FLAGS):
-        is_given = getattr(wanted, name) is not None
+        is_given = getattr(config, name) is not None
         says = head.answers.__name__.lower()
         require(not is_given, f"--{name} has no effect: the model answers with {says}; leave it out")
 

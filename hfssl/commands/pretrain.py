@@ -9,7 +9,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from hfssl.checkpoints.exports import write_export
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.console import quieten_libraries, reported
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
@@ -17,12 +17,12 @@ from hfssl.objective import Objective
 from hfssl.run_dir import RunDir
 from hfssl.runs.init_from import adopt_checkpoint
 from hfssl.runs.open_session import OPENERS, build_objective
-from hfssl.runs.train_run import carry_out
+from hfssl.runs.train_run import train_run
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session
 
 
-def pretrain(objective_class: type[Objective], run: Run) -> RunDir:
+def pretrain(objective_class: type[Objective], run: RunConfig) -> RunDir:
     """Pretrain as `run` says, or go on where an earlier process stopped.
 
     Returns:
@@ -42,13 +42,13 @@ def pretrain(objective_class: type[Objective], run: Run) -> RunDir:
             accelerator.end_training()
 
 
-def _pretrain(objective_class: type[Objective], run: Run, accelerator: Accelerator) -> RunDir:
+def _pretrain(objective_class: type[Objective], run: RunConfig, accelerator: Accelerator) -> RunDir:
     run, model_config = adopt_checkpoint(run)
 
     def finish(session: Session) -> None:
         _finish(objective_class, session, model_config)
 
-    return carry_out(objective_class, run, model_config, accelerator, finish=finish, summarise=_print_summary)
+    return train_run(objective_class, run, model_config, accelerator, finish=finish, summarise=_print_summary)
 
 
 def _finish(objective_class: type[Objective], session: Session, model_config: Any) -> None:
@@ -61,13 +61,13 @@ def _finish(objective_class: type[Objective], session: Session, model_config: An
     write_export(objective.export(), run_dir.export)
     figures.loss_curve(run_dir)
     figures.watch_curve(run_dir)
-    close = importlib.import_module(f"hfssl.runs.final_evaluation.{objective.modality}").close
+    final_table = importlib.import_module(f"hfssl.runs.final_evaluation.{objective.modality}").final_table
     with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:
-        untrained = build_objective(objective_class, run, session.rows.spec, model_config, load=True, verbose=False)
+        untrained = build_objective(objective_class, run, session.rows.pipeline, model_config, load=True, verbose=False)
         write_export(untrained.export(), Path(scratch) / "untrained")
         before = "untrained" if run.loop.init_from is None else "before this run"
         encoders = {before: Path(scratch) / "untrained", "pretrained": run_dir.export}
-        table = close(session, _source_of_scores(run, objective.modality), encoders)
+        table = final_table(session, _source_of_scores(run, objective.modality), encoders)
     rows = run_dir.training_rows()
     table |= {"steps": session.state.step, "samples_seen": session.state.samples_seen, "final_loss": rows[-1]["loss"]}
     run_dir.write_summary(table)
@@ -76,11 +76,11 @@ def _finish(objective_class: type[Objective], session: Session, model_config: An
     _print_summary(run_dir)
 
 
-def _source_of_scores(run: Run, modality: str) -> Source:
+def _source_of_scores(run: RunConfig, modality: str) -> Source:
     """All rows of the training split beside a split that was not trained on; where there is none, the rows that were watched
     are scored."""
-    whole = OPENERS[modality](dataclasses.replace(run.data, held_out_share=0.0))
-    return whole if whole.held_out is not None else OPENERS[modality](run.data)
+    whole = OPENERS[modality](dataclasses.replace(run.data, validation_share=0.0))
+    return whole if whole.test is not None else OPENERS[modality](run.data)
 
 
 def _print_summary(run_dir: RunDir) -> None:

@@ -13,15 +13,15 @@ from hfssl.commands.preview_config import PreviewConfig
 from hfssl.console import quieten_libraries, reported
 from hfssl.data.images.augmentation_config import View
 from hfssl.data.images.pipeline import open_images
-from hfssl.data.images.views import ViewsSpec
-from hfssl.data.loader import KeyedRows
+from hfssl.data.images.views import ViewsPipeline
+from hfssl.data.loader import KeyedDataset
 from hfssl.errors import require
-from hfssl.figures.image_sheet import Cell, image_sheet, shrunk
+from hfssl.figures.image_sheet import SheetCell, image_sheet, shrunk
 
 _CAPTIONS = {"global_crops": "view", "local_crops": "local"}
 
 
-def preview(wanted: PreviewConfig, from_command_line: bool = True) -> Path:
+def preview(config: PreviewConfig, from_command_line: bool = True) -> Path:
     """Write the sheet, a line an image, and print what is done to a view; returns the file.
 
     Raises:
@@ -29,42 +29,44 @@ def preview(wanted: PreviewConfig, from_command_line: bool = True) -> Path:
     """
     with reported(from_command_line):
         quieten_libraries()
-        source = open_images(wanted.image_data())
+        source = open_images(config.image_data())
         require(
-            wanted.num_images <= len(source), f"--num_images {wanted.num_images} is more than the {len(source)} rows"
+            config.num_images <= len(source), f"--num_images {config.num_images} is more than the {len(source)} rows"
         )
-        spec = ViewsSpec(wanted.image_data(), wanted.views())
-        rows = KeyedRows(spec.prepare(source), spec, wanted.seed)
-        ids = torch.linspace(0, len(source) - 1, wanted.num_images, dtype=torch.float64).to(torch.int64)
-        batch = spec.augment(rows.__getitems__((torch.full_like(ids, wanted.epoch), ids)), 0.0)
+        pipeline = ViewsPipeline(config.image_data(), config.views())
+        rows = KeyedDataset(pipeline.prepare(source), pipeline, config.seed)
+        ids = torch.linspace(0, len(source) - 1, config.num_images, dtype=torch.float64).to(torch.int64)
+        batch = pipeline.augment(rows.__getitems__((torch.full_like(ids, config.epoch), ids)), 0.0)
         lines = []
         for place, row in enumerate(batch["sample_ids"].tolist()):
-            original = Cell(shrunk(rows.examples[row]), "original", framed=True)
-            lines.append((f"row {row}", [original, *_cells(spec, batch, place, wanted.views())]))
-        output = Path(wanted.output)
+            original = SheetCell(shrunk(rows.examples[row]), "original", framed=True)
+            lines.append((f"row {row}", [original, *_cells(pipeline, batch, place, config.views())]))
+        output = Path(config.output)
         image_sheet(output, lines)
-        print(*_described(wanted), f"written to {output}", sep="\n")
+        print(*_described(config), f"written to {output}", sep="\n")
         return output
 
 
-def _cells(spec: ViewsSpec, batch: dict[str, Tensor], place: int, groups: Mapping[str, Sequence[View]]) -> list[Cell]:
+def _cells(
+    pipeline: ViewsPipeline, batch: dict[str, Tensor], place: int, groups: Mapping[str, Sequence[View]]
+) -> list[SheetCell]:
     """The views of one image; small crops stand on white, as small as they are beside the global ones."""
     side = max(view.size for views in groups.values() for view in views)
     cells = []
     for name in groups:
         for number, pixels in enumerate(batch[name][place]):
-            visible = spec.visible(pixels)
+            visible = pipeline.visible(pixels)
             canvas = torch.full((len(visible), side, side), 255, dtype=torch.uint8)
             start = (side - visible.shape[-1]) // 2
             canvas[:, start : start + visible.shape[-2], start : start + visible.shape[-1]] = visible
-            cells.append(Cell(shrunk(canvas), f"{_CAPTIONS[name]} {number + 1}"))
+            cells.append(SheetCell(shrunk(canvas), f"{_CAPTIONS[name]} {number + 1}"))
     return cells
 
 
-def _described(wanted: PreviewConfig) -> list[str]:
+def _described(config: PreviewConfig) -> list[str]:
     """A line a setting: what is done to the views, in the order in which it is done."""
-    lines = [f"{wanted.preset} at {wanted.image_data().image_size} pixels"]
-    settings = [view.augmentation.effective() for view in wanted.views()["global_crops"]]
+    lines = [f"{config.preset} at {config.image_data().image_size} pixels"]
+    settings = [view.augmentation.effective() for view in config.views()["global_crops"]]
     for name in dict.fromkeys(name for setting in settings for name in setting):
         values = [setting.get(name, 0.0) for setting in settings]
         shown = values[:1] if len(set(values)) == 1 else values

@@ -70,7 +70,7 @@ class PreviewConfig(LocalCropFlags, AugmentationFlags):
             dataset=self.dataset or "demo:digits",
             dataset_config=self.dataset_config,
             split=self.split,
-            held_out_share=0.0,
+            validation_share=0.0,
             image_column=self.image_column,
             image_size=self.image_size or (_DEMO_SIZE if self._is_demo else _SIZE),
             num_channels=self.num_channels,

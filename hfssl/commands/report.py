@@ -10,14 +10,14 @@ from hfssl.reporting.report import write_report
 from hfssl.run_dir import RunDir
 
 
-def report(wanted: ReportConfig, from_command_line: bool = True) -> list[Path]:
+def report(config: ReportConfig, from_command_line: bool = True) -> list[Path]:
     """Write report.html and README.md into the run folder; returns their paths.
 
     Raises:
         ConfigError: there is no such run.
     """
     with reported(from_command_line):
-        run_dir = RunDir(Path(str(wanted.run)))
+        run_dir = RunDir(Path(str(config.run)))
         require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
         written = [write_report(run_dir), write_card(run_dir)]
         print(f"report  {written[0]}\ncard    {written[1]}")

@@ -23,7 +23,7 @@ from hfssl.config.files import (
     refuse_unknown,
     section_types,
 )
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import WITHOUT_EFFECT, DataConfig, LoopConfig, MethodConfig, OptimConfig
 from hfssl.errors import ConfigError, exit_with, require
 
@@ -37,7 +37,7 @@ _ADOPTED = {"image_size", "num_channels"}  # of a stored run these hold against 
 _TWO_LENGTHS = "budget_hours and max_steps exclude each other: set one of them"
 
 
-def parse(method: type[MethodConfig], data: type[DataConfig], argv: Sequence[str] | None = None) -> Run:
+def parse(method: type[MethodConfig], data: type[DataConfig], argv: Sequence[str] | None = None) -> RunConfig:
     """The run that the command line asks for.
 
     Args:
@@ -72,7 +72,7 @@ def parse_plain(config: type[Config], description: str, argv: Sequence[str] | No
         exit_with(error)
 
 
-def make_run(method: MethodConfig, data: DataConfig, optim: OptimConfig, loop: LoopConfig) -> Run:
+def make_run(method: MethodConfig, data: DataConfig, optim: OptimConfig, loop: LoopConfig) -> RunConfig:
     """A run from configs made in Python; what differs from its default counts as given.
 
     Raises:
@@ -84,7 +84,7 @@ def make_run(method: MethodConfig, data: DataConfig, optim: OptimConfig, loop: L
         for item in dataclasses.fields(config)
         if getattr(config, item.name) != item.default
     }
-    run = Run(
+    run = RunConfig(
         recipe=method.recipe,
         preset="python",
         method=method,
@@ -146,7 +146,9 @@ def _add_flag(group: Any, item: "dataclasses.Field[Any]", annotation: Any) -> No
     group.add_argument(f"--{item.name}", default=argparse.SUPPRESS, metavar="X", help=help_text, **takes)
 
 
-def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping[str, Any], chosen: str | None) -> Run:
+def _assemble(
+    method: type[MethodConfig], data: type[DataConfig], flags: Mapping[str, Any], chosen: str | None
+) -> RunConfig:
     if chosen is None:
         chosen = "small" if "dataset" in flags else "demo"
     path = preset_file(method.recipe, chosen)
@@ -164,7 +166,7 @@ def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping
         configs[section] = config(**(layer[section] | mine))
     if configs["data"].dataset is None:
         raise ConfigError(f"the preset {chosen} brings no data: add --dataset (a folder, a file or a Hub id)")
-    run = Run(recipe=method.recipe, preset=Path(chosen).stem, **configs, given=frozenset(flags))
+    run = RunConfig(recipe=method.recipe, preset=Path(chosen).stem, **configs, given=frozenset(flags))
     given = run.given | written
     require(not {"budget_hours", "max_steps"} <= given, _TWO_LENGTHS)
     _check_optimizer(run.optim, given)
@@ -172,7 +174,7 @@ def _assemble(method: type[MethodConfig], data: type[DataConfig], flags: Mapping
     return dataclasses.replace(run, given=given)
 
 
-def _check_run(run: Run) -> None:
+def _check_run(run: RunConfig) -> None:
     loop = run.loop
     has_length = any(getattr(loop, name) is not None for name in _LENGTH)
     require(has_length, f"set one of {', '.join(_LENGTH)}")
@@ -207,7 +209,7 @@ def _check_optimizer(optim: OptimConfig, given: frozenset[str]) -> None:
         raise ConfigError(f"--{without_effect[0]} has no effect with --optimizer {optim.optimizer}: leave it out")
 
 
-def _check_launch(run: Run) -> None:
+def _check_launch(run: RunConfig) -> None:
     """What only the process that was started can know: only rank 0 looks, the others would race with it."""
     if int(os.environ.get("RANK", "0")) == 0 and run.loop.output_dir is not None:
         problem = run_dir.why_not_usable(Path(run.loop.output_dir))

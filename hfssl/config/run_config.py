@@ -17,7 +17,7 @@ _NAMED_BY_ROWS = ("class_names", "characters")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RunConfig:
     """One complete, nameable run.
 
     architecture: the loaded transformers config of --model_config or --init_from as a dictionary, else None.

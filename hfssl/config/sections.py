@@ -17,7 +17,7 @@ class MethodConfig:
     architecture_fields: ClassVar[frozenset[str]] = frozenset()  # what --model_config and --init_from decide instead
     takes_adapters: ClassVar[bool] = False  # whether --init_from may name an adapter
     needs_labels: ClassVar[bool] = False  # a downstream task: trained and scored on labelled rows
-    rows_at_once: ClassVar[int | None] = None  # of a micro-batch by default, where a row holds many samples
+    default_micro_batch: ClassVar[int | None] = None  # of a micro-batch by default, where a row holds many samples
 
     @classmethod
     def tiny(cls) -> Self:
@@ -64,15 +64,15 @@ class DataConfig:
     )
     dataset_config: str | None = option(None, "configuration name of a Hub data set")
     split: str = option("train", "split to train on")
-    held_out_share: float | None = option(
+    validation_share: float | None = option(
         None,
         "share of the rows to watch the run on instead of training (default: 0.05 where the data has no other split)",
     )
     num_workers: int | None = option(None, "data worker processes (default: chosen from data and cores)", "may_change")
 
     def __post_init__(self) -> None:
-        share = self.held_out_share
-        require(share is None or 0 <= share <= 0.5, f"held_out_share must be in [0, 0.5], got {share}")
+        share = self.validation_share
+        require(share is None or 0 <= share <= 0.5, f"validation_share must be in [0, 0.5], got {share}")
         workers = self.num_workers
         require(workers is None or workers >= 0, f"num_workers must be at least 0, got {workers}")
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from hfssl.data.cache_folder import cache_root, is_sealed, made_once, seal
 from hfssl.data.labels import Labelled
 from hfssl.data.source import Source
-from hfssl.objective import BadRowError, Batch, DataSpec, Examples
+from hfssl.objective import BadRowError, Batch, DataPipeline, Examples
 from hfssl.randomness import sample_keys
 
 Encode = Callable[[Batch], Tensor]
@@ -42,7 +42,7 @@ class StoredInputs:
         return torch.from_numpy(np.array(self.inputs[index]))
 
 
-class HeadInputsSpec(DataSpec):
+class HeadInputsPipeline(DataPipeline):
     """Batches of `head_inputs` (B, ...) float32 and `labels` (B,), for a task whose body does not change.
 
     whole: the task's own data path, whose `eval_transform` the body sees: no chance, no augmentation.

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.data.labels import refuse_missing
 from hfssl.data.source import Source
 from hfssl.data.splits import split_rows
@@ -17,7 +17,7 @@ _SPLIT_SEED = 0  # whatever the run's: runs of all seeds are scored on the same 
 
 
 class Divided(NamedTuple):
-    """source: the training rows, `watched` those that choose the step, `held_out` those of the final scores, or None.
+    """source: the training rows, `watched` those that choose the step, `test` those of the final scores, or None.
 
     notes: in words, what was divided here and how.
     """
@@ -26,7 +26,7 @@ class Divided(NamedTuple):
     notes: list[str]
 
 
-def divided(source: Source, run: Run) -> Divided:
+def divided(source: Source, run: RunConfig) -> Divided:
     """The splits that the data brings, and where it brings none, parts of its training split: by class, whole groups together.
 
     A split that is there to be scored, labelled, is used for that alone. So data with a single other split is validated on
@@ -39,51 +39,51 @@ def divided(source: Source, run: Run) -> Divided:
         ConfigError: no labels, a split without labels, or rows that can not be divided.
     """
     require(source.label_column is not None, "the data has no column of labels: name one with --label_column")
-    tested, watched = source.held_out, source.watched
+    tested, validation = source.test, source.validation
     require(
         tested is None or tested.label_column is not None,
         f"the split {tested and tested.split} has no column {source.label_column}: its answers could not be scored",
     )
-    watched = None if watched is tested else watched
+    validation = None if validation is tested else validation
     notes = []
-    if tested is None or watched is None:
-        shares = _validation_share(run, watched), 0.0 if tested is not None else run.method.test_share
+    if tested is None or validation is None:
+        shares = _validation_share(run, validation), 0.0 if tested is not None else run.method.test_share
         if any(shares):
-            source, watched, tested, note = _split(source, watched, tested, shares, run.method)
+            source, validation, tested, note = _split(source, validation, tested, shares, run.method)
             notes.append(note)
     if run.method.label_share is not None:
         chosen = few_labels(_classes(source, run.method.splits_by_class), run.method.label_share, run.loop.seed)
         notes.append(f"{len(chosen)} of {len(source)} training rows are used (label_share, seed {run.loop.seed})")
         source = source.part(chosen)
-    return Divided(replace(source, watched=watched, held_out=tested), notes)
+    return Divided(replace(source, validation=validation, test=tested), notes)
 
 
-def _validation_share(run: Run, watched: Source | None) -> float:
-    given = run.data.held_out_share
+def _validation_share(run: RunConfig, validation: Source | None) -> float:
+    given = run.data.validation_share
     require(
-        given is None or watched is None,
-        f"held_out_share has no effect: the split {watched and watched.split} chooses the step",
+        given is None or validation is None,
+        f"validation_share has no effect: the split {validation and validation.split} chooses the step",
     )
-    if watched is not None:
+    if validation is not None:
         return 0.0
     return VALIDATION_SHARE if given is None else float(given)
 
 
 def _split(
-    source: Source, watched: Source | None, tested: Source | None, shares: tuple[float, float], method: Any
+    source: Source, validation: Source | None, tested: Source | None, shares: tuple[float, float], method: Any
 ) -> tuple[Source, Source | None, Source | None, str]:
     groups = None if method.group_column is None else source.column_values(method.group_column)
     classes = _classes(source, method.splits_by_class)
-    validation, test = shares
-    if not validation:  # the test rows alone are missing
-        split = split_rows(classes, groups, validation_share=test, seed=_SPLIT_SEED)
+    validation_share, test_share = shares
+    if not validation_share:  # the test rows alone are missing
+        split = split_rows(classes, groups, validation_share=test_share, seed=_SPLIT_SEED)
         sentence = split.sentence.replace("for validation", "for test")
-        return source.part(split.train), watched, _named(source, split.validation, "test"), sentence
-    split = split_rows(classes, groups, validation_share=validation, test_share=test, seed=_SPLIT_SEED)
-    watched = _named(source, split.validation, "validation")
-    if test:
+        return source.part(split.train), validation, _named(source, split.validation, "test"), sentence
+    split = split_rows(classes, groups, validation_share=validation_share, test_share=test_share, seed=_SPLIT_SEED)
+    validation = _named(source, split.validation, "validation")
+    if test_share:
         tested = _named(source, split.test, "test")
-    return source.part(split.train), watched, tested, split.sentence
+    return source.part(split.train), validation, tested, split.sentence
 
 
 def _named(source: Source, rows: Array, name: str) -> Source:

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from hfssl.objective import BadRowError, Batch, DataSpec, Examples
+from hfssl.objective import BadRowError, Batch, DataPipeline, Examples
 from hfssl.randomness import DataOrder, combine, sample_keys, stream_id
 
 _MOST_REPLACEMENTS = 100
 
 
 @dataclass(frozen=True)
-class Layout:
+class BatchLayout:
     """How a global batch is cut: micro-batch m of rank r holds positions ((m * world + r) * per_device_batch_size + i)."""
 
     global_batch_size: int
@@ -41,12 +41,12 @@ class Layout:
         return torch.arange(start, start + self.per_device_batch_size)
 
 
-class KeyedRows:
+class KeyedDataset:
     """Micro-batches by (epochs, sample ids): what worker processes read from."""
 
-    def __init__(self, examples: Examples, spec: DataSpec, seed: int) -> None:
+    def __init__(self, examples: Examples, pipeline: DataPipeline, seed: int) -> None:
         self.examples = examples
-        self.spec = spec
+        self.pipeline = pipeline
         self.seed = seed
         self.order = DataOrder(len(examples), seed)
 
@@ -56,10 +56,10 @@ class KeyedRows:
         transformed, used, bad = [], [], []
         for epoch, sample_id, key in zip(epochs_B.tolist(), sample_ids_B.tolist(), keys_B, strict=True):
             example, used_id, bad_ids = self._good_example(epoch, sample_id)
-            transformed.append(self.spec.transform(example, key))
+            transformed.append(self.pipeline.transform(example, key))
             used.append(used_id)
             bad += bad_ids
-        batch = self.spec.collate(transformed, keys_B)
+        batch = self.pipeline.collate(transformed, keys_B)
         known = {"sample_ids": torch.tensor(used), "keys": keys_B}
         return batch | known | {"bad_ids": torch.tensor(bad, dtype=torch.int64)}
 
@@ -79,7 +79,7 @@ class KeyedRows:
 class _Positions:
     """What each micro-batch of a run holds, from a step on."""
 
-    def __init__(self, order: DataOrder, layout: Layout, start_step: int, max_steps: int) -> None:
+    def __init__(self, order: DataOrder, layout: BatchLayout, start_step: int, max_steps: int) -> None:
         self._order = order
         self._layout = layout
         self._steps = range(start_step, max_steps)
@@ -94,7 +94,7 @@ class _Positions:
 
 
 def micro_batches(
-    rows: KeyedRows, layout: Layout, *, start_step: int, max_steps: int, num_workers: int, pin_memory: bool
+    rows: KeyedDataset, layout: BatchLayout, *, start_step: int, max_steps: int, num_workers: int, pin_memory: bool
 ) -> Iterator[Batch]:
     """This rank's micro-batches from `start_step` on, in order; no row of an earlier position is read."""
     loader: DataLoader[Any] = DataLoader(

@@ -37,7 +37,7 @@ class Source:
 
     rows: samples, undecoded, and labels; all_rows: the same rows with every column.
     column: the column of the samples; label_column: that of the labels, or None.
-    held_out: rows of the same data set that are opened once, for scores, or None; watched: rows to look at while training,
+    test: rows of the same data set that are opened once, for scores, or None; watched: rows to look at while training,
     or None. Neither is trained on; they are the same object where the data has nothing else to score.
     passed_over: splits that others are scored instead of: how many of their rows have no label, and how many there are.
     """
@@ -47,9 +47,9 @@ class Source:
     rows: Dataset
     column: str
     label_column: str | None
-    held_out: "Source | None"
+    test: "Source | None"
     all_rows: Dataset
-    watched: "Source | None" = None
+    validation: "Source | None" = None
     passed_over: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ class Source:
     def part(self, rows: "np.ndarray[Any, Any]") -> "Source":
         """The rows of these numbers alone, in this order; without other rows beside them."""
         chosen, all_chosen = self.rows.select(rows), self.all_rows.select(rows)
-        return replace(self, rows=chosen, all_rows=all_chosen, held_out=None, watched=None)
+        return replace(self, rows=chosen, all_rows=all_chosen, test=None, validation=None)
 
     def fingerprint(self) -> str:
         """A short name of the rows' content, the same in every process."""
@@ -165,14 +165,14 @@ def open_source(
     for other in others:
         _check_classes(source, other)
     source = _with_scored(source, others, labelling)
-    watched = next((other for other in others if other.split != _TEST_SPLIT), None)
-    if watched is None:
-        return with_rows_held_out(source, config.held_out_share)
+    validation = next((other for other in others if other.split != _TEST_SPLIT), None)
+    if validation is None:
+        return with_rows_held_out(source, config.validation_share)
     require(
-        not config.held_out_share,
-        f"held_out_share has no effect: {config.dataset} has the split {watched.split}, which is watched instead",
+        not config.validation_share,
+        f"validation_share has no effect: {config.dataset} has the split {validation.split}, which is watched instead",
     )
-    return replace(source, watched=watched)
+    return replace(source, validation=validation)
 
 
 def _with_scored(source: Source, others: list[Source], labelling: Labelling) -> Source:
@@ -183,7 +183,7 @@ def _with_scored(source: Source, others: list[Source], labelling: Labelling) -> 
     labelled = [other for other in others if not missing[other.split]]
     skipped = list(takewhile(lambda other: missing[other.split], others)) if labelled else []
     passed_over = {other.split: (missing[other.split], len(other)) for other in skipped}
-    return replace(source, held_out=next(iter(labelled + others), None), passed_over=passed_over)
+    return replace(source, test=next(iter(labelled + others), None), passed_over=passed_over)
 
 
 def _check_classes(source: Source, other: Source) -> None:
@@ -206,15 +206,15 @@ def with_rows_held_out(source: Source, share: float | None) -> Source:
     """
     if share == 0 or (share is None and len(source) < FEWEST_ROWS):
         return source
-    wanted = round((SHARE_HELD_OUT if share is None else share) * len(source))
-    count = min(max(wanted, LEAST_HELD_OUT), MOST_HELD_OUT)
+    config = round((SHARE_HELD_OUT if share is None else share) * len(source))
+    count = min(max(config, LEAST_HELD_OUT), MOST_HELD_OUT)
     require(
         count < len(source),
-        f"held_out_share {share} of {len(source)} rows leaves none to train on: set --held_out_share 0",
+        f"validation_share {share} of {len(source)} rows leaves none to train on: set --validation_share 0",
     )
     shuffled = fixed_rows(len(source), len(source))
-    watched = replace(source.part(np.sort(shuffled[:count])), split=f"{source.split} (held out)")
-    return replace(source.part(np.sort(shuffled[count:])), watched=watched, held_out=source.held_out or watched)
+    validation = replace(source.part(np.sort(shuffled[:count])), split=f"{source.split} (held out)")
+    return replace(source.part(np.sort(shuffled[count:])), validation=validation, test=source.test or validation)
 
 
 def fixed_rows(num_rows: int, count: int) -> "np.ndarray[Any, Any]":

@@ -120,13 +120,13 @@ class _Sides:
 
     def fill(self, share: float) -> None:
         """About `share` of each class: a group goes where it brings each of its classes nearer to that."""
-        wanted = {label: share * count for label, count in self.class_sizes.items()}
+        config = {label: share * count for label, count in self.class_sizes.items()}
         for group in self.order:
             counts = self.inside[group]
-            if self.may_move(group) and all(wanted[label] >= count / 2 for label, count in counts.items()):
+            if self.may_move(group) and all(config[label] >= count / 2 for label, count in counts.items()):
                 self.move(group)
                 for label, count in counts.items():
-                    wanted[label] -= count
+                    config[label] -= count
 
     def complete(self) -> None:
         """Classes that have nothing held out, the rarest first, give the smallest group that may go."""

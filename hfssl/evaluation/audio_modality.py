@@ -34,8 +34,8 @@ class AudioModality(Modality):
         device: torch.device = self._encoder.model.device
         return device
 
-    def open_data(self, wanted: EvaluateConfig) -> Source:
-        return open_recordings(wanted.audio_data())
+    def open_data(self, config: EvaluateConfig) -> Source:
+        return open_recordings(config.audio_data())
 
     def samples_of(self, source: Source) -> Clips:
         return Clips(source, self._encoder.sampling_rate)
@@ -50,10 +50,10 @@ class AudioModality(Modality):
         train_ND, test_MD = (layer_features(encoder, side, batch_size)[:, -1] for side in sides)
         return Features(train_ND, test_MD)
 
-    def floors(self, train: Clips, test: Clips) -> dict[str, Features]:
+    def baselines(self, train: Clips, test: Clips) -> dict[str, Features]:
         return {FLOOR: Features(log_mel_statistics(train), log_mel_statistics(test))}
 
-    def beyond_table(self, train: Clips, test: Clips, wanted: EvaluateConfig) -> tuple[dict[str, Any], list[str]]:
+    def beyond_table(self, train: Clips, test: Clips, config: EvaluateConfig) -> tuple[dict[str, Any], list[str]]:
         assert train.labels is not None
         assert test.labels is not None
         figures = layer_probes(self._layers[id(train)], train.labels, self._layers[id(test)], test.labels)

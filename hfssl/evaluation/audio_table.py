@@ -11,7 +11,7 @@ from hfssl.data.source import Source
 from hfssl.evaluation.audio_features import layer_features, open_audio_encoder
 from hfssl.evaluation.clips import FLOOR, LONGEST_SECONDS, NUM_MELS, Clips, log_mel_statistics
 from hfssl.evaluation.layers import layer_probes, sentence
-from hfssl.evaluation.table import LARGEST_SPLIT, Side, closing_table
+from hfssl.evaluation.table import LARGEST_SPLIT, Side, results_table
 from hfssl.evaluation.table import PROTOCOL as SHARED_PROTOCOL
 
 PROTOCOL = SHARED_PROTOCOL | {
@@ -27,7 +27,7 @@ def audio_table(encoders: Mapping[str, Path], source: Source, device: torch.devi
     opened = {name: open_audio_encoder(folder, device) for name, folder in encoders.items()}
     rate = next(iter(opened.values())).sampling_rate
     train = Clips(source, rate, LARGEST_SPLIT)
-    test = None if source.held_out is None else Clips(source.held_out, rate, LARGEST_SPLIT)
+    test = None if source.test is None else Clips(source.test, rate, LARGEST_SPLIT)
     sides = [train] if test is None else [train, test]
     features = {FLOOR: _pair([log_mel_statistics(side) for side in sides])}
     layers: list[Any] = []
@@ -38,7 +38,7 @@ def audio_table(encoders: Mapping[str, Path], source: Source, device: torch.devi
         Side(len(train), train.labels),
         Side(0 if test is None else len(test), None if test is None else test.labels),
     )
-    table = closing_table(features, counted, encoders=encoders, probes={}, source=source) | {"protocol": PROTOCOL}
+    table = results_table(features, counted, encoders=encoders, probes={}, source=source) | {"protocol": PROTOCOL}
     if "linear" in table["rows"][-1] and test is not None and all(np.isfinite(part).all() for part in layers):
         assert train.labels is not None
         assert test.labels is not None

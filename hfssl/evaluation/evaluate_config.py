@@ -66,7 +66,7 @@ class EvaluateConfig:
             dataset=self.dataset,
             dataset_config=self.dataset_config,
             split=self.split,
-            held_out_share=0.0,
+            validation_share=0.0,
             image_column=self.image_column,
             label_column=self.label_column,
             num_channels=num_channels,
@@ -80,7 +80,7 @@ class EvaluateConfig:
             dataset=self.dataset,
             dataset_config=self.dataset_config,
             split=self.split,
-            held_out_share=0.0,
+            validation_share=0.0,
             text_column=self.text_column,
             label_column=self.label_column,
         )
@@ -93,7 +93,7 @@ class EvaluateConfig:
             dataset=self.dataset,
             dataset_config=self.dataset_config,
             split=self.split,
-            held_out_share=0.0,
+            validation_share=0.0,
             audio_column=self.audio_column,
             label_column=self.label_column,
         )

@@ -11,7 +11,7 @@ from hfssl.errors import require
 from hfssl.evaluation.evaluate_config import EvaluateConfig
 from hfssl.evaluation.features import Checkpoint, image_features, open_encoder, untrained_encoder
 from hfssl.evaluation.image_table import PROTOCOL
-from hfssl.evaluation.images import Images, floors
+from hfssl.evaluation.images import Images, baselines
 from hfssl.evaluation.modality import Features, Modality
 
 Array = np.ndarray[Any, Any]
@@ -32,8 +32,8 @@ class ImageModality(Modality):
         device: torch.device = next(self._encoder.model.parameters()).device
         return device
 
-    def open_data(self, wanted: EvaluateConfig) -> Source:
-        return open_images(wanted.image_data(self._encoder.num_channels))
+    def open_data(self, config: EvaluateConfig) -> Source:
+        return open_images(config.image_data(self._encoder.num_channels))
 
     def samples_of(self, source: Source) -> Images:
         images = Images(source, self._encoder.num_channels)
@@ -48,5 +48,5 @@ class ImageModality(Modality):
         train_ND, test_MD = (image_features(encoder, side, batch_size) for side in sides)
         return Features(train_ND, test_MD)
 
-    def floors(self, train: Images, test: Images) -> dict[str, Features]:
-        return {name: Features(*pair) for name, pair in floors(train, test).items()}
+    def baselines(self, train: Images, test: Images) -> dict[str, Features]:
+        return {name: Features(*pair) for name, pair in baselines(train, test).items()}

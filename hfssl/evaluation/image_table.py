@@ -9,8 +9,8 @@ import torch
 
 from hfssl.data.source import Source
 from hfssl.evaluation.features import image_features, open_encoder
-from hfssl.evaluation.images import FLOOR_SIDE, PCA_VARIANCE, Images, floors
-from hfssl.evaluation.table import LARGEST_SPLIT, Side, closing_table
+from hfssl.evaluation.images import FLOOR_SIDE, PCA_VARIANCE, Images, baselines
+from hfssl.evaluation.table import LARGEST_SPLIT, Side, results_table
 from hfssl.evaluation.table import PROTOCOL as SHARED_PROTOCOL
 
 Array = np.ndarray[Any, Any]
@@ -29,18 +29,18 @@ class Encoded(NamedTuple):
 
 
 def encoded_images(
-    encoders: Mapping[str, Path], train: Source, held_out: Source | None, num_channels: int, device: torch.device
+    encoders: Mapping[str, Path], train: Source, test: Source | None, num_channels: int, device: torch.device
 ) -> Encoded:
     """Raw pixels, their PCA, and the features of each exported encoder (name -> folder)."""
     train_images = Images(train, num_channels, LARGEST_SPLIT)
-    test_images = None if held_out is None else Images(held_out, num_channels, LARGEST_SPLIT)
+    test_images = None if test is None else Images(test, num_channels, LARGEST_SPLIT)
     if test_images is not None and not len(test_images):
         test_images = None
-    named = floors(train_images, test_images)
+    named = baselines(train_images, test_images)
     for name, folder in encoders.items():
         encoder = open_encoder(folder, device)
-        test = None if test_images is None else image_features(encoder, test_images)
-        named[name] = (image_features(encoder, train_images), test)
+        of_test = None if test_images is None else image_features(encoder, test_images)
+        named[name] = (image_features(encoder, train_images), of_test)
     return Encoded(train_images, test_images, named)
 
 
@@ -48,4 +48,4 @@ def image_table(encoded: Encoded, encoders: Collection[str], source: Source) -> 
     """The closing table of what `encoded_images` gave for `source`."""
     train, test, features = encoded
     sides = Side(len(train), train.labels), Side(0, None) if test is None else Side(len(test), test.labels)
-    return closing_table(features, sides, encoders=encoders, probes={}, source=source) | {"protocol": PROTOCOL}
+    return results_table(features, sides, encoders=encoders, probes={}, source=source) | {"protocol": PROTOCOL}

@@ -95,7 +95,7 @@ def raw_pixels(images: Sequence[Tensor]) -> Array:
     return pixels
 
 
-def floors(train: Images, test: Images | None) -> dict[str, tuple[Array, Array | None]]:
+def baselines(train: Images, test: Images | None) -> dict[str, tuple[Array, Array | None]]:
     """Raw pixels and their PCA (fitted on training rows) as (training features, test features or None)."""
     joined = raw_pixels([*train.small(), *(test.small() if test else [])])
     pixels, test_pixels = joined[: len(train)], joined[len(train) :]

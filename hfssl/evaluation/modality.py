@@ -17,7 +17,7 @@ from hfssl.evaluation.linear_probe import DENSE, Probe
 Array = np.ndarray[Any, Any]
 
 
-class Samples(Protocol):
+class LabelledSamples(Protocol):
     """Good rows of one split. rows: their numbers in it; labels: as stored; hashes: (N,) uint64, equal for near-duplicates,
     0 for samples that can not be told apart by it; num_bad: rows left out."""
 
@@ -53,11 +53,11 @@ class Modality(ABC):
     pooling: str
 
     @abstractmethod
-    def open_data(self, wanted: EvaluateConfig) -> Source:
+    def open_data(self, config: EvaluateConfig) -> Source:
         """The labelled data. Raises ConfigError."""
 
     @abstractmethod
-    def samples_of(self, source: Source) -> Samples:
+    def samples_of(self, source: Source) -> LabelledSamples:
         """All good rows of a split."""
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Modality(ABC):
         """Of both sides, by a model of the same configuration with fresh weights from `seed`."""
 
     @abstractmethod
-    def floors(self, train: Any, test: Any) -> dict[str, Features]:
+    def baselines(self, train: Any, test: Any) -> dict[str, Features]:
         """Features that need no model, by name."""
 
     @property
@@ -77,6 +77,6 @@ class Modality(ABC):
     def device(self) -> torch.device:
         """Where the checkpoint is."""
 
-    def beyond_table(self, train: Any, test: Any, wanted: EvaluateConfig) -> tuple[dict[str, Any], list[str]]:
+    def beyond_table(self, train: Any, test: Any, config: EvaluateConfig) -> tuple[dict[str, Any], list[str]]:
         """(figures that this modality alone has, by name; a sentence for each). Asked after `features` of both sides."""
         return {}, []

@@ -73,10 +73,10 @@ def num_workers(num_blocks: int, device: torch.device) -> int:
     """None for few blocks, and none beside a model on one or two cores, from which they would only take turns."""
     threads = torch.get_num_threads()
     if device.type == "cpu":
-        wanted = 0 if threads <= 2 else min(_MOST_WORKERS_CPU, threads // 2)
+        config = 0 if threads <= 2 else min(_MOST_WORKERS_CPU, threads // 2)
     else:
-        wanted = min(_MOST_WORKERS_GPU, threads)
-    return min(wanted, num_blocks // _BLOCKS_A_WORKER)
+        config = min(_MOST_WORKERS_GPU, threads)
+    return min(config, num_blocks // _BLOCKS_A_WORKER)
 
 
 def _as_it_is(block: Any) -> Any:

@@ -74,7 +74,7 @@ class Side(NamedTuple):
     labels: Array | None
 
 
-def closing_table(
+def results_table(
     features: Mapping[str, tuple[Array, Array | None]],
     sides: tuple[Side, Side],
     *,
@@ -102,14 +102,14 @@ def closing_table(
         if name in encoders:
             row |= spread_of(train_ND)
         rows.append(row)
-    held_out = source.held_out
+    scored = source.test
     return {
         "rows": rows,
         "data": source.name,
         "train_rows": train.num_rows,
         "test_rows": test.num_rows,
-        "test_split": None if held_out is None else held_out.split,
-        "test_rows_were_watched": held_out is not None and held_out is source.watched,
+        "test_split": None if scored is None else scored.split,
+        "test_rows_were_watched": scored is not None and scored is source.validation,
     }
 
 

@@ -39,8 +39,8 @@ class TextModality(Modality):
         device: torch.device = next(self._encoder.model.parameters()).device
         return device
 
-    def open_data(self, wanted: EvaluateConfig) -> Source:
-        return open_texts(wanted.text_data())
+    def open_data(self, config: EvaluateConfig) -> Source:
+        return open_texts(config.text_data())
 
     def samples_of(self, source: Source) -> Texts:
         return Texts(source)
@@ -53,12 +53,12 @@ class TextModality(Modality):
         train_ND, test_MD = (text_features(encoder, side.texts, batch_size) for side in sides)
         return Features(train_ND, test_MD)
 
-    def floors(self, train: Texts, test: Texts) -> dict[str, Features]:
+    def baselines(self, train: Texts, test: Texts) -> dict[str, Features]:
         train_NW, test_MW = tfidf(train.texts, test.texts)
         return {FLOOR: Features(train_NW, test_MW, SPARSE)}
 
-    def beyond_table(self, train: Texts, test: Texts, wanted: EvaluateConfig) -> tuple[dict[str, Any], list[str]]:
-        num = PERPLEXITY_DOCUMENTS if wanted.perplexity_documents is None else wanted.perplexity_documents
+    def beyond_table(self, train: Texts, test: Texts, config: EvaluateConfig) -> tuple[dict[str, Any], list[str]]:
+        num = PERPLEXITY_DOCUMENTS if config.perplexity_documents is None else config.perplexity_documents
         if num == 0:
             return {}, []
         opened = open_language_model(self._location, self._encoder.max_length, self.device)

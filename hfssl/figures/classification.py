@@ -12,7 +12,7 @@ from matplotlib import pyplot
 from torch import Tensor
 
 from hfssl.figures.curves import INK, write_figure
-from hfssl.figures.image_sheet import Cell, image_sheet, shrunk
+from hfssl.figures.image_sheet import SheetCell, image_sheet, shrunk
 from hfssl.run_dir import RunDir
 
 Array = np.ndarray[Any, Any]
@@ -96,9 +96,9 @@ def mistakes_figure(run_dir: RunDir, summary: Summary, image_of: Callable[[int],
     if not worst:
         return
 
-    def cell(mistake: Mapping[str, Any]) -> Cell:
+    def cell(mistake: Mapping[str, Any]) -> SheetCell:
         true, said = (short(summary["classes"][mistake[key]], _LONGEST_CAPTION) for key in ("true", "said"))
-        return Cell(shrunk(image_of(mistake["row"])), f"is {true}\nsaid {said}\n{mistake['probability']:.3f}")
+        return SheetCell(shrunk(image_of(mistake["row"])), f"is {true}\nsaid {said}\n{mistake['probability']:.3f}")
 
     starts = range(0, len(worst), _MISTAKES_A_LINE)
     image_sheet(

@@ -27,16 +27,16 @@ def loss_curve(run_dir: RunDir) -> None:
         2, 1, figsize=(7, 5), sharex=True, height_ratios=(3, 1), layout="constrained"
     )
     training = _points(rows, "loss")
-    held_out = _points(run_dir.held_out_rows(), "held_out/loss")
-    for points, label, colour in ((training, "training", INK), (held_out, "held out", _SECOND_INK)):
+    validation = _points(run_dir.validation_rows(), "validation/loss")
+    for points, label, colour in ((training, "training", INK), (validation, "held out", _SECOND_INK)):
         if points:
             above.plot(*zip(*points, strict=True), color=colour, linewidth=1.5, label=label)
-    losses = [loss for _, loss in training + held_out]
+    losses = [loss for _, loss in training + validation]
     if losses and min(losses) > 0 and max(losses) / min(losses) > 20:
         above.set_yscale("log")
-    if held_out:
+    if validation:
         above.legend()
-    above.set_ylabel("loss" if held_out else "training loss")
+    above.set_ylabel("loss" if validation else "training loss")
     above.grid(alpha=0.3)
     below.plot([row["step"] for row in rows], [row["learning_rate"] for row in rows], color="#888888")
     below.set_ylabel("learning rate")
@@ -47,15 +47,15 @@ def loss_curve(run_dir: RunDir) -> None:
 
 def watch_curve(run_dir: RunDir) -> None:
     """figures/watch.png: std, RankMe and kNN of held-out features over steps; nothing where they were not watched."""
-    rows = run_dir.held_out_rows()
-    watched = [(title, _points(rows, f"held_out/{key}")) for key, title in _WATCHED.items()]
-    watched = [(title, points) for title, points in watched if points]
-    if not watched:
+    rows = run_dir.validation_rows()
+    validation = [(title, _points(rows, f"validation/{key}")) for key, title in _WATCHED.items()]
+    validation = [(title, points) for title, points in validation if points]
+    if not validation:
         return
     figure, axes = pyplot.subplots(
-        len(watched), 1, figsize=(7, 1.8 * len(watched) + 0.4), sharex=True, squeeze=False, layout="constrained"
+        len(validation), 1, figsize=(7, 1.8 * len(validation) + 0.4), sharex=True, squeeze=False, layout="constrained"
     )
-    for axis, (title, points) in zip(axes[:, 0], watched, strict=True):
+    for axis, (title, points) in zip(axes[:, 0], validation, strict=True):
         axis.plot(*zip(*points, strict=True), color=INK, linewidth=1.5, marker="o", markersize=3)
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
@@ -65,9 +65,9 @@ def watch_curve(run_dir: RunDir) -> None:
 
 def score_curve(run_dir: RunDir, kept: int | None = None) -> None:
     """figures/scores.png: scores of the validation rows over steps, with the kept step marked; nothing where none was logged."""
-    rows = run_dir.held_out_rows()
-    keys = list(dict.fromkeys(key for row in rows for key in row if key.startswith("held_out/")))
-    named = [(key.removeprefix("held_out/"), _points(rows, key)) for key in keys if key != "held_out/loss"]
+    rows = run_dir.validation_rows()
+    keys = list(dict.fromkeys(key for row in rows for key in row if key.startswith("validation/")))
+    named = [(key.removeprefix("validation/"), _points(rows, key)) for key in keys if key != "validation/loss"]
     named = [(name, points) for name, points in named if points]
     if not named:
         return

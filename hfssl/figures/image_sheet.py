@@ -13,7 +13,7 @@ from hfssl.figures.curves import INCHES_A_CELL, INK, show_image, write_figure
 _SHOWN_SIDE = 160
 
 
-class Cell(NamedTuple):
+class SheetCell(NamedTuple):
     """image: (C, h, w) uint8; caption: what stands below it; framed: it is what the others are compared with."""
 
     image: Tensor
@@ -21,7 +21,7 @@ class Cell(NamedTuple):
     framed: bool = False
 
 
-def image_sheet(path: Path, lines: Sequence[tuple[str, Sequence[Cell]]]) -> None:
+def image_sheet(path: Path, lines: Sequence[tuple[str, Sequence[SheetCell]]]) -> None:
     """A PNG of titled lines of captioned images."""
     num_columns = max(len(cells) for _, cells in lines)
     size = (INCHES_A_CELL * num_columns + 0.4, (INCHES_A_CELL + 0.25) * len(lines))
@@ -40,8 +40,8 @@ def image_sheet(path: Path, lines: Sequence[tuple[str, Sequence[Cell]]]) -> None
 
 
 def nearest_lines(
-    queries: Sequence[Cell], rows_MK: Tensor, similarities_MK: Tensor, cell: Callable[[int, str], Cell]
-) -> list[tuple[str, list[Cell]]]:
+    queries: Sequence[SheetCell], rows_MK: Tensor, similarities_MK: Tensor, cell: Callable[[int, str], SheetCell]
+) -> list[tuple[str, list[SheetCell]]]:
     """A line for each query: itself, then `cell(row, similarity)` of its nearest rows."""
     lines = []
     for query, rows, similarities in zip(queries, rows_MK.tolist(), similarities_MK.tolist(), strict=False):

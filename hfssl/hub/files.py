@@ -51,10 +51,10 @@ def hub_files(run_dir: RunDir, card: Card, export: Path | None) -> list[HubFile]
     files += _scores(run_dir, card)
     if export is not None:
         files += _of_model(export, card.base_model)
-    wanted = secrets(run_dir)
+    config = secrets(run_dir)
     for file in files:
         _check(file)
-        refuse_secrets(file.name, file.content, wanted)
+        refuse_secrets(file.name, file.content, config)
     return files
 
 

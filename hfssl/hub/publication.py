@@ -22,7 +22,7 @@ _WEIGHTS = "model.safetensors"
 _SOMEBODY = "YOUR_NAME"
 
 
-def publish_export(run_dir: RunDir, export: Path, wanted: PublishConfig, step: int | None = None) -> Published | None:
+def publish_export(run_dir: RunDir, export: Path, config: PublishConfig, step: int | None = None) -> Published | None:
     """Show what goes, and send it unless it is a dry run; then None. The run folder is not touched.
 
     Args:
@@ -32,31 +32,31 @@ def publish_export(run_dir: RunDir, export: Path, wanted: PublishConfig, step: i
     Raises:
         ConfigError: it is not fit to be published. HubError: it did not get there.
     """
-    name = str(wanted.hub_model_id)
+    name = str(config.hub_model_id)
     card = card_of(run_dir, export, step)
-    _check_card(run_dir, export, card, wanted)
-    if wanted.dry_run:
-        target = Target(name if "/" in name else f"{_SOMEBODY}/{name}", wanted.revision or MAIN, None)
-        card = _addressed(card, target, wanted)
-        _show(run_dir, card, _files(run_dir, card, export, target, wanted), wanted)
+    _check_card(run_dir, export, card, config)
+    if config.dry_run:
+        target = Target(name if "/" in name else f"{_SOMEBODY}/{name}", config.revision or MAIN, None)
+        card = _addressed(card, target, config)
+        _show(run_dir, card, _files(run_dir, card, export, target, config), config)
         print(f"\n{render(card)}\nnothing was sent: leave out --dry_run to publish")
         return None
     api, repo_id = writer_of(name)
     require(
-        wanted.base_model != repo_id, f"--base_model {repo_id} is the repository itself: name that of the checkpoint"
+        config.base_model != repo_id, f"--base_model {repo_id} is the repository itself: name that of the checkpoint"
     )
-    target = look_at(api, repo_id, wanted.revision or MAIN, recipe=card.recipe, private=wanted.private)
+    target = look_at(api, repo_id, config.revision or MAIN, recipe=card.recipe, private=config.private)
     require(
-        not wanted.card_only or any(name.endswith(".safetensors") for name in target.names),
+        not config.card_only or any(name.endswith(".safetensors") for name in target.names),
         f"--card_only mends the card of a model, and {repo_id} holds none: publish the model first",
     )
-    _check_base(api, run_dir, wanted)
-    card = _addressed(card, target, wanted)
-    files = _files(run_dir, card, export, target, wanted)
-    _show(run_dir, card, files, wanted)
-    message = f"card of {card.recipe}" if wanted.card_only else f"{card.recipe}, {card.steps} steps"
+    _check_base(api, run_dir, config)
+    card = _addressed(card, target, config)
+    files = _files(run_dir, card, export, target, config)
+    _show(run_dir, card, files, config)
+    message = f"card of {card.recipe}" if config.card_only else f"{card.recipe}, {card.steps} steps"
     done = push(
-        api, target, files, recipe=card.recipe, message=message, private=wanted.private, create_pr=wanted.create_pr
+        api, target, files, recipe=card.recipe, message=message, private=config.private, create_pr=config.create_pr
     )
     print(f"published   {done.url}" if done.changed else f"unchanged   {done.url} holds all of it already")
     return done
@@ -68,79 +68,79 @@ def check_can_push(recipe: str, hub_model_id: str, *, private: bool) -> None:
     look_at(api, repo_id, MAIN, recipe=recipe, private=private)
 
 
-def _check_card(run_dir: RunDir, export: Path, card: Card, wanted: PublishConfig) -> None:
+def _check_card(run_dir: RunDir, export: Path, card: Card, config: PublishConfig) -> None:
     """Raises ConfigError where the options do not fit the run, or there is nothing to publish."""
     started_here = card.is_continuation and card.base_model is None
     require(
-        wanted.base_model is None or started_here,
+        config.base_model is None or started_here,
         f"--base_model has no effect: {run_dir.path} started from {card.base_model or 'no checkpoint'}; leave it out",
     )
     require(
-        wanted.data_name is None or card.is_of_local_data,
+        config.data_name is None or card.is_of_local_data,
         f"--data_name has no effect: the card names {card.data}; leave it out",
     )
     require(
-        wanted.card_only or (card.export is not None and card.export.num_parameters > 0),
+        config.card_only or (card.export is not None and card.export.num_parameters > 0),
         f"{export} holds no model: make the export anew with python recipes/export.py --run {run_dir.path}",
     )
-    is_lonely = card.export is not None and card.export.base is not None and not (card.base_model or wanted.base_model)
+    is_lonely = card.export is not None and card.export.base is not None and not (card.base_model or config.base_model)
     require(
-        wanted.card_only or not is_lonely,
+        config.card_only or not is_lonely,
         f"{export} is an adapter of a checkpoint that is on this machine alone, and useless without it: publish the whole model "
         "with --merge, or that checkpoint first, and name it here with --base_model",
     )
 
 
-def _addressed(card: Card, target: Target, wanted: PublishConfig) -> Card:
+def _addressed(card: Card, target: Target, config: PublishConfig) -> Card:
     """The card for that repository; license and languages that nobody names stay what they are there."""
-    there = target.card if wanted.license is None else {}
+    there = target.card if config.license is None else {}
     languages = target.card.get("language") or []
     return dataclasses.replace(
         card,
-        data=wanted.data_name or card.data,
+        data=config.data_name or card.data,
         name=target.repo_id.rpartition("/")[2],
         load_from=target.repo_id,
-        base_model=wanted.base_model or card.base_model,
-        command=card.command.replace(PLACEHOLDERS["init_from"], wanted.base_model or PLACEHOLDERS["init_from"]),
-        license=wanted.license or there.get("license"),
-        license_name=wanted.license_name or there.get("license_name"),
-        license_link=wanted.license_link or there.get("license_link"),
-        languages=wanted.language or tuple([languages] if isinstance(languages, str) else languages),
+        base_model=config.base_model or card.base_model,
+        command=card.command.replace(PLACEHOLDERS["init_from"], config.base_model or PLACEHOLDERS["init_from"]),
+        license=config.license or there.get("license"),
+        license_name=config.license_name or there.get("license_name"),
+        license_link=config.license_link or there.get("license_link"),
+        languages=config.language or tuple([languages] if isinstance(languages, str) else languages),
     )
 
 
-def _files(run_dir: RunDir, card: Card, export: Path, target: Target, wanted: PublishConfig) -> list[HubFile]:
-    files = hub_files(run_dir, card, None if wanted.card_only else export)
-    kept = [name for name in target.ours if wanted.card_only and not is_of_card(name)]
+def _files(run_dir: RunDir, card: Card, export: Path, target: Target, config: PublishConfig) -> list[HubFile]:
+    files = hub_files(run_dir, card, None if config.card_only else export)
+    kept = [name for name in target.ours if config.card_only and not is_of_card(name)]
     return [*files, manifest([*kept, *(file.name for file in files)])]
 
 
-def _show(run_dir: RunDir, card: Card, files: Sequence[HubFile], wanted: PublishConfig) -> None:
-    where = f", branch {wanted.revision}" if wanted.revision else ", a pull request" if wanted.create_pr else ""
-    private = " (private)" if wanted.private else ""
+def _show(run_dir: RunDir, card: Card, files: Sequence[HubFile], config: PublishConfig) -> None:
+    where = f", branch {config.revision}" if config.revision else ", a pull request" if config.create_pr else ""
+    private = " (private)" if config.private else ""
     print(f"{run_dir.path} to {constants.ENDPOINT}/{card.load_from}{private}{where}")
     for line in listed(files):
         print(line)
 
 
-def _check_base(api: HfApi, run_dir: RunDir, wanted: PublishConfig) -> None:
+def _check_base(api: HfApi, run_dir: RunDir, config: PublishConfig) -> None:
     """Raises HubError where --base_model holds other weights than those that the run started from."""
-    if wanted.base_model is None:
+    if config.base_model is None:
         return
     start = Path(str(run_dir.read_config()["loop"]["init_from"])).expanduser()
     weights = next((path for path in (start / _WEIGHTS, RunDir(start).export / _WEIGHTS) if path.is_file()), None)
-    with explained(wanted.base_model):
+    with explained(config.base_model):
         try:
-            found = again(lambda: api.get_paths_info(str(wanted.base_model), [_WEIGHTS]))
+            found = again(lambda: api.get_paths_info(str(config.base_model), [_WEIGHTS]))
         except (RepositoryNotFoundError, EntryNotFoundError) as error:
-            raise HubError(f"--base_model {wanted.base_model} is not on the Hub: publish it first") from error
+            raise HubError(f"--base_model {config.base_model} is not on the Hub: publish it first") from error
     theirs = next((entry.lfs.sha256 for entry in found if isinstance(entry, RepoFile) and entry.lfs), None)
     if weights is None or theirs is None:
-        print(f"            whether {wanted.base_model} is what this run started from could not be compared")
+        print(f"            whether {config.base_model} is what this run started from could not be compared")
         return
     with weights.open("rb") as file:
         ours = hashlib.file_digest(file, "sha256").hexdigest()
     if ours != theirs:
         raise HubError(
-            f"--base_model {wanted.base_model} holds other weights than the checkpoint that this run started from"
+            f"--base_model {config.base_model} holds other weights than the checkpoint that this run started from"
         )

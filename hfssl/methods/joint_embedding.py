@@ -6,16 +6,16 @@ from torch import Tensor, nn
 from hfssl.methods.vision_objective import VisionObjective
 from hfssl.nn.signals import teacher_figures, view_distance
 from hfssl.nn.teacher import Teacher
-from hfssl.objective import Batch, Cause, LoadReport
+from hfssl.objective import Batch, Diagnosis, LoadReport
 
 
 class JointEmbedding(VisionObjective):
     """Base of these methods."""
 
-    def signals(self, batch: Batch, loss_sum: Tensor, trivial_loss: float) -> dict[str, Tensor]:
+    def signals(self, batch: Batch, loss_sum: Tensor, baseline_loss: float) -> dict[str, Tensor]:
         """What every one of these methods tells the monitor of a batch."""
         return {
-            "trivial_loss": torch.full_like(loss_sum.detach(), trivial_loss),
+            "baseline_loss": torch.full_like(loss_sum.detach(), baseline_loss),
             "view_distance": view_distance(batch["global_crops"]),
         }
 
@@ -36,11 +36,11 @@ class WithTeacher(JointEmbedding):
     def state_figures(self) -> dict[str, Tensor]:
         return teacher_figures(self.teacher.network.parameters(), self.student().parameters())
 
-    def causes(self) -> dict[str, Cause]:
+    def diagnoses(self) -> dict[str, Diagnosis]:
         momentum = self.config.teacher_momentum
         if momentum == 1:
-            return {"still_teacher": Cause("its momentum is 1", "lower --teacher_momentum, to 0.99 or 0.996")}
-        never = Cause("the objective does not call Teacher.follow", "let on_step_end call it with the student")
+            return {"still_teacher": Diagnosis("its momentum is 1", "lower --teacher_momentum, to 0.99 or 0.996")}
+        never = Diagnosis("the objective does not call Teacher.follow", "let on_step_end call it with the student")
         return {"still_teacher": never}
 
     def load_pretrained(self, checkpoint: str) -> LoadReport:

@@ -12,11 +12,11 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from hfssl.checkpoints.adapter_files import adapter_at
-from hfssl.data.texts.pipeline import TextSpec
+from hfssl.data.texts.pipeline import TextPipeline
 from hfssl.errors import ConfigError, require
 from hfssl.methods.language_model_settings import LanguageModelConfig
 from hfssl.methods.vocabulary import check_vocabulary, first_rows
-from hfssl.models.document_masking import check_isolation, packed_inputs
+from hfssl.models.document_masking import check_document_masking, packed_inputs
 from hfssl.models.lora import adapter_of, base_tensors, has_adapter, merged, open_adapted, with_adapter
 from hfssl.objective import Batch, Export, LoadReport, Objective
 
@@ -29,7 +29,7 @@ class LanguageModel(Objective):
     """A language-model head of transformers on its base model; with adapters in it (models/lora.py) they alone are trained."""
 
     modality: ClassVar[Literal["text", "image", "audio"]] = "text"
-    healthy_move = 0.3  # from N(0, 0.02) weights grow manifold
+    max_healthy_update = 0.3  # from N(0, 0.02) weights grow manifold
     auto_class: ClassVar[Any]
     is_causal: ClassVar[bool]
 
@@ -45,8 +45,8 @@ class LanguageModel(Objective):
         return False
 
     @classmethod
-    def build(cls, config: LanguageModelConfig, spec: TextSpec, model_config: Any) -> Self:
-        fitted = fitted_config(config, spec, model_config)
+    def build(cls, config: LanguageModelConfig, pipeline: TextPipeline, model_config: Any) -> Self:
+        fitted = fitted_config(config, pipeline, model_config)
         try:
             model = cls.auto_class.from_config(fitted)
         except (ValueError, KeyError) as error:
@@ -54,9 +54,9 @@ class LanguageModel(Objective):
             raise ConfigError(f"--model_type {fitted.model_type} can not be built: {reason}") from error
         if config.lora:
             with_adapter(model, config, task_type="CAUSAL_LM" if cls.is_causal else None)
-        if spec.is_packed:
-            check_isolation(model, causal=cls.is_causal)
-        return cls(model, spec.processor, spec.is_packed, exports_whole=config.merge or not config.lora)
+        if pipeline.is_packed:
+            check_document_masking(model, causal=cls.is_causal)
+        return cls(model, pipeline.processor, pipeline.is_packed, exports_whole=config.merge or not config.lora)
 
     def load_pretrained(self, checkpoint: str) -> LoadReport:
         self._check_base(checkpoint)
@@ -117,7 +117,7 @@ class LanguageModel(Objective):
         self.model.gradient_checkpointing_enable()
 
 
-def fitted_config(config: LanguageModelConfig, spec: TextSpec, model_config: Any) -> Any:
+def fitted_config(config: LanguageModelConfig, pipeline: TextPipeline, model_config: Any) -> Any:
     """A transformers config with the tokenizer's vocabulary and special tokens, and room for the rows' positions."""
     if model_config is None:
         fitted = AutoConfig.for_model(
@@ -125,7 +125,7 @@ def fitted_config(config: LanguageModelConfig, spec: TextSpec, model_config: Any
             hidden_size=config.hidden_size,
             num_hidden_layers=config.num_hidden_layers,
             num_attention_heads=config.num_attention_heads,
-            max_position_embeddings=spec.data.max_length + _MORE_POSITIONS,
+            max_position_embeddings=pipeline.data.max_length + _MORE_POSITIONS,
         )
         _set(fitted, "intermediate_size", config.intermediate_size or 4 * config.hidden_size)
         _set(fitted, "hidden_dim", config.intermediate_size or 4 * config.hidden_size)  # DistilBERT's name for it
@@ -137,10 +137,10 @@ def fitted_config(config: LanguageModelConfig, spec: TextSpec, model_config: Any
     else:
         fitted = copy.deepcopy(model_config)
     if not config.lora:  # its base stays as it is, also where the vocabulary is padded to a round number
-        fitted.vocab_size = len(spec.processor)
+        fitted.vocab_size = len(pipeline.processor)
     for name in _SPECIAL_TOKENS:
-        if getattr(spec.processor, f"{name}_token_id", None) is not None:
-            _set(fitted, f"{name}_token_id", getattr(spec.processor, f"{name}_token_id"))
+        if getattr(pipeline.processor, f"{name}_token_id", None) is not None:
+            _set(fitted, f"{name}_token_id", getattr(pipeline.processor, f"{name}_token_id"))
     return fitted
 
 

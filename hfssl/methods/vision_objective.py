@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.data.images.views import ViewsSpec
+from hfssl.data.images.views import ViewsPipeline
 from hfssl.data.source import Source
 from hfssl.methods.vision_backbone import build_backbone
 from hfssl.models.backbone import Backbone
@@ -34,13 +34,13 @@ class VisionObjective(Objective):
         return self.compares_samples or any(norm.training for norm in norms)
 
     @classmethod
-    def data_spec(cls, config: Any, data: ImageDataConfig, source: Source) -> ViewsSpec:
-        return ViewsSpec(data, config.views(data.image_size))
+    def data_pipeline(cls, config: Any, data: ImageDataConfig, source: Source) -> ViewsPipeline:
+        return ViewsPipeline(data, config.views(data.image_size))
 
     @classmethod
-    def build(cls, config: Any, spec: ViewsSpec, model_config: Any) -> Self:
-        backbone = build_backbone(config, spec.data, model_config, pooling=config.pooling)
-        return cls(config, backbone, spec.processor)
+    def build(cls, config: Any, pipeline: ViewsPipeline, model_config: Any) -> Self:
+        backbone = build_backbone(config, pipeline.data, model_config, pooling=config.pooling)
+        return cls(config, backbone, pipeline.processor)
 
     @torch.no_grad()
     def load_pretrained(self, checkpoint: str) -> LoadReport:

@@ -2,7 +2,7 @@
 
 `segments_BT` (int64) numbers the pieces of a row: 1, 2, ... and 0 on padding; a piece is contiguous. A block-diagonal mask
 keeps pieces apart, positions start anew in each. What a model needs for that is read off its signature and its config,
-not off its name, and `check_isolation` tries it before a run: a model that leaks is refused.
+not off its name, and `check_document_masking` tries it before a run: a model that leaks is refused.
 
 The mask is additive, 0 and the dtype's least number: boolean masks leak on eager attention, -inf gives NaN there.
 """
@@ -68,7 +68,7 @@ def packed_inputs(model: Any, segments_BT: Tensor, *, causal: bool) -> dict[str,
     return inputs
 
 
-def check_isolation(model: Any, *, causal: bool) -> None:
+def check_document_masking(model: Any, *, causal: bool) -> None:
     """Try two documents in a row of this very model: neither may see the other, each must be as if alone.
 
     Raises:

@@ -102,10 +102,10 @@ def across_ranks(module: nn.Module) -> nn.Module:
     would see the moments of its last training batch.
     """
 
-    def wanted(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module | None:
+    def config(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module | None:
         return None if isinstance(norm, CrossRankBatchNorm) else _like(norm, CrossRankBatchNorm)
 
-    return _replace(module, wanted)
+    return _replace(module, config)
 
 
 def split_statistics(module: nn.Module, num_splits: int) -> nn.Module:
@@ -122,12 +122,12 @@ def split_statistics(module: nn.Module, num_splits: int) -> nn.Module:
             f"splits of a BatchNorm must be a multiple of the {world_size()} process(es), got {num_splits}"
         )
 
-    def wanted(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module:
+    def config(norm: nn.modules.batchnorm._BatchNorm) -> nn.Module:
         replacement = _like(norm, SplitBatchNorm)
         replacement.num_splits = num_splits
         return replacement
 
-    return _replace(module, wanted)
+    return _replace(module, config)
 
 
 _Norm = TypeVar("_Norm", bound=nn.modules.batchnorm._BatchNorm)
@@ -142,13 +142,13 @@ def _like(norm: nn.modules.batchnorm._BatchNorm, kind: type[_Norm]) -> _Norm:
     return replacement.train(norm.training)
 
 
-def _replace(module: nn.Module, wanted: Callable[[nn.modules.batchnorm._BatchNorm], nn.Module | None]) -> nn.Module:
+def _replace(module: nn.Module, config: Callable[[nn.modules.batchnorm._BatchNorm], nn.Module | None]) -> nn.Module:
     """`module` with each BatchNorm inside exchanged for what `wanted` makes of it; None leaves it."""
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            replacement = wanted(child)
+            replacement = config(child)
             if replacement is not None:
                 setattr(module, name, replacement)
         else:
-            _replace(child, wanted)
+            _replace(child, config)
     return module

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, softmax
 
-from hfssl.nn.precision import no_autocast, wide
+from hfssl.nn.precision import no_autocast, to_float32
 
 
-def cross_entropy_of_other_views(targets_BGK: Tensor, logits_BVK: Tensor) -> Tensor:
+def cross_view_cross_entropy(targets_BGK: Tensor, logits_BVK: Tensor) -> Tensor:
     """The cross-entropy of each target with the prediction of each other view.
 
     Args:
@@ -21,14 +21,14 @@ def cross_entropy_of_other_views(targets_BGK: Tensor, logits_BVK: Tensor) -> Ten
         0-d, float32 or float64: the sum over `num_view_pairs(B, G, V)` targets.
     """
     with no_autocast(logits_BVK):
-        log_probabilities_BVK = log_softmax(wide(logits_BVK), dim=2)
-        pairs_GV = -torch.einsum("bgk,bvk->gv", wide(targets_BGK.detach()), log_probabilities_BVK)
+        log_probabilities_BVK = log_softmax(to_float32(logits_BVK), dim=2)
+        pairs_GV = -torch.einsum("bgk,bvk->gv", to_float32(targets_BGK.detach()), log_probabilities_BVK)
         same_view_GV = torch.eye(*pairs_GV.shape, dtype=torch.bool, device=pairs_GV.device)
         return pairs_GV.masked_fill(same_view_GV, 0.0).sum()
 
 
 def num_view_pairs(num_images: int, num_targets: int, num_views: int) -> int:
-    """Targets of `cross_entropy_of_other_views`: each global crop of an image is predicted by all other crops of it."""
+    """Targets of `cross_view_cross_entropy`: each global crop of an image is predicted by all other crops of it."""
     return num_images * num_targets * (num_views - 1)
 
 
@@ -43,7 +43,7 @@ def swapped_prediction(codes_BGK: Tensor, scores_BVK: Tensor, temperature: float
     Returns:
         0-d, float32 or float64: the sum over `num_view_pairs(B, G, V)` targets.
     """
-    return cross_entropy_of_other_views(codes_BGK, wide(scores_BVK) / temperature)
+    return cross_view_cross_entropy(codes_BGK, to_float32(scores_BVK) / temperature)
 
 
 def self_distillation(
@@ -66,6 +66,6 @@ def self_distillation(
     Returns:
         0-d, float32 or float64: the sum over `num_view_pairs(B, G, V)` targets; ln K a target where all logits are equal.
     """
-    centred_BGK = wide(teacher_BGK.detach()) - wide(centre_K)
+    centred_BGK = to_float32(teacher_BGK.detach()) - to_float32(centre_K)
     targets_BGK = softmax(centred_BGK / teacher_temperature, dim=2)
-    return cross_entropy_of_other_views(targets_BGK, wide(student_BVK) / student_temperature)
+    return cross_view_cross_entropy(targets_BGK, to_float32(student_BVK) / student_temperature)

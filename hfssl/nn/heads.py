@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from hfssl.nn.batch_norm import CrossRankBatchNorm
-from hfssl.nn.precision import no_autocast, unit_rows, wide
+from hfssl.nn.precision import no_autocast, to_float32, unit_rows
 
 
 def simclr_projection_head(width: int, hidden_width: int, output_width: int = 128) -> nn.Sequential:
@@ -94,7 +94,7 @@ class Prototypes(nn.Module):
 
     def forward(self, rows_BD: Tensor) -> Tensor:
         with no_autocast(rows_BD):  # a temperature of 0.04 would make much of half precision's last digit
-            return linear(wide(rows_BD), unit_rows(self.weight))
+            return linear(to_float32(rows_BD), unit_rows(self.weight))
 
 
 def _hidden(width: int, hidden_width: int) -> list[nn.Module]:

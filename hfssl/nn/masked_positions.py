@@ -47,7 +47,7 @@ def logits_at(model: Any, slots_BS: Tensor, inputs: dict[str, Any], *, cut: str 
     return logits_BSV
 
 
-def slot_loss(logits_BSV: Tensor, labels_BS: Tensor) -> tuple[Tensor, Tensor]:
+def masked_position_loss(logits_BSV: Tensor, labels_BS: Tensor) -> tuple[Tensor, Tensor]:
     """(sum of the cross-entropy in float32, number of labels that are not -100), both 0-d.
 
     Without a label the sum is a 0 that is connected to the graph.
@@ -77,7 +77,7 @@ def causal_loss(
 def _loss_of_head(model: Any, inputs: dict[str, Any], body_outputs: Any, labels_BT: Tensor, chunk: int) -> Tensor:
     def loss_of(hidden_1CD: Tensor, labels_1C: Tensor) -> Tensor:
         with _body_gives(model, _with_hidden(body_outputs, hidden_1CD)):
-            return slot_loss(model(**inputs)[0], labels_1C)[0]
+            return masked_position_loss(model(**inputs)[0], labels_1C)[0]
 
     hidden_1ND, labels_1N = body_outputs[0].flatten(0, 1)[None], labels_BT.flatten()[None]
     if labels_1N.shape[1] <= chunk:

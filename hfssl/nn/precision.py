@@ -5,14 +5,14 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 
-def wide(tensor: Tensor) -> Tensor:
+def to_float32(tensor: Tensor) -> Tensor:
     """`tensor` in float32, or in float64 if it is in that."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def unit_rows(tensor: Tensor) -> Tensor:
     """`tensor` with l2-normalised last dimension, in float32 or float64: fp16 would turn a small norm into 0."""
-    return normalize(wide(tensor), dim=-1)
+    return normalize(to_float32(tensor), dim=-1)
 
 
 def no_autocast(tensor: Tensor) -> torch.autocast:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from hfssl.nn.precision import unit_rows, wide
+from hfssl.nn.precision import to_float32, unit_rows
 from hfssl.objective import is_matrix
 
 _LOOKED_AT = 16  # pixels a side of a view that are compared: a few hundred tell as much as all
@@ -47,7 +47,7 @@ def target_signals(targets_NK: Tensor) -> dict[str, Tensor]:
         marginal_entropy: entropy of the mean target over ln min(K, N), above 1 where soft targets spread wider than N rows
             could; 0: one output is the target of all samples. Left out for fewer than 8 rows, which may well share one.
     """
-    rows_NK = wide(targets_NK.detach())
+    rows_NK = to_float32(targets_NK.detach())
     num_rows, num_outputs = rows_NK.shape
     largest = math.log(max(2, num_outputs))
     of_rows = torch.special.entr(rows_NK).sum(dim=1).mean()
@@ -78,7 +78,7 @@ def view_distance(crops_BVCSS: Tensor) -> Tensor:
     """Mean squared difference of the first two views of an image, over that of views of different images: 0 where nothing
     is done to them; 0-d float, 1 where all images are one."""
     stride = max(1, crops_BVCSS.shape[-1] // _LOOKED_AT)
-    first, second = wide(crops_BVCSS.detach()[..., ::stride, ::stride])[:, :2].unbind(dim=1)
+    first, second = to_float32(crops_BVCSS.detach()[..., ::stride, ::stride])[:, :2].unbind(dim=1)
     others = (first - second.roll(1, dims=0)).square().mean()
     return torch.where(others > _ALMOST_NOTHING, (first - second).square().mean() / others, 1.0)
 

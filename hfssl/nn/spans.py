@@ -49,9 +49,11 @@ def distractors(keys_N: Tensor, used_NS: Tensor, num_distractors: int) -> Tensor
 
     Of an utterance with less than two masked frames, and in unused slots, they are slots that mean nothing.
     """
-    num_utterances, num_slots = used_NS.shape
-    draws = uniform(keys_N, "distractor", num_slots * num_distractors).view(num_utterances, num_slots, num_distractors)
+    num_utterances, num_masked_positions = used_NS.shape
+    draws = uniform(keys_N, "distractor", num_masked_positions * num_distractors).view(
+        num_utterances, num_masked_positions, num_distractors
+    )
     others_N = (used_NS.sum(dim=1, keepdim=True)[:, :, None] - 1).clamp(min=0)
     slots = (draws * others_N).floor().to(torch.int64).minimum((others_N - 1).clamp(min=0))
-    own_S = torch.arange(num_slots, device=used_NS.device)[:, None]
-    return (slots + (slots >= own_S)).clamp(max=num_slots - 1)
+    own_S = torch.arange(num_masked_positions, device=used_NS.device)[:, None]
+    return (slots + (slots >= own_S)).clamp(max=num_masked_positions - 1)

@@ -20,7 +20,7 @@ class Opening(NamedTuple):
 
     model: Any
     processors: tuple[Any, ...]
-    wanted: PredictConfig
+    config: PredictConfig
     of_run: Mapping[str, Any]
 
 

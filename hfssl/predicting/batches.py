@@ -16,7 +16,7 @@ from hfssl.objective import BadRowError
 from hfssl.predicting.answers import Arrays
 from hfssl.predicting.inputs import Inputs, Row, printable
 from hfssl.predicting.opened import Opened, sample_shapes
-from hfssl.predicting.samples import Prepared, Samples
+from hfssl.predicting.preprocessors import Prepared, Preprocessor
 
 _BATCHES_A_WINDOW = 4
 _BYTES_A_WINDOW = 256_000_000
@@ -56,7 +56,7 @@ class _Output(NamedTuple):
 class _Samples(IterableDataset[Sample]):
     """Rows prepared in order; each of several workers takes every so manieth, and the loader asks them in turn."""
 
-    def __init__(self, inputs: Inputs, samples: Samples) -> None:
+    def __init__(self, inputs: Inputs, samples: Preprocessor) -> None:
         self._inputs = inputs
         self._samples = samples
 
@@ -98,7 +98,7 @@ def _as_it_is(sample: Any) -> Any:
     return sample
 
 
-def _sample(row: Row, samples: Samples) -> Sample:
+def _sample(row: Row, samples: Preprocessor) -> Sample:
     if row.error is not None:
         return Sample(row.name, None, row.error)
     try:

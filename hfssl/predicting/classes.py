@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hfssl.errors import require
 from hfssl.predicting.answers import Answers, Arrays, Opening, rounded
-from hfssl.predicting.samples import Images, Recordings, Samples, Texts
+from hfssl.predicting.preprocessors import ImagePreprocessor, Preprocessor, RecordingPreprocessor, TextPreprocessor
 
 Problem = Literal["one label", "several labels", "numbers"]
 LEAST_PROBABILITY = 0.5
@@ -60,21 +60,21 @@ class Classes(Answers):
         return dict(zip(self.columns, [value for pair in ranked[: self._top_k] for value in pair], strict=True))
 
 
-def of_images(opening: Opening) -> tuple[Samples, Answers]:
+def of_images(opening: Opening) -> tuple[Preprocessor, Answers]:
     channels = int(opening.model.config.to_dict().get("num_channels", 3))
-    return Images(opening.processors[0], channels), _answers(opening)
+    return ImagePreprocessor(opening.processors[0], channels), _answers(opening)
 
 
-def of_texts(opening: Opening) -> tuple[Samples, Answers]:
-    return Texts(opening.processors[0], opening.model.config), _answers(opening)
+def of_texts(opening: Opening) -> tuple[Preprocessor, Answers]:
+    return TextPreprocessor(opening.processors[0], opening.model.config), _answers(opening)
 
 
-def of_recordings(opening: Opening) -> tuple[Samples, Answers]:
-    return Recordings(opening.processors[0]), _answers(opening)
+def of_recordings(opening: Opening) -> tuple[Preprocessor, Answers]:
+    return RecordingPreprocessor(opening.processors[0]), _answers(opening)
 
 
 def _answers(opening: Opening) -> Classes:
-    return Classes(opening.model.config, opening.wanted.top_k)
+    return Classes(opening.model.config, opening.config.top_k)
 
 
 def _problem_of(config: Any) -> Problem:

@@ -26,7 +26,7 @@ from transformers.models.auto.modeling_auto import (
 from hfssl.predicting import classes, spans, tags, transcripts
 from hfssl.predicting.answers import Answers, Opening
 from hfssl.predicting.inputs import Kind
-from hfssl.predicting.samples import Samples
+from hfssl.predicting.preprocessors import Preprocessor
 
 
 class Head(NamedTuple):
@@ -38,7 +38,7 @@ class Head(NamedTuple):
     auto_class: Any
     processors: tuple[Any, ...]
     answers: type[Answers]
-    open: Callable[[Opening], tuple[Samples, Answers]]
+    open: Callable[[Opening], tuple[Preprocessor, Answers]]
 
     def has(self, model_type: str, architecture: str) -> bool:
         """Whether this class has this head."""

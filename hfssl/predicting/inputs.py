@@ -111,18 +111,18 @@ class Asked:
             yield row if row.error is not None else row._replace(content=(self.question, row.content))
 
 
-def open_inputs(wanted: PredictConfig, kind: Kind) -> Inputs:
+def open_inputs(config: PredictConfig, kind: Kind) -> Inputs:
     """The rows that `--input` stands for.
 
     Raises:
         ConfigError: nothing of this kind is there, or it is not clear which column is meant.
     """
-    path, column = wanted.input_path, wanted.column
+    path, column = config.input_path, config.column
     if kind == "questions":
-        if wanted.question is None:
-            return _open_questions(path, wanted.question_column or _QUESTION, column or _CONTEXT)
+        if config.question is None:
+            return _open_questions(path, config.question_column or _QUESTION, column or _CONTEXT)
         texts = _open(path, column, "texts")
-        return Inputs(Asked(texts.rows, wanted.question), texts.total)
+        return Inputs(Asked(texts.rows, config.question), texts.total)
     return _open(path, column, kind)
 
 

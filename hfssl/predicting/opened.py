@@ -15,7 +15,7 @@ from hfssl.models.stock_encoder import UNREADABLE
 from hfssl.predicting.answers import Answers, Arrays, Opening
 from hfssl.predicting.heads import HEADS, Head
 from hfssl.predicting.predict_config import PredictConfig
-from hfssl.predicting.samples import Samples
+from hfssl.predicting.preprocessors import Preprocessor
 from hfssl.run_dir import RunDir
 
 _NEVER_USED = ("masked_spec_embed",)
@@ -40,7 +40,7 @@ class Opened(NamedTuple):
     unequal length may share a batch."""
 
     model: Any
-    samples: Samples
+    samples: Preprocessor
     answers: Answers
     pads: bool
 
@@ -88,7 +88,7 @@ def describe(checkpoint: Checkpoint) -> Described:
     )
 
 
-def open_model(described: Described, wanted: PredictConfig, device: torch.device) -> Opened:
+def open_model(described: Described, config: PredictConfig, device: torch.device) -> Opened:
     """The model with its processors.
 
     Raises:
@@ -110,7 +110,7 @@ def open_model(described: Described, wanted: PredictConfig, device: torch.device
     )
     model.config.use_cache = False  # nothing is generated
     model = model.to(device).eval()
-    samples, answers = described.head.open(Opening(model, processors, wanted, described.of_run))
+    samples, answers = described.head.open(Opening(model, processors, config, described.of_run))
     return _tried(Opened(model, samples, answers, pads=True))
 
 

@@ -16,7 +16,7 @@ from hfssl.data.texts.question_windows import windows_of
 from hfssl.errors import require
 from hfssl.nn.answer_spans import FoundSpan, WindowLogits, best_answer
 from hfssl.predicting.answers import Answers, Arrays, Opening, own_tokens, rounded
-from hfssl.predicting.samples import Prepared, Samples, Texts, placing, readable
+from hfssl.predicting.preprocessors import Prepared, Preprocessor, TextPreprocessor, placing, readable
 
 _MOST_TOKENS, _SHARED = 30, 64  # of an answer, and of two windows, where neither user nor run say it
 
@@ -28,7 +28,7 @@ class _Asked(NamedTuple):
     windows: list[tuple[Tensor, Tensor]]
 
 
-class Questions(Texts):
+class Questions(TextPreprocessor):
     """Contents are (question, text).
 
     Raises:
@@ -95,7 +95,7 @@ class Spans(Answers):
         return said | {"probability": rounded(best.probability)}
 
 
-def opened(opening: Opening) -> tuple[Samples, Answers]:
+def opened(opening: Opening) -> tuple[Preprocessor, Answers]:
     """As the user says, else as the run was trained and scored, else with the defaults of the task.
 
     Raises:
@@ -103,7 +103,7 @@ def opened(opening: Opening) -> tuple[Samples, Answers]:
     """
 
     def setting(name: str, otherwise: Any) -> Any:
-        asked = getattr(opening.wanted, name)
+        asked = getattr(opening.config, name)
         return opening.of_run.get(name, otherwise) if asked is None else asked
 
     samples = Questions(placing(opening.processors[0]), opening.model.config, setting("doc_stride", None))

@@ -22,7 +22,7 @@ from transformers.pipelines.token_classification import AggregationStrategy
 from hfssl.data.texts.word_encodings import NOWHERE, encoded_words, for_single_words
 from hfssl.objective import BadRowError
 from hfssl.predicting.answers import Answers, Arrays, Opening, own_tokens, rounded
-from hfssl.predicting.samples import Prepared, Samples, Texts, placing, readable
+from hfssl.predicting.preprocessors import Prepared, Preprocessor, TextPreprocessor, placing, readable
 
 _OUTSIDE = "O"
 _FIRST = AggregationStrategy.FIRST
@@ -58,7 +58,7 @@ class _Words(NamedTuple):
         return [0, *accumulate(len(word) + 1 for word in self.words)][: len(self.words)]
 
 
-class Sentences(Texts):
+class Sentences(TextPreprocessor):
     """Contents are texts, or lists of words."""
 
     def prepare(self, content: Any) -> Prepared:
@@ -157,7 +157,7 @@ def _entity(one: Mapping[str, Any], text: str) -> dict[str, Any]:
     return said | {"probability": _probability(one)}
 
 
-def opened(opening: Opening) -> tuple[Samples, Answers]:
+def opened(opening: Opening) -> tuple[Preprocessor, Answers]:
     """Raises ConfigError where the tokenizer can not tell where its tokens stand in a text."""
     tokenizer = placing(opening.processors[0])
     return Sentences(tokenizer, opening.model.config), Tags(opening.model, tokenizer)

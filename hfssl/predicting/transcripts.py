@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hfssl.models.speech_model import frame_counts
 from hfssl.predicting.answers import Answers, Arrays, Opening
-from hfssl.predicting.samples import Recordings, Samples
+from hfssl.predicting.preprocessors import Preprocessor, RecordingPreprocessor
 
 _WAVEFORM = "input_values"
 
@@ -40,7 +40,7 @@ class Transcripts(Answers):
         return {"text": self._tokenizer.decode(logits_FV.argmax(dim=1).tolist())}
 
 
-class Speech(Recordings):
+class Speech(RecordingPreprocessor):
     """Recordings whose frames may be told from those of padding, or else share no batch unless they are equally long."""
 
     def __init__(self, extractor: Any, config: Any) -> None:
@@ -57,7 +57,7 @@ def tells_frames(config: Any) -> bool:
     return "conv_kernel" in described and "conv_stride" in described and not described.get("add_adapter", False)
 
 
-def opened(opening: Opening) -> tuple[Samples, Answers]:
+def opened(opening: Opening) -> tuple[Preprocessor, Answers]:
     extractor, tokenizer = opening.processors
     config = opening.model.config
     return Speech(extractor, config), Transcripts(config, tokenizer)

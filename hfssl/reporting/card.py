@@ -13,7 +13,9 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from hfssl.catalog import paper_of
 from hfssl.checkpoints.exports import Exported, describe_export, task_of_recipe
+from hfssl.config.paper import Paper, citation
 from hfssl.reporting.command import hub_id, modality, public_command, public_settings, rows_are
 from hfssl.reporting.encoder_card import encoder_contents, encoder_results
 from hfssl.reporting.facts import (
@@ -27,7 +29,6 @@ from hfssl.reporting.facts import (
     warnings,
 )
 from hfssl.reporting.markdown import code_block, inline, one_line
-from hfssl.reporting.papers import PAPERS, Paper, citation
 from hfssl.reporting.scores import Table, as_markdown, class_names, evaluation_table
 from hfssl.reporting.task_card import Tuned, card_warnings, task_card_contents, task_results, tuned_of
 from hfssl.reporting.task_usage import task_usage
@@ -49,7 +50,7 @@ _TAGS = {
 }  # whether it is a pretrained encoder
 
 
-class Evaluation(NamedTuple):
+class CardEvaluation(NamedTuple):
     """A further evaluation; classes are their names where the data is public, their number else."""
 
     data: str
@@ -104,7 +105,7 @@ class Card:
     is_continuation: bool
     is_lora: bool
     summary: Mapping[str, Any] | None
-    evaluations: list[Evaluation]
+    evaluations: list[CardEvaluation]
     warnings: list[str]
     alarms: list[str]
     num_looks: int
@@ -160,7 +161,7 @@ def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None
         modality=modality(config),
         state=facts.state,
         is_finished=facts.summary is not None,
-        paper=PAPERS.get(facts.recipe),
+        paper=paper_of(facts.recipe),
         export=exported,
         data=data,
         data_id=data_id,
@@ -190,7 +191,7 @@ def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None
         evaluations=[_evaluation(content) for content in facts.evaluations.values() if _is_table(content)],
         warnings=warnings(facts) + (card_warnings(facts) if facts.is_fine_tuning else []),
         alarms=facts.alarms,
-        num_looks=len(facts.held_out),
+        num_looks=len(facts.validation),
         figures=[f"figures/{path.name}" for path in _public_figures(run_dir, facts, data)],
         tuned=tuned_of(facts, exported) if facts.is_fine_tuning else None,
     )
@@ -238,7 +239,7 @@ def render(card: Card) -> str:
 def _usage(card: Card, export: Exported) -> str:
     if card.tuned is None:
         return usage(export, card.load_from)
-    return task_usage(export, card.load_from, card.tuned.class_names, card.tuned.kind)
+    return task_usage(export, card.load_from, card.tuned.class_names, card.tuned.output_type)
 
 
 def metadata(card: Card) -> ModelCardData:
@@ -288,9 +289,9 @@ def _is_table(content: Mapping[str, Any]) -> bool:
     return isinstance(rows, list) and bool(rows) and "curve" in rows[0] and "classes" in content
 
 
-def _evaluation(content: Mapping[str, Any]) -> Evaluation:
+def _evaluation(content: Mapping[str, Any]) -> CardEvaluation:
     is_public = content.get("local") is False
-    return Evaluation(
+    return CardEvaluation(
         data=str(content["data"]) if is_public else LOCAL_DATA,
         classes=class_names(content) if is_public else str(len(content["classes"])),
         split=str(content["split"]),

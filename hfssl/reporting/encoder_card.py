@@ -7,7 +7,7 @@ from huggingface_hub import EvalResult
 
 from hfssl.reporting.facts import BEFORE, NOT_MEASURED, PRETRAINED, SCORES, before_and_after, remark
 from hfssl.reporting.markdown import one_line
-from hfssl.reporting.scores import as_markdown, closing_table, pretext_lines
+from hfssl.reporting.scores import as_markdown, pretext_lines, results_table
 
 _CLASSIFICATIONS = {"image-feature-extraction": "image-classification", "feature-extraction": "audio-classification"}
 
@@ -25,7 +25,7 @@ def encoder_contents(summary: Mapping[str, Any] | None) -> dict[str, Any]:
             "floors": [],
         }
     return {
-        "scores": as_markdown(closing_table(summary)),
+        "scores": as_markdown(results_table(summary)),
         "language": _language(summary),
         "pretext": pretext_lines(summary),
         "notes": list(summary.get("notes", [])),

@@ -40,7 +40,7 @@ class Facts:
     """A run as its folder describes it.
 
     config, environment: config.yaml and environment.json.
-    training, held_out: rows of metrics.jsonl, with a loss of training and with `held_out/...` keys.
+    training, validation: rows of metrics.jsonl, with a loss of training and with `validation/...` keys.
     summary: the closing table, None in a run that is not finished; evaluations: name -> other eval/*.json.
     figures: PNG files of figures/ and eval/.
     """
@@ -48,7 +48,7 @@ class Facts:
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
     training: Sequence[Row]
-    held_out: Sequence[Row]
+    validation: Sequence[Row]
     summary: Row | None
     evaluations: Mapping[str, Row]
     figures: Sequence[Path]
@@ -120,7 +120,7 @@ class Facts:
     @property
     def alarms(self) -> list[str]:
         """Signs of collapse that the last row of metrics.jsonl still shows, in sentences."""
-        last = max((rows[-1] for rows in (self.held_out, self.training) if rows), key=_step_of, default={})
+        last = max((rows[-1] for rows in (self.validation, self.training) if rows), key=_step_of, default={})
         return list(last.get("warnings", []))
 
     def last(self, key: str) -> Any:
@@ -137,7 +137,7 @@ def facts_of(run_dir: RunDir, step: int | None = None) -> Facts:
         config=run_dir.read_config(),
         environment=run_dir.read_environment(),
         training=[row for row in run_dir.training_rows() if row["step"] <= last],
-        held_out=[row for row in run_dir.held_out_rows() if row["step"] <= last],
+        validation=[row for row in run_dir.validation_rows() if row["step"] <= last],
         summary=run_dir.read_summary(),
         evaluations={name: run_dir.read_eval(name) for name in names},
         figures=pictures,

@@ -28,7 +28,7 @@ from hfssl.reporting.facts import (
     remark,
     warnings,
 )
-from hfssl.reporting.scores import Table, class_names, closing_table, evaluation_table, pretext_lines
+from hfssl.reporting.scores import Table, class_names, evaluation_table, pretext_lines, results_table
 from hfssl.reporting.task_report import task_contents, task_data, task_tiles, task_warnings
 from hfssl.reporting.task_scores import in_words
 from hfssl.run_dir import RunDir, write_text
@@ -50,7 +50,7 @@ class Shown(NamedTuple):
     is_chart: bool
 
 
-class Evaluation(NamedTuple):
+class ReportEvaluation(NamedTuple):
     """One further eval/*.json: its table, or its content where it has another shape."""
 
     name: str
@@ -108,7 +108,7 @@ def _closing(summary: Mapping[str, Any] | None) -> dict[str, Any]:
     if summary is None:
         return {"table": None, "pretext": [], "remark": None, "protocol": {}}
     return {
-        "table": closing_table(summary),
+        "table": results_table(summary),
         "pretext": pretext_lines(summary),
         "remark": remark(summary),
         "protocol": summary["protocol"],
@@ -118,8 +118,8 @@ def _closing(summary: Mapping[str, Any] | None) -> dict[str, Any]:
 def _model(run_dir: RunDir, facts: Facts) -> str:
     exported, method = describe_export(run_dir.export), facts.config["method"]
     parts = [] if exported is None else [exported.size]
-    wanted = {"hidden_size": "width {}", "num_hidden_layers": "{} layers", "patch_size": "patches of {} px"}
-    parts += [words.format(method[name]) for name, words in wanted.items() if method.get(name) is not None]
+    config = {"hidden_size": "width {}", "num_hidden_layers": "{} layers", "patch_size": "patches of {} px"}
+    parts += [words.format(method[name]) for name, words in config.items() if method.get(name) is not None]
     side = facts.config["data"].get("image_size")
     return ", ".join(parts + ([] if side is None else [f"images of {side} px"]))
 
@@ -151,24 +151,26 @@ def _watched(facts: Facts) -> list[tuple[str, str, str]]:
     """(what, at the first watched step, at the last) of held-out rows."""
     titles = {"loss": "held-out loss", "knn": "kNN", "std": "feature std", "rank_me": "RankMe"}
     if facts.is_fine_tuning:
-        logged = [key.removeprefix("held_out/") for row in facts.held_out for key in row if key.startswith("held_out/")]
+        logged = [
+            key.removeprefix("validation/") for row in facts.validation for key in row if key.startswith("validation/")
+        ]
         titles = {"loss": "validation loss"} | {name: in_words(name) for name in logged if name != "loss"}
     lines = []
     for key, title in titles.items():
-        rows = [row for row in facts.held_out if row.get(f"held_out/{key}") is not None]
-        ends = [f"{row[f'held_out/{key}']:.3f} at step {row['step']}" for row in (rows[:1] + rows[-1:])]
+        rows = [row for row in facts.validation if row.get(f"validation/{key}") is not None]
+        ends = [f"{row[f'validation/{key}']:.3f} at step {row['step']}" for row in (rows[:1] + rows[-1:])]
         if rows:
             lines.append((title, ends[0], ends[1]))
     return lines
 
 
-def _evaluation(name: str, content: Mapping[str, Any], run_dir: RunDir) -> Evaluation:
+def _evaluation(name: str, content: Mapping[str, Any], run_dir: RunDir) -> ReportEvaluation:
     rows = content.get("rows", [])
     is_table = bool(rows) and "curve" in rows[0]
     example = shlex.join(["python", "recipes/evaluate.py", "--model", str(run_dir.path), "--dataset"])
     command = str(content.get("command", f"{example} DATA"))
     if not is_table:
-        return Evaluation(name, None, [], json.dumps(content, indent=1), command)
+        return ReportEvaluation(name, None, [], json.dumps(content, indent=1), command)
     doubles = content["near_duplicates_in_test"]
     notes = [
         f"{content['train_rows']} training rows, {content['test_rows']} test rows of {content['data']}; {content['split']}",
@@ -177,7 +179,7 @@ def _evaluation(name: str, content: Mapping[str, Any], run_dir: RunDir) -> Evalu
         f"{doubles['by_features']} by features",
         *content["notes"],
     ]
-    return Evaluation(name, evaluation_table(content), notes, "", command)
+    return ReportEvaluation(name, evaluation_table(content), notes, "", command)
 
 
 def _data(facts: Facts) -> dict[str, str]:

@@ -11,7 +11,7 @@ Row = Mapping[str, Any]
 _NAMED_CLASSES = 20
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """A figure and, where there is one, its interval."""
 
     value: str
@@ -22,16 +22,16 @@ class Table(NamedTuple):
     """header: a title for each column; lines: the name of the features, then a cell for each further column."""
 
     header: list[str]
-    lines: list[tuple[str, list[Cell]]]
+    lines: list[tuple[str, list[TableCell]]]
 
 
-def closing_table(table: Row) -> Table:
+def results_table(table: Row) -> Table:
     """The table at the end of a run: accuracies with the interval that the number of test rows leaves."""
     labels = next((row["num_labels"] for row in table["rows"] if "num_labels" in row), None)
     header = ["features", "width", "kNN", "linear", f"{labels} labels" if labels else "few labels", "std", "RankMe"]
     lines = []
     for row in table["rows"]:
-        cells = [Cell(str(row["width"]))]
+        cells = [TableCell(str(row["width"]))]
         cells += [_accuracy(row.get(name), table["test_rows"]) for name in ("knn", "linear")]
         cells += [_of_draws(row), _figure(row.get("std"), 3), _figure(row.get("rank_me"), 1)]
         lines.append((str(row["features"]), cells))
@@ -43,9 +43,9 @@ def evaluation_table(result: Row) -> Table:
     sizes = [f"{point['labels']} labels" for point in result["rows"][0]["curve"]]
     lines = []
     for row in result["rows"]:
-        cells = [Cell(str(row["width"]))]
+        cells = [TableCell(str(row["width"]))]
         cells += [_accuracy(row[name], result["test_rows"]) for name in ("knn", "linear")]
-        cells += [Cell(f"{p['accuracy']:.3f}", f"{p['low']:.3f} to {p['high']:.3f}") for p in row["curve"]]
+        cells += [TableCell(f"{p['accuracy']:.3f}", f"{p['low']:.3f} to {p['high']:.3f}") for p in row["curve"]]
         cells += [_figure(row.get("std"), 3), _figure(row.get("rank_me"), 1)]
         lines.append((str(row["features"]), cells))
     return Table(["features", "width", "kNN", "linear", *sizes, "std", "RankMe"], lines)
@@ -57,7 +57,7 @@ def pretext_lines(summary: Row) -> list[str]:
     if "pretext" not in summary:
         return []
     found = summary["pretext"]
-    which = "held-out" if found["held_out"] else "training"
+    which = "held-out" if found["test"] else "training"
     lines = []
     for part, accuracy in [("", found["accuracy"]), *found["parts"].items()]:
         low, high = interval_of(accuracy, found["rows"])
@@ -86,19 +86,19 @@ def class_names(result: Row) -> str:
     return ", ".join(names[:_NAMED_CLASSES]) + more
 
 
-def _accuracy(value: float | None, num_rows: int) -> Cell:
+def _accuracy(value: float | None, num_rows: int) -> TableCell:
     if value is None:
-        return Cell(NOT_MEASURED)
+        return TableCell(NOT_MEASURED)
     low, high = interval_of(value, num_rows)
-    return Cell(f"{value:.3f}", f"{low:.3f} to {high:.3f}")
+    return TableCell(f"{value:.3f}", f"{low:.3f} to {high:.3f}")
 
 
-def _of_draws(row: Row) -> Cell:
+def _of_draws(row: Row) -> TableCell:
     if "few_labels" not in row:
-        return Cell(NOT_MEASURED)
+        return TableCell(NOT_MEASURED)
     mean, half = row["few_labels"], row["few_labels_interval"]
-    return Cell(f"{mean:.3f}", f"{mean - half:.3f} to {mean + half:.3f}")
+    return TableCell(f"{mean:.3f}", f"{mean - half:.3f} to {mean + half:.3f}")
 
 
-def _figure(value: float | None, digits: int) -> Cell:
-    return Cell("-") if value is None else Cell(f"{value:.{digits}f}")
+def _figure(value: float | None, digits: int) -> TableCell:
+    return TableCell("-") if value is None else TableCell(f"{value:.{digits}f}")

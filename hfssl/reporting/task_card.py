@@ -56,14 +56,14 @@ _SAMPLES = {"text_column": "texts", "audio_column": "recordings", "image_column"
 class Tuned(NamedTuple):
     """A fine-tuning as a card tells it; everything is None or empty where the run does not say it yet.
 
-    kind: what an answer is; class_names: in the order of their numbers; kept: which step's weights these are, in words;
+    output_type: what a prediction is; class_names: in the order of their numbers; kept: which step's weights these are, in words;
     notes: how rows were divided; scores: `scores` of eval/summary.json, on `test_rows` rows of `test_split`.
     """
 
     adaptation: str
     is_merged: bool
     samples: str
-    kind: str | None
+    output_type: str | None
     class_names: list[str] | None
     kept: str | None
     notes: list[str]
@@ -79,7 +79,7 @@ def tuned_of(facts: Facts, export: Exported | None) -> Tuned:
         adaptation=method["adaptation"],
         is_merged=method["adaptation"] == "lora" and export is not None and export.base is None,
         samples=next(name for column, name in _SAMPLES.items() if column in facts.config["data"]),
-        kind=summary.get("kind"),
+        output_type=summary.get("output_type"),
         class_names=method["class_names"],
         kept=kept_weights(facts),
         notes=list(summary.get("notes", [])),
@@ -99,7 +99,7 @@ def task_card_contents(tuned: Tuned, tag: str | None) -> dict[str, Any]:
     scores = tuned.scores
     adaptation = _ADAPTATIONS[tuned.adaptation] + (" and added to the weights" if tuned.is_merged else "")
     return {
-        "kind": _NUMBERS if tuned.kind == "numbers" else KINDS.get(tag or "", f"A model of {tuned.samples}"),
+        "kind": _NUMBERS if tuned.output_type == "numbers" else KINDS.get(tag or "", f"A model of {tuned.samples}"),
         "does": _what_it_does(tuned, tag),
         "adaptation": Trusted(adaptation),
         "names": _class_list(tuned.class_names),
@@ -129,7 +129,7 @@ def task_results(tuned: Tuned, tag: str | None, dataset: Mapping[str, Any]) -> l
 
 
 def _what_it_does(tuned: Tuned, tag: str | None) -> str:
-    if tuned.kind == "numbers":
+    if tuned.output_type == "numbers":
         return "Giving a text a number"
     names = tuned.class_names
     classes = "classes" if names is None else f"{len(names)} classes"

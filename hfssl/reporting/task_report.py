@@ -3,8 +3,8 @@
 from typing import Any
 
 from hfssl.reporting.facts import Facts, Row
-from hfssl.reporting.scores import Cell, Table
-from hfssl.reporting.task_scores import all_scores, floors, in_words, main_scores, part_tables, score_warnings, shown
+from hfssl.reporting.scores import Table, TableCell
+from hfssl.reporting.task_scores import all_scores, baselines, in_words, main_scores, part_tables, score_warnings, shown
 
 _PROTOCOL = {
     "who answers": "the export, opened as anybody opens it, in float32 and evaluation mode",
@@ -20,7 +20,7 @@ def task_tiles(facts: Facts) -> list[tuple[str, str, str]]:
     """(title, value, note) of the main scores with their intervals, then of the trivial floors."""
     scores = {} if facts.summary is None else facts.summary.get("scores", {})
     tiles = [(score.title, score.cell.value, _between(score.cell)) for score in main_scores(scores)]
-    return tiles + [(score.title, score.cell.value, "the trivial floor") for score in floors(scores)]
+    return tiles + [(score.title, score.cell.value, "the trivial floor") for score in baselines(scores)]
 
 
 def task_contents(facts: Facts) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def task_contents(facts: Facts) -> dict[str, Any]:
 
 def score_table(scores: Row) -> Table:
     """Every number with its interval and what a trivial answer reaches."""
-    lines = [(score.title, [score.cell, Cell(score.floor or "-")]) for score in all_scores(scores)]
+    lines = [(score.title, [score.cell, TableCell(score.floor or "-")]) for score in all_scores(scores)]
     return Table(["score", "value", "a trivial answer"], lines)
 
 
@@ -69,7 +69,7 @@ def _mistakes(scores: Row) -> Table | None:
     if not worst:
         return None
     columns = [name for name in _MISTAKES[1:] if name in worst[0]]
-    lines = [(str(row["text"]), [Cell(_named(scores, name, row[name])) for name in columns]) for row in worst]
+    lines = [(str(row["text"]), [TableCell(_named(scores, name, row[name])) for name in columns]) for row in worst]
     return Table(["text", *columns], lines)
 
 
@@ -78,5 +78,5 @@ def _named(scores: Row, name: str, value: Any) -> str:
     return str(scores["classes"][value]) if is_class else shown(value)
 
 
-def _between(cell: Cell) -> str:
+def _between(cell: TableCell) -> str:
     return f"95 % interval {cell.interval}" if cell.interval else ""

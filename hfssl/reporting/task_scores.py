@@ -7,7 +7,7 @@ class or type. Where a trivial answer has a score, it stands beside.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from hfssl.reporting.scores import Cell, Table
+from hfssl.reporting.scores import Table, TableCell
 
 Row = Mapping[str, Any]
 _INTERVAL = "_interval"
@@ -37,7 +37,7 @@ class Score(NamedTuple):
 
     name: str
     title: str
-    cell: Cell
+    cell: TableCell
     floor: str = ""
 
 
@@ -59,7 +59,7 @@ def main_scores(scores: Row) -> list[Score]:
     return [_score(scores, name) for name in (known or fractions)[:_MOST_TILES]]
 
 
-def floors(scores: Row) -> list[Score]:
+def baselines(scores: Row) -> list[Score]:
     """What trivial answers reach."""
     return [_score(scores, name) for name in _FLOORS if name in scores]
 
@@ -106,7 +106,7 @@ def _score(scores: Row, name: str) -> Score:
     between = "" if interval is None else " to ".join(shown(value) for value in interval)
     floor = next((trivial for trivial, of in _FLOORS.items() if of == name and trivial in scores), None)
     words = "" if floor is None else f"{shown(scores[floor])}, {in_words(floor)}"
-    return Score(name, in_words(name), Cell(shown(scores[name]), between), words)
+    return Score(name, in_words(name), TableCell(shown(scores[name]), between), words)
 
 
 def _lines_of(kind: str, value: Any) -> list[Row]:
@@ -120,7 +120,7 @@ def _part_table(kind: str, lines: list[Row]) -> Table:
     columns = [name for name in lines[0] if name != first]
     return Table(
         [in_words(first), *(in_words(name) for name in columns)],
-        [(str(row[first]), [Cell(shown(row.get(name))) for name in columns]) for row in lines],
+        [(str(row[first]), [TableCell(shown(row.get(name))) for name in columns]) for row in lines],
     )
 
 

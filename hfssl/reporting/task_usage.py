@@ -30,21 +30,21 @@ _OPENED = {
 }
 
 
-def task_usage(exported: Exported, name: str, class_names: Sequence[str] | None, kind: str | None) -> str:
+def task_usage(exported: Exported, name: str, class_names: Sequence[str] | None, output_type: str | None) -> str:
     """Python that loads the export `name` (a folder or a Hub id) and asks it once.
 
     Args:
-        class_names: in the order of their numbers; an adapter does not bring them along. kind: what an answer is.
+        class_names: in the order of their numbers; an adapter does not bring them along. output_type: what a prediction is.
     """
     opened = _OPENED[exported.task]
-    lines = [] if exported.base is None else _adapted(opened, name, class_names, kind)
+    lines = [] if exported.base is None else _adapted(opened, name, class_names, output_type)
     whole = [f'model = {opened.auto_class}.from_pretrained("{name}").eval()'] if exported.base is None else []
     if exported.task == "question-answering":
         lines += whole + _asked_for_span(name)
     elif exported.task == "image-classification" and exported.num_channels != 3:  # a pipeline makes every image RGB
         lines += whole + _of_other_channels(exported, name)
     else:
-        lines += _by_pipeline(exported, name, kind)
+        lines += _by_pipeline(exported, name, output_type)
     return "\n".join([*_imports("\n".join(lines), opened), "", *lines])
 
 
@@ -61,14 +61,14 @@ def _imports(code: str, opened: _Opened) -> list[str]:
     return [line for use, line in found.items() if use in code] + [f"from transformers import {', '.join(stock)}"]
 
 
-def _adapted(opened: _Opened, name: str, class_names: Sequence[str] | None, kind: str | None) -> list[str]:
+def _adapted(opened: _Opened, name: str, class_names: Sequence[str] | None, output_type: str | None) -> list[str]:
     """The adapter in its base model, whose own head, if any, is another."""
     lines = [
         "# an adapter and a head, put into the base model: needs the package peft",
         f'base = PeftConfig.from_pretrained("{name}").base_model_name_or_path',
     ]
     labels = ""
-    if kind == "numbers":
+    if output_type == "numbers":
         labels = ', num_labels=1, problem_type="regression"'
     elif class_names is not None and len(class_names) <= _MOST_NAMES:
         lines.append(f"names = {list(class_names)!r}")
@@ -82,14 +82,14 @@ def _adapted(opened: _Opened, name: str, class_names: Sequence[str] | None, kind
     return [*lines, opening, f'model = PeftModel.from_pretrained(model, "{name}").merge_and_unload().eval()']
 
 
-def _by_pipeline(exported: Exported, name: str, kind: str | None) -> list[str]:
+def _by_pipeline(exported: Exported, name: str, output_type: str | None) -> list[str]:
     opened = _OPENED[exported.task]
     model = f'model="{name}"'
     if exported.base is not None:
         parts = [f'{part}={loader}.from_pretrained("{name}")' for part, loader in opened.processors.items()]
         model = ", ".join(["model=model", *parts])
     options = {"token-classification": ', aggregation_strategy="simple"'}.get(exported.task, "")
-    asks = ', function_to_apply="none"' if kind == "numbers" else ""
+    asks = ', function_to_apply="none"' if output_type == "numbers" else ""
     sample = _sample(exported)
     return [
         f'{opened.verb} = pipeline("{exported.task}", {model}{options})',

@@ -7,13 +7,13 @@ from typing import Any
 from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor
 
 from hfssl.errors import ConfigError
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.checkpoints.adapter_files import CONFIG_FILE, adapter_at
 from hfssl.run_dir import RunDir
 from hfssl.config.files import model_config_file
 
 
-def adopt_checkpoint(run: Run) -> tuple[Run, Any]:
+def adopt_checkpoint(run: RunConfig) -> tuple[RunConfig, Any]:
     """(the run with the sizes that --init_from or --model_config dictates, the loaded transformers config or None)."""
     run = _with_whole_path(run)
     name = run.loop.init_from or run.loop.model_config
@@ -32,7 +32,7 @@ def adopt_checkpoint(run: Run) -> tuple[Run, Any]:
     return dataclasses.replace(run, method=method, data=data, architecture=model_config.to_dict()), model_config
 
 
-def _with_whole_path(run: Run) -> Run:
+def _with_whole_path(run: RunConfig) -> RunConfig:
     """An adapter records the folder that it started from, which is found from anywhere by its whole path alone."""
     if run.loop.init_from is None or not Path(run.loop.init_from).expanduser().exists():
         return run

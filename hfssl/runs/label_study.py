@@ -19,11 +19,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from accelerate import Accelerator
 
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.errors import require
 from hfssl.distributed import barrier, broadcast_object, is_main_process
 from hfssl.evaluation.label_curve import interval, paired_difference
-from hfssl.runs.labelled import answers_to, load_best, open_divided
+from hfssl.runs.labelled import predictions_on, load_best, open_divided
 from hfssl.errors import Interrupted
 from hfssl.figures.curves import label_curves
 from hfssl.run_dir import RunDir, write_text
@@ -37,7 +37,7 @@ TRIAL_SEED = 1_000_003
 EVAL_NAME = "label_study"
 
 
-class Cell(NamedTuple):
+class StudyCell(NamedTuple):
     """One run of the study. name: of its file and folder."""
 
     arm: Arm
@@ -50,7 +50,7 @@ class Cell(NamedTuple):
         return f"{self.arm.replace(' ', '_')}-{self.share:g}-{self.rate:.3g}-{self.seed}"
 
 
-def study(task_class: type[Any], run: Run, model_config: Any, accelerator: Accelerator) -> RunDir:
+def study(task_class: type[Any], run: RunConfig, model_config: Any, accelerator: Accelerator) -> RunDir:
     """All cells of `run.method.label_fractions`, the table, eval/label_study.json and figures/label_study.png.
 
     Raises:
@@ -60,9 +60,9 @@ def study(task_class: type[Any], run: Run, model_config: Any, accelerator: Accel
     require(
         not run.loop.push_to_hub, "push_to_hub has no effect beside label_fractions, which makes no model: leave it out"
     )
-    require(run.method.kind == "classes", "label_fractions needs rows of one class each, for the sake of pairing them")
-    require(opened.held_out is not None, "label_fractions needs test rows")
-    require(opened.watched is not None, "label_fractions needs validation rows, to choose learning rates by")
+    require(run.method.output_type == "classes", "label_fractions needs rows of one class each, for the sake of pairing them")
+    require(opened.test is not None, "label_fractions needs test rows")
+    require(opened.validation is not None, "label_fractions needs validation rows, to choose learning rates by")
     if run.loop.max_steps is None:
         steps = math.ceil((run.loop.num_epochs or 1) * len(opened) / run.loop.global_batch_size)
         run = dataclasses.replace(run, loop=dataclasses.replace(run.loop, max_steps=steps, num_epochs=None))
@@ -82,7 +82,7 @@ def study(task_class: type[Any], run: Run, model_config: Any, accelerator: Accel
 
 class _Study:
     def __init__(
-        self, task_class: type[Any], run: Run, model_config: Any, accelerator: Accelerator, run_dir: RunDir
+        self, task_class: type[Any], run: RunConfig, model_config: Any, accelerator: Accelerator, run_dir: RunDir
     ) -> None:
         self._task_class = task_class
         self._run = run
@@ -96,7 +96,7 @@ class _Study:
         """Labelled rows to train on, of each share."""
         return {share: len(open_divided(self._with_share(share)).source) for share in self._run.method.label_fractions}
 
-    def _with_share(self, share: float) -> Run:
+    def _with_share(self, share: float) -> RunConfig:
         return dataclasses.replace(self._run, method=dataclasses.replace(self._run.method, label_share=share))
 
     def points(self) -> list[dict[str, Any]]:
@@ -104,14 +104,14 @@ class _Study:
         points = []
         for share in self._run.method.label_fractions:
             for arm in self.arms:
-                trials = [self._found(Cell(arm, share, rate, TRIAL_SEED)) for rate in self.rates]
+                trials = [self._found(StudyCell(arm, share, rate, TRIAL_SEED)) for rate in self.rates]
                 best = max(trials, key=lambda trial: trial["validation"])
                 seeds = range(self._run.loop.seed, self._run.loop.seed + self._run.method.seeds)
-                cells = [self._found(Cell(arm, share, best["rate"], seed)) for seed in seeds]
+                cells = [self._found(StudyCell(arm, share, best["rate"], seed)) for seed in seeds]
                 points.append({"arm": arm, "share": share, "rate": best["rate"], "trials": trials, "cells": cells})
         return points
 
-    def _found(self, cell: Cell) -> dict[str, Any]:
+    def _found(self, cell: StudyCell) -> dict[str, Any]:
         """What a cell found: from its file, or by running it now. Called by all ranks."""
         file = self._run_dir.path / "cells" / f"{cell.name}.json"
         stored = json.loads(file.read_text(encoding="utf-8")) if is_main_process() and file.is_file() else None
@@ -131,7 +131,7 @@ class _Study:
             )
         return found
 
-    def _carried_out(self, cell: Cell) -> dict[str, Any]:
+    def _carried_out(self, cell: StudyCell) -> dict[str, Any]:
         folder = RunDir(self._run_dir.path / "cells" / cell.name)
         if is_main_process():
             shutil.rmtree(folder.path, ignore_errors=True)
@@ -158,7 +158,7 @@ class _Study:
             shutil.rmtree(folder.path, ignore_errors=True)
         return {"arm": cell.arm, "share": cell.share, "rate": cell.rate, "seed": cell.seed} | dict(found)
 
-    def _run_of(self, cell: Cell, folder: RunDir) -> Run:
+    def _run_of(self, cell: StudyCell, folder: RunDir) -> RunConfig:
         run = self._run
         own = {
             "label_share": cell.share,
@@ -181,11 +181,11 @@ class _Study:
         """Validation score of the step that was best, and which test rows its weights get right, as a text of 0 and 1."""
         task: Any = session.objective
         load_best(session)
-        tested = open_divided(session.run).source.held_out
+        tested = open_divided(session.run).source.test
         assert tested is not None
-        spec = session.rows.spec
-        examples = spec.samples(tested)
-        answers, rows = answers_to(task.eval(), spec, examples, session.accelerator.device)
+        pipeline = session.rows.pipeline
+        examples = pipeline.whole_examples(tested)
+        answers, rows = predictions_on(task.eval(), pipeline, examples, session.accelerator.device)
         is_right = {row: int(logits.argmax() == label) for row, (logits, label) in zip(rows, answers, strict=True)}
         state = session.state
         assert state.best_reached is not None
@@ -209,7 +209,7 @@ def _right(point: dict[str, Any]) -> "np.ndarray[Any, Any]":
     return np.array([[mark == "1" for mark in cell["right"]] for cell in point["cells"]])
 
 
-def _write(run_dir: RunDir, run: Run, points: list[dict[str, Any]], labels: dict[float, int]) -> None:
+def _write(run_dir: RunDir, run: RunConfig, points: list[dict[str, Any]], labels: dict[float, int]) -> None:
     rows = []
     for arm in dict.fromkeys(point["arm"] for point in points):
         curve = []
@@ -222,7 +222,7 @@ def _write(run_dir: RunDir, run: Run, points: list[dict[str, Any]], labels: dict
         rows.append({"features": arm, "curve": curve})
     gains = _gains(points, labels)
     content = {
-        "kind": "label_study",
+        "output_type": "label_study",
         "data": run.data.dataset,
         "steps": run.loop.max_steps,
         "seeds": run.method.seeds,

@@ -1,4 +1,4 @@
-"""What a run on labelled rows needs before and after its training: its model, its rows in three parts, answers to rows."""
+"""What a run on labelled rows needs before and after its training: its model, its rows in three parts, predictions on rows."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import load_model
 
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.errors import require
 from hfssl.data.labels import class_counts, imbalance_sentence
 from hfssl.data.labels import class_names_of, class_numbers
@@ -16,7 +16,7 @@ from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
 from hfssl.data.labelled_splits import Divided, divided
 from hfssl.checkpoints.adapter_files import CONFIG_FILE
-from hfssl.objective import BadRowError, DataSpec
+from hfssl.objective import BadRowError, DataPipeline
 from hfssl.run_dir import RunDir
 from hfssl.runs.open_session import open_labelled
 from hfssl.runs.init_from import adopt_checkpoint
@@ -27,7 +27,7 @@ from hfssl.training.loop import Session
 _BLOCK = 64
 
 
-def with_model(run: Run) -> tuple[Run, Any]:
+def with_model(run: RunConfig) -> tuple[RunConfig, Any]:
     """(the run with the sizes that --model or --model_config dictates, the loaded transformers config).
 
     Raises:
@@ -63,30 +63,30 @@ def _path(name: str) -> Path:
     return Path(name).expanduser()
 
 
-def open_divided(run: Run) -> Divided:
+def open_divided(run: RunConfig) -> Divided:
     """The labelled rows to train on, to choose by and to score on."""
     return divided(open_labelled(run), run)
 
 
-def with_classes(task_class: type[Task], run: Run, source: Source) -> Run:
+def with_classes(task_class: type[Task], run: RunConfig, source: Source) -> RunConfig:
     """The run with what the training rows tell its task: classes, tags, a vocabulary."""
     run = dataclasses.replace(run, method=task_class.with_rows(run.method, source))
-    if run.method.kind != "classes" or run.method.class_names is not None:
+    if run.method.output_type != "classes" or run.method.class_names is not None:
         return run
     return dataclasses.replace(run, method=dataclasses.replace(run.method, class_names=tuple(class_names_of(source))))
 
 
-def check_and_say(task_class: type[Task], run: Run, opened: Divided) -> None:
+def check_and_say(task_class: type[Task], run: RunConfig, opened: Divided) -> None:
     """Say what is known of the rows. Raises ConfigError where labels are missing, or not those of the training rows."""
     said = [*opened.notes, *_unscored(opened.source)]
-    for side in (opened.source, opened.source.watched, opened.source.held_out):
+    for side in (opened.source, opened.source.validation, opened.source.test):
         said += [] if side is None else task_class.check_rows(run.method, side)
     if not is_main_process():
         return
     for sentence in said:
         print(f"rows        {sentence}")
     names = run.method.class_names
-    if names is None or run.method.kind != "classes":
+    if names is None or run.method.output_type != "classes":
         return
     counts_C = class_counts(class_numbers(opened.source, names), len(names))
     parts = [f"{name} {count}" for name, count in zip(names[:10], counts_C.tolist(), strict=False)]
@@ -105,10 +105,10 @@ def _unscored(source: Source) -> list[str]:
     return [f"the split {split} has no labels: it is not scored" for split in source.passed_over]
 
 
-def class_warnings(run: Run, source: Source) -> list[str]:
+def class_warnings(run: RunConfig, source: Source) -> list[str]:
     """What to know of the training rows' classes."""
     names = run.method.class_names
-    if names is None or run.method.kind != "classes":
+    if names is None or run.method.output_type != "classes":
         return []
     sentence = imbalance_sentence(class_counts(class_numbers(source, names), len(names)), names)
     return [] if sentence is None else [sentence]
@@ -122,19 +122,19 @@ def load_best(session: Session) -> None:
 
 
 class Answered(NamedTuple):
-    """answers: a task's, one for each of `rows`, the numbers of those that could be read."""
+    """predictions: of a task, one for each of `rows`, the numbers of those that could be read."""
 
-    answers: list[Any]
+    predictions: list[Any]
     rows: list[int]
 
 
 @torch.inference_mode()
-def answers_to(task: Task, spec: DataSpec, examples: Any, device: torch.device) -> Answered:
+def predictions_on(task: Task, pipeline: DataPipeline, examples: Any, device: torch.device) -> Answered:
     """What a task in eval mode says of labelled examples, whole and without chance."""
     found = Answered([], [])
     for rows, block in _readable_blocks(examples):
-        batch = {name: tensor.to(device) for name, tensor in spec.eval_transform(block).items()}
-        found.answers.extend(task.answers(batch))
+        batch = {name: tensor.to(device) for name, tensor in pipeline.eval_transform(block).items()}
+        found.predictions.extend(task.predictions(batch))
         found.rows.extend(rows)
     require(bool(found.rows), "no row to score can be read")
     return found

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from accelerate import Accelerator
 
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.errors import require
 from hfssl.data.audio.source import open_recordings
 from hfssl.data.images.pipeline import open_images
 from hfssl.data.texts.labelled import open_labelled_texts
-from hfssl.data.loader import KeyedRows, Layout
+from hfssl.data.loader import KeyedDataset, BatchLayout
 from hfssl.data.labels import num_unnamed, refuse_missing
 from hfssl.data.provenance import provenance
 from hfssl.data.texts.questions import open_questions
@@ -24,7 +24,7 @@ from hfssl.data.texts.source import open_texts
 from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
 from hfssl.data.labelled_splits import divided
 from hfssl.errors import BatchSizeError, ConfigError
-from hfssl.objective import BadRowError, Batch, DataSpec, Objective
+from hfssl.objective import BadRowError, Batch, DataPipeline, Objective
 from hfssl.errors import SharedError
 from hfssl.randomness import combine, stream_id
 from hfssl.evaluation.scoring.output_types import scoring_of
@@ -33,9 +33,9 @@ from hfssl.training.checkpoint import TrainState
 from hfssl.training.loop import Session
 from hfssl.training.monitor import Monitor
 from hfssl.training.rehearsal import Rehearsal, loss_scale_for, rehearse
-from hfssl.training.labelled_validation import Choice, ScoredRows
+from hfssl.training.labelled_validation import BestStep, LabelledValidation
 from hfssl.training.start import FolderLock, Start, choose, versions
-from hfssl.runs.validation import open_monitor, open_scored_rows
+from hfssl.runs.validation import open_monitor, open_labelled_validation
 
 OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images, "text": open_texts, "audio": open_recordings}
 TASK_OPENERS: dict[str, Callable[[Any, Any], Source]] = {
@@ -45,42 +45,42 @@ TASK_OPENERS: dict[str, Callable[[Any, Any], Source]] = {
 }
 
 Result = TypeVar("Result")
-Watched = TypeVar("Watched", Monitor, ScoredRows)
+Watched = TypeVar("Watched", Monitor, LabelledValidation)
 
 
 class _Data(NamedTuple):
     """What a rank opens: rows to train on and to look at, a first micro-batch, and, on the main process, where they come from."""
 
-    rows: KeyedRows
+    rows: KeyedDataset
     monitor: Monitor | None
-    scored: ScoredRows | None
+    scored: LabelledValidation | None
     batch: Batch
     provenance: dict[str, str | None]
 
 
-def open_rows(run: Run) -> Source:
+def open_rows(run: RunConfig) -> Source:
     """The rows that `run` trains on, with those that it is watched on and scored on beside them."""
     if not run.method.needs_labels:
         return OPENERS[run.method.modality](run.data)
     return divided(open_labelled(run), run).source
 
 
-def open_labelled(run: Run) -> Source:
+def open_labelled(run: RunConfig) -> Source:
     """The rows of a task with nothing held out of them: of its own columns, or those of its modality.
 
     Raises:
         ConfigError: they can not be opened, or labels of those to train on are missing.
     """
-    data = dataclasses.replace(run.data, held_out_share=0.0)
+    data = dataclasses.replace(run.data, validation_share=0.0)
     open_own = TASK_OPENERS.get(run.recipe)
     if open_own is not None:
         return open_own(data, run.method)
     source = OPENERS[run.method.modality](data)
-    refuse_missing(source, num_unnamed(source) if run.method.kind == "classes" else source.num_withheld())
+    refuse_missing(source, num_unnamed(source) if run.method.output_type == "classes" else source.num_withheld())
     return source
 
 
-def choose_folder(run: Run) -> tuple[Start, FolderLock | None]:
+def choose_folder(run: RunConfig) -> tuple[Start, FolderLock | None]:
     """The main process's choice, on every rank, and the lock that it holds (None elsewhere)."""
     choice: Start | ConfigError | None = None
     lock = None
@@ -98,7 +98,7 @@ def choose_folder(run: Run) -> tuple[Start, FolderLock | None]:
 
 def open_session(
     objective_class: type[Objective],
-    run: Run,
+    run: RunConfig,
     model_config: Any,
     started: Start,
     accelerator: Accelerator,
@@ -115,13 +115,13 @@ def open_session(
         source = open_rows(run)
         kept = run.data.keeps_processor and started.run_dir.processor.is_dir()
         data = run.data.with_processor(str(started.run_dir.processor)) if kept else run.data
-        spec = objective_class.data_spec(run.method, data, source)
-        rows = KeyedRows(spec.prepare(source), spec, run.loop.seed)
+        pipeline = objective_class.data_pipeline(run.method, data, source)
+        rows = KeyedDataset(pipeline.prepare(source), pipeline, run.loop.seed)
         monitor = scored = None
         if run.method.needs_labels:
-            scoring = scoring_of(run.method.kind)
-            choice = Choice(scoring.CHOSEN_BY, run.method.early_stopping)
-            scored = open_scored_rows(source, rows, partial(scoring.scores, run.method), choice)
+            scoring = scoring_of(run.method.output_type)
+            choice = BestStep(scoring.CHOSEN_BY, run.method.early_stopping)
+            scored = open_labelled_validation(source, rows, partial(scoring.scores, run.method), choice)
         else:
             monitor = open_monitor(source, rows)
         known = provenance(source) if is_main_process() else {}
@@ -130,7 +130,7 @@ def open_session(
     layout = _layout(run, accelerator)
     data = _on_all_ranks(open_data)
     rows, monitor, scored = data.rows, _agreed(data.monitor), _agreed(data.scored)
-    spec, num_rows = rows.spec, len(rows.examples)
+    pipeline, num_rows = rows.pipeline, len(rows.examples)
     max_steps = run.loop.max_steps or math.ceil((run.loop.num_epochs or 0) * num_rows / run.loop.global_batch_size)
     state = started.state or TrainState(
         step=0,
@@ -138,35 +138,35 @@ def open_session(
         num_rows=num_rows,
         loss_scale=1.0,
         mixed_precision=accelerator.mixed_precision,
-        data_path=spec.data_path,
+        data_path=pipeline.data_path,
     )
-    _check_continuation(run, state, max_steps, num_rows, accelerator.mixed_precision, spec.data_path)
+    _check_continuation(run, state, max_steps, num_rows, accelerator.mixed_precision, pipeline.data_path)
     state = dataclasses.replace(state, max_steps=max_steps, config_digest=run.digest(), versions=versions())
     is_new = started.state is None
     loud = verbose and is_main_process()
-    objective = build_objective(objective_class, run, spec, model_config, load=is_new, verbose=loud)
+    objective = build_objective(objective_class, run, pipeline, model_config, load=is_new, verbose=loud)
     if run.loop.gradient_checkpointing:
         objective.enable_gradient_checkpointing()
     objective.to(accelerator.device).train()
     joined = layout.per_device_batch_size * layout.world_size
-    is_alone = joined == 1 and run.method.rows_at_once is None and not run.method.needs_labels
+    is_alone = joined == 1 and run.method.default_micro_batch is None and not run.method.needs_labels
     if is_alone and objective.batch_coupled:
         raise BatchSizeError(
             f"{run.recipe} compares the samples of a batch: one alone has nothing to be compared with; raise "
             "--per_device_batch_size or --global_batch_size"
         )
-    rehearsal = _on_all_ranks(lambda: _rehearse(accelerator, objective, spec, data.batch))
+    rehearsal = _on_all_ranks(lambda: _rehearse(accelerator, objective, pipeline, data.batch))
     if is_new:
         state.loss_scale = loss_scale_for(rehearsal.num_targets * layout.num_micro_batches * layout.world_size)
-    workers = run.data.num_workers if run.data.num_workers is not None else _choose_workers(spec, accelerator.device)
+    workers = run.data.num_workers if run.data.num_workers is not None else _choose_workers(pipeline, accelerator.device)
     session = Session(run, started.run_dir, accelerator, objective, rows, layout, workers, state, monitor, scored)
     session.provenance |= data.provenance
     return session, rehearsal
 
 
-def _agreed(watched: Watched | None) -> Watched | None:
+def _agreed(validation: Watched | None) -> Watched | None:
     """What is watched on every rank, or on none. Called by all ranks."""
-    return None if any(all_gather_objects(watched is None)) or watched is None else watched.agreed()
+    return None if any(all_gather_objects(validation is None)) or validation is None else validation.agreed()
 
 
 def _on_all_ranks(action: Callable[[], Result]) -> Result:
@@ -182,7 +182,7 @@ def _on_all_ranks(action: Callable[[], Result]) -> Result:
     return result  # type: ignore[return-value]
 
 
-def _first_batch(rows: KeyedRows, layout: Layout, started: Start) -> Batch:
+def _first_batch(rows: KeyedDataset, layout: BatchLayout, started: Start) -> Batch:
     """This rank's first micro-batch, for the rehearsal."""
     step = 0 if started.state is None else started.state.step
     try:
@@ -193,10 +193,10 @@ def _first_batch(rows: KeyedRows, layout: Layout, started: Start) -> Batch:
     return batch
 
 
-def _rehearse(accelerator: Accelerator, objective: Objective, spec: DataSpec, batch: Batch) -> Rehearsal:
+def _rehearse(accelerator: Accelerator, objective: Objective, pipeline: DataPipeline, batch: Batch) -> Rehearsal:
     on_device = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
     try:
-        return rehearse(accelerator, objective, spec.augment, on_device)
+        return rehearse(accelerator, objective, pipeline.augment, on_device)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -211,11 +211,11 @@ def _rehearse(accelerator: Accelerator, objective: Objective, spec: DataSpec, ba
 
 
 def build_objective(
-    objective_class: type[Objective], run: Run, spec: DataSpec, model_config: Any, *, load: bool, verbose: bool
+    objective_class: type[Objective], run: RunConfig, pipeline: DataPipeline, model_config: Any, *, load: bool, verbose: bool
 ) -> Objective:
     """The objective at step 0, a pure function of the run's settings; `load` says whether to take --init_from's weights."""
     torch.manual_seed(combine(run.loop.seed, stream_id("weights")))
-    objective = objective_class.build(run.method, spec, model_config)
+    objective = objective_class.build(run.method, pipeline, model_config)
     if run.loop.init_from is None or not load:
         return objective
     report = objective.load_pretrained(inside_run(run.loop.init_from))
@@ -228,21 +228,21 @@ def build_objective(
     return objective
 
 
-def _layout(run: Run, accelerator: Accelerator) -> Layout:
+def _layout(run: RunConfig, accelerator: Accelerator) -> BatchLayout:
     world, total = accelerator.num_processes, run.loop.global_batch_size
     require(total % world == 0, f"global_batch_size {total} must be a multiple of the {world} processes")
-    per_device = run.loop.per_device_batch_size or run.method.rows_at_once or total // world
+    per_device = run.loop.per_device_batch_size or run.method.default_micro_batch or total // world
     assert isinstance(per_device, int), "auto is resolved before a session is opened"
     run.method.check_rows_at_once(per_device)
     require(
         total % (per_device * world) == 0,
         f"global_batch_size {total} must be a multiple of per_device_batch_size {per_device} x {world} process(es)",
     )
-    return Layout(total, per_device, accelerator.process_index, world)
+    return BatchLayout(total, per_device, accelerator.process_index, world)
 
 
 def _check_continuation(
-    run: Run, state: TrainState, max_steps: int, num_rows: int, mixed_precision: str, data_path: str
+    run: RunConfig, state: TrainState, max_steps: int, num_rows: int, mixed_precision: str, data_path: str
 ) -> None:
     require(
         state.num_rows == num_rows,
@@ -265,8 +265,8 @@ def _check_continuation(
     require(state.step <= max_steps, f"the run is at step {state.step} already, beyond max_steps {max_steps}")
 
 
-def _choose_workers(spec: DataSpec, device: torch.device) -> int:
+def _choose_workers(pipeline: DataPipeline, device: torch.device) -> int:
     """The cores that this process may count on, at most 8, for heavy transforms; for light ones, one beside a GPU, else none."""
-    if spec.wants_workers:
+    if pipeline.wants_workers:
         return min(8, torch.get_num_threads())
     return int(device.type != "cpu")

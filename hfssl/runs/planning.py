@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.errors import require
 from hfssl.distributed import broadcast_object, is_main_process
 from hfssl.errors import BatchSizeError, ConfigError
@@ -36,8 +36,8 @@ _ENDLESS = 10**9
 
 
 def settled(
-    objective_class: type[Objective], run: Run, model_config: Any, started: Start, accelerator: Accelerator
-) -> Run:
+    objective_class: type[Objective], run: RunConfig, model_config: Any, started: Start, accelerator: Accelerator
+) -> RunConfig:
     """`run` with numbers in place of `--per_device_batch_size auto` and `--budget_hours`. Called by all ranks."""
     run = _with_batch_size(objective_class, run, model_config, accelerator)
     if run.loop.budget_hours is None or run.loop.max_steps is not None:
@@ -51,7 +51,7 @@ def settled(
     return _with_loop(run, max_steps=max_steps)
 
 
-def _stored_length(run: Run, run_dir: RunDir) -> int | None:
+def _stored_length(run: RunConfig, run_dir: RunDir) -> int | None:
     """The steps that the same budget was turned into when this run began."""
     if not run_dir.config_file.is_file():
         return None
@@ -61,7 +61,7 @@ def _stored_length(run: Run, run_dir: RunDir) -> int | None:
 
 def measured_copy(
     objective_class: type[Objective],
-    run: Run,
+    run: RunConfig,
     model_config: Any,
     accelerator: Accelerator,
     num_steps: int | None = None,
@@ -77,18 +77,18 @@ def measured_copy(
     return measured, session
 
 
-def _with_loop(run: Run, **values: Any) -> Run:
+def _with_loop(run: RunConfig, **values: Any) -> RunConfig:
     return dataclasses.replace(run, loop=dataclasses.replace(run.loop, **values))
 
 
-def _with_batch_size(objective_class: type[Objective], run: Run, model_config: Any, accelerator: Accelerator) -> Run:
+def _with_batch_size(objective_class: type[Objective], run: RunConfig, model_config: Any, accelerator: Accelerator) -> RunConfig:
     if run.loop.per_device_batch_size != "auto":
         return run
     total, world = run.loop.global_batch_size, accelerator.num_processes
     require(total % world == 0, f"global_batch_size {total} must be a multiple of the {world} processes")
     share = total // world
-    if run.method.rows_at_once is not None:
-        return _with_loop(run, per_device_batch_size=run.method.rows_at_once)
+    if run.method.default_micro_batch is not None:
+        return _with_loop(run, per_device_batch_size=run.method.default_micro_batch)
     if accelerator.device.type == "cpu":
         return _with_loop(run, per_device_batch_size=share)
     found: int | str = 0
@@ -121,7 +121,7 @@ def largest_that_fits(sizes: Sequence[int], fits: Callable[[int], bool]) -> int 
 
 
 def _searched_in_a_child(
-    objective_class: type[Objective], run: Run, model_config: Any, sizes: Sequence[int]
+    objective_class: type[Objective], run: RunConfig, model_config: Any, sizes: Sequence[int]
 ) -> int | str:
     """The size, or why there is none. A process of its own, so that nothing of the search stays on the device."""
     context = multiprocessing.get_context("spawn")
@@ -136,7 +136,7 @@ def _searched_in_a_child(
         return f"the search ended with exit code {child.exitcode}; set a number"
 
 
-def _search(objective_class: type[Objective], run: Run, model_config: Any, sizes: Sequence[int], sender: Any) -> None:
+def _search(objective_class: type[Objective], run: RunConfig, model_config: Any, sizes: Sequence[int], sender: Any) -> None:
     for name in _LAUNCHER_VARIABLES:
         os.environ.pop(name, None)
     quieten_libraries()
@@ -154,7 +154,7 @@ def _search(objective_class: type[Objective], run: Run, model_config: Any, sizes
 
 
 def fits(
-    objective_class: type[Objective], run: Run, model_config: Any, accelerator: Accelerator, per_device_batch_size: int
+    objective_class: type[Objective], run: RunConfig, model_config: Any, accelerator: Accelerator, per_device_batch_size: int
 ) -> bool:
     """Whether whole steps of one micro-batch of this size fit into the device's memory."""
     run = _with_loop(run, per_device_batch_size=per_device_batch_size, global_batch_size=per_device_batch_size)
@@ -192,11 +192,11 @@ def opening_lines(session: Session) -> list[str]:
     epochs = state.max_steps * layout.global_batch_size / state.num_rows
     cut = f"{layout.num_micro_batches} x {layout.per_device_batch_size} on {layout.world_size} process(es)"
     beside = session.scored or session.monitor
-    watched = "" if beside is None else f", watched on {len(beside.good)} others"
+    validation = "" if beside is None else f", watched on {len(beside.good)} others"
     rows_are = "rows" if run.method.needs_labels else run.data.rows_are
     return [
         f"preset      {run.recipe}/{run.preset}",
-        f"data        {run.data.dataset}, {state.num_rows} {rows_are} of the split {run.data.split}{watched}",
+        f"data        {run.data.dataset}, {state.num_rows} {rows_are} of the split {run.data.split}{validation}",
         f"model       {_trained_share(session.objective)}",
         f"steps       {state.max_steps} of {layout.global_batch_size} ({cut}), peak learning rate {peak_learning_rate(run):.2e}",
         f"samples     {state.max_steps * layout.global_batch_size:,} in all, {epochs:.1f} epochs",

@@ -5,7 +5,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.errors import require
 from hfssl.distributed import barrier, broadcast_object, is_main_process
 from hfssl.errors import ConfigError
@@ -23,9 +23,9 @@ from hfssl.training.start import command_line, environment
 from hfssl.training.tracking import open_tracker
 
 
-def carry_out(
+def train_run(
     objective_class: type[Objective],
-    run: Run,
+    run: RunConfig,
     model_config: Any,
     accelerator: Accelerator,
     *,
@@ -60,7 +60,7 @@ def carry_out(
         if session.state.step < session.max_steps:
             run_dir.forget_summary()
         if run.data.keeps_processor and not run_dir.processor.is_dir():
-            write_processor(session.rows.spec.processor, run_dir.processor)
+            write_processor(session.rows.pipeline.processor, run_dir.processor)
         run_dir.write_environment(environment(accelerator) | {"data": session.provenance})
         run_dir.drop_metrics_after(session.state.step or -1)  # a run that begins looks at step 0 anew
         print_opening(session, rehearsal, started)
@@ -76,7 +76,7 @@ def carry_out(
     return run_dir
 
 
-def _check_push(run: Run) -> None:
+def _check_push(run: RunConfig) -> None:
     """Raises SharedError now where --push_to_hub would fail at the end."""
     if not run.loop.push_to_hub:
         return
@@ -92,7 +92,7 @@ def _check_push(run: Run) -> None:
         raise SharedError(problem)
 
 
-def _check_adapter(run: Run) -> None:
+def _check_adapter(run: RunConfig) -> None:
     is_lora = getattr(run.method, "lora", False) or getattr(run.method, "adaptation", None) == "lora"
     require(
         not is_lora or run.method.merge or "init_from" not in run.local(),
@@ -101,19 +101,19 @@ def _check_adapter(run: Run) -> None:
     )
 
 
-def _push(run: Run, run_dir: RunDir) -> None:
+def _push(run: RunConfig, run_dir: RunDir) -> None:
     if not run.loop.push_to_hub or not is_main_process():
         return
-    wanted = PublishConfig(run=str(run_dir.path), hub_model_id=run.loop.hub_model_id, private=run.loop.hub_private)
+    config = PublishConfig(run=str(run_dir.path), hub_model_id=run.loop.hub_model_id, private=run.loop.hub_private)
     try:
-        publish_export(run_dir, run_dir.export, wanted)
+        publish_export(run_dir, run_dir.export, config)
     except ConfigError as error:
         again = f"python recipes/publish.py --run {run_dir.path} --hub_model_id {run.loop.hub_model_id}"
         private = " --private" if run.loop.hub_private else ""
         raise HubError(f"{error}; the run is finished, and is published by: {again}{private}") from error
 
 
-def _how_to_go_on(run: Run, run_dir: RunDir) -> str:
+def _how_to_go_on(run: RunConfig, run_dir: RunDir) -> str:
     command = command_line()
     if run.loop.output_dir is None:
         command += f" --output_dir {run_dir.path}"

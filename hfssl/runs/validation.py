@@ -5,54 +5,54 @@ import copy
 import torch
 from torch import Tensor
 
-from hfssl.data.loader import KeyedRows
+from hfssl.data.loader import KeyedDataset
 from hfssl.data.source import Source, fixed_rows
 from hfssl.distributed import is_main_process, world_size
 from hfssl.evaluation.knn import knn_accuracy
 from hfssl.errors import ConfigError
-from hfssl.training.monitor import Monitor, good_rows, watched_samples
-from hfssl.training.labelled_validation import Choice, ScoredRows, Scores
+from hfssl.training.monitor import Monitor, good_rows, validation_rows_of
+from hfssl.training.labelled_validation import BestStep, LabelledValidation, Scores
 
 _WATCHED_ROWS, _VOTING_ROWS, _SCORED_ROWS = 512, 1024, 5000
 
 
-def open_monitor(source: Source, training_rows: KeyedRows) -> Monitor | None:
+def open_monitor(source: Source, training_rows: KeyedDataset) -> Monitor | None:
     """What the run is watched on; None where the data holds nothing out, or nothing that can be used."""
-    if source.watched is None:
+    if source.validation is None:
         return None
-    part = source.watched.part(fixed_rows(len(source.watched), _WATCHED_ROWS))
-    spec = copy.copy(training_rows.spec)  # the same processor; what prepare finds out about its source is its own
+    part = source.validation.part(fixed_rows(len(source.validation), _WATCHED_ROWS))
+    pipeline = copy.copy(training_rows.pipeline)  # the same processor; what prepare finds out about its source is its own
     try:
-        rows, looked_at = KeyedRows(spec.prepare(part), spec, seed=0), spec.samples(part)
+        rows, looked_at = KeyedDataset(pipeline.prepare(part), pipeline, seed=0), pipeline.whole_examples(part)
     except ConfigError as error:
-        _say_unwatched(source.watched.split, str(error))
+        _say_unwatched(source.validation.split, str(error))
         return None
     good = _shared_out(good_rows(rows.examples, torch.arange(len(rows.examples))))
-    samples = watched_samples(looked_at, spec, part.labels(), torch.arange(len(looked_at)))
+    samples = validation_rows_of(looked_at, pipeline, part.labels(), torch.arange(len(looked_at)))
     if min(len(good), len(samples.good)) < world_size():
-        _say_unwatched(source.watched.split, "too few of its rows can be decoded")
+        _say_unwatched(source.validation.split, "too few of its rows can be decoded")
         return None
     voters = None
     voting = source.part(fixed_rows(len(source), _VOTING_ROWS))
     labels = voting.labels()
     if labels is not None and samples.labels is not None and len(set(labels.tolist())) > 1:
-        voting_spec = copy.copy(training_rows.spec)
-        voters = watched_samples(voting_spec.samples(voting), voting_spec, labels, torch.arange(len(labels)))
+        voting_spec = copy.copy(training_rows.pipeline)
+        voters = validation_rows_of(voting_spec.whole_examples(voting), voting_spec, labels, torch.arange(len(labels)))
     return Monitor(rows, good, samples, voters, knn_accuracy)
 
 
-def open_scored_rows(source: Source, training_rows: KeyedRows, scores: Scores, choice: Choice) -> ScoredRows | None:
+def open_labelled_validation(source: Source, training_rows: KeyedDataset, scores: Scores, choice: BestStep) -> LabelledValidation | None:
     """Labelled rows that choose the best step; None where the data holds nothing out."""
-    if source.watched is None:
+    if source.validation is None:
         return None
-    part = source.watched.part(fixed_rows(len(source.watched), _SCORED_ROWS))
-    spec = copy.copy(training_rows.spec)
-    examples = spec.samples(part)
+    part = source.validation.part(fixed_rows(len(source.validation), _SCORED_ROWS))
+    pipeline = copy.copy(training_rows.pipeline)
+    examples = pipeline.whole_examples(part)
     good = _shared_out(good_rows(examples, torch.arange(len(examples))))
     if len(good) < world_size():
-        _say_unwatched(source.watched.split, "too few of its rows can be read")
+        _say_unwatched(source.validation.split, "too few of its rows can be read")
         return None
-    return ScoredRows(examples, spec, good, scores, choice)
+    return LabelledValidation(examples, pipeline, good, scores, choice)
 
 
 def _shared_out(good: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from hfssl.models.layer_decay import decayed_groups
 from hfssl.models.lora import adapter_of, merged, with_adapter
 from hfssl.models.speech_model import body_of, frame_counts, fresh_speech_model, hears_padding, load_body
 from hfssl.nn.batch_norm import across_ranks
-from hfssl.nn.precision import wide
+from hfssl.nn.precision import to_float32
 from hfssl.nn.spans import masked_frames
 from hfssl.objective import Batch, Export, LoadReport
 from hfssl.tasks.speech_settings import SpeechSettings
@@ -29,7 +29,7 @@ from hfssl.tasks.task import Task
 
 
 @dataclass(frozen=True)
-class SpanDraw:
+class SpecAugmentDraw:
     """Draws `mask_time_indices` (B, F) bool for recordings of so many samples; nothing where the share is 0."""
 
     config: SpeechSettings
@@ -78,7 +78,7 @@ class SpeechTask(Task):
 
     def logits(self, batch: Batch) -> Tensor:
         """(B, C) or (B, F, C) float32."""
-        return wide(self.raw_logits(batch))
+        return to_float32(self.raw_logits(batch))
 
     @abstractmethod
     def raw_logits(self, batch: Batch) -> Tensor:

@@ -18,7 +18,6 @@ class Task(Objective):
     """
 
     auto_class: ClassVar[Any]
-    paper: ClassVar[str] = ""
     model: Any
 
     @classmethod
@@ -41,7 +40,7 @@ class Task(Objective):
         """
 
     @abstractmethod
-    def answers(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> list[Any]:
         """For each sample of a batch of `eval_transform`, what the model says beside what is true, as the
         module of its kind in `scoring/` takes it; on the host. Called in eval mode without gradient."""
 

@@ -58,7 +58,7 @@ class TaskConfig(MethodConfig):
     )
 
     @property
-    def kind(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
+    def output_type(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
         """What an answer is, and so how it is scored: a module of `scoring/`."""
         return "classes"
 

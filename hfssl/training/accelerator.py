@@ -35,8 +35,8 @@ def start(loop: LoopConfig) -> Accelerator:
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)  # its only spelling here
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
     for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):
-        wanted = os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1")
-        require(not wanted, f"{name} is not supported: launch with plain data parallelism (DDP), or one process")
+        config = os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1")
+        require(not config, f"{name} is not supported: launch with plain data parallelism (DDP), or one process")
     accelerator = Accelerator(
         gradient_accumulation_steps=1,
         kwargs_handlers=[timeout, ddp],

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from hfssl.objective import Cause
+from hfssl.objective import Diagnosis
 from hfssl.training.collapse_signs import CAUSES, EFFECTS, Figures, Kind, Sign
 
-_FIRST = ("weight_norm", "weight_mark", "teacher_mark", "target_std", "held_out/std")
+_FIRST = ("weight_norm", "weight_mark", "teacher_mark", "target_std", "test/std")
 
 
 class Alarm(NamedTuple):
@@ -35,7 +35,7 @@ class Alarm(NamedTuple):
 
 
 @dataclass
-class Memory:
+class AlarmHistory:
     """What is kept of earlier rows, as JSON can hold it.
 
     first: figures of the first rows; held: sign -> [step at which it was first seen, rows that showed it, last step, last
@@ -65,10 +65,10 @@ class Memory:
             elif not (sign.lasts and rows >= sign.rows):
                 self.held.pop(sign.name, None)
 
-    def alarms(self, max_steps: int, causes: Mapping[str, Cause]) -> list[Alarm]:
+    def alarms(self, max_steps: int, diagnoses: Mapping[str, Diagnosis]) -> list[Alarm]:
         """What is to be said: every cause that is seen, or else the first effect."""
         found = [[sign for sign in signs if self._counts(sign, max_steps)] for signs in (CAUSES, EFFECTS)]
-        return [self._alarm(sign, causes) for sign in found[0] or found[1][:1]]
+        return [self._alarm(sign, diagnoses) for sign in found[0] or found[1][:1]]
 
     def _counts(self, sign: Sign, max_steps: int) -> bool:
         if sign.name not in self.held:
@@ -76,9 +76,9 @@ class Memory:
         since, rows, last, _ = self.held[sign.name]
         return rows >= sign.rows and last - since >= sign.patience * max_steps
 
-    def _alarm(self, sign: Sign, causes: Mapping[str, Cause]) -> Alarm:
+    def _alarm(self, sign: Sign, diagnoses: Mapping[str, Diagnosis]) -> Alarm:
         since, _, _, figure = self.held[sign.name]
-        cause = causes.get(sign.name, sign.cause)
+        cause = diagnoses.get(sign.name, sign.cause)
         says = sign.says.format(figure=figure)
         return Alarm(sign.name, figure, sign.threshold, int(since), says, cause.reason, cause.remedy)
 

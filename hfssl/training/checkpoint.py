@@ -38,7 +38,7 @@ class TrainState:
     interval: sums of the metrics since the last logged row.
     best_step, best_reached, looks_since_best: see `training.scored_rows.Choice`; the best step's checkpoint stays.
     first_figures, held_signs: what the alarms remember, see `training.alarms.Memory`.
-    mixed_precision, data_path: what may not change on the way; see Accelerator and `DataSpec.data_path`.
+    mixed_precision, data_path: what may not change on the way; see Accelerator and `DataPipeline.data_path`.
     """
 
     step: int

@@ -7,7 +7,7 @@ from hfssl.console import say
 from hfssl.distributed import broadcast_object, is_main_process
 from hfssl.nn.signals import weight_figures
 from hfssl.objective import Objective
-from hfssl.training.alarms import Alarm, Memory, news
+from hfssl.training.alarms import Alarm, AlarmHistory, news
 from hfssl.training.checkpoint import TrainState
 from hfssl.training.collapse_signs import Kind
 
@@ -15,7 +15,7 @@ _SHOWN = ("weight_norm", "teacher_distance", "centre_norm")
 
 
 @dataclass
-class Lookout:
+class CollapseMonitor:
     """`alarms`: those in force, the same on all ranks; what earlier rows showed is kept in `state`.
 
     is_on: not where labels keep a model from collapse, and a fresh head grows as no encoder does.
@@ -36,12 +36,14 @@ class Lookout:
         if not self.is_on:
             return {}
         of_state = self._state_figures()
-        warnings = self._observe("training", figures | of_state | {"healthy_move": self.objective.healthy_move})
+        warnings = self._observe(
+            "training", figures | of_state | {"max_healthy_update": self.objective.max_healthy_update}
+        )
         return {name: of_state[name] for name in _SHOWN if name in of_state} | warnings
 
     def after_look(self, figures: dict[str, Any]) -> dict[str, Any]:
         """`warnings` of a row on held-out data, where there are some. Called by all ranks."""
-        return self._observe("held_out", figures) if self.is_on else {}
+        return self._observe("test", figures) if self.is_on else {}
 
     def why_stopped(self) -> str:
         """One line for --stop_on_collapse."""
@@ -50,8 +52,8 @@ class Lookout:
             "kept: start anew with that changed, or go on without --stop_on_collapse"
         )
 
-    def _memory(self) -> Memory:
-        return Memory(self.state.first_figures, self.state.held_signs)
+    def _memory(self) -> AlarmHistory:
+        return AlarmHistory(self.state.first_figures, self.state.held_signs)
 
     def _state_figures(self) -> dict[str, float]:
         """Of weights and buffers; waits for the device."""
@@ -62,7 +64,7 @@ class Lookout:
         self._memory().observe(kind, self.state.step, figures)
         agreed = broadcast_object((self.state.first_figures, self.state.held_signs))
         self.state.first_figures, self.state.held_signs = agreed
-        alarms = self._memory().alarms(self.state.max_steps, self.objective.causes())
+        alarms = self._memory().alarms(self.state.max_steps, self.objective.diagnoses())
         if is_main_process():
             for line in news(self.alarms, alarms):
                 say(line)

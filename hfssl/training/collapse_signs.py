@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from hfssl.nn.collapse import LEAST_RANK, LEAST_STD
-from hfssl.objective import Cause, Objective
+from hfssl.objective import Diagnosis, Objective
 
 Figures = Mapping[str, Any]
 Figure = Callable[[Figures, Figures], float | None]
-Kind = Literal["training", "held_out"]
+Kind = Literal["training", "test"]
 
 
 class Sign(NamedTuple):
@@ -32,7 +32,7 @@ class Sign(NamedTuple):
     name: str
     figure: Figure
     says: str
-    cause: Cause
+    cause: Diagnosis
     below: float = -math.inf
     above: float = math.inf
     kind: Kind = "training"
@@ -83,17 +83,17 @@ def _distance_of_own_tensors(figures: Figures, first: Figures) -> float | None:
 
 def _spread_from_the_start(figures: Figures, first: Figures) -> float | None:
     """The larger std of the features, of the first look and of this one."""
-    now, before = figures.get("held_out/std"), first.get("held_out/std")
+    now, before = figures.get("test/std"), first.get("test/std")
     return None if now is None or before is None else max(now, before)
 
 
 def _not_finite(figures: Figures, first: Figures) -> float | None:
-    return float(figures["held_out/std"] is None) if "held_out/std" in figures else None
+    return float(figures["test/std"] is None) if "test/std" in figures else None
 
 
 def _over_trivial(figures: Figures, first: Figures) -> float | None:
     """How far the loss is from that of one who has learned nothing, as a share of it."""
-    loss, trivial = figures.get("loss"), figures.get("trivial_loss")
+    loss, trivial = figures.get("loss"), figures.get("baseline_loss")
     return None if loss is None or not trivial else abs(loss / trivial - 1.0)
 
 
@@ -104,12 +104,12 @@ def _move_a_step(figures: Figures, first: Figures) -> float | None:
     if growth is None or not step:
         return None
     move = math.sqrt((growth * growth - 1.0) / step) if growth > _HARDLY_GROWN else 0.0
-    return move / figures.get("healthy_move", Objective.healthy_move)
+    return move / figures.get("max_healthy_update", Objective.max_healthy_update)
 
 
 def _spread_where_views_agree(figures: Figures, first: Figures) -> float | None:
     """The std of the projections, taken for 1 while the loss is above a share of that of one who has learned nothing."""
-    loss, trivial = figures.get("loss"), figures.get("trivial_loss")
+    loss, trivial = figures.get("loss"), figures.get("baseline_loss")
     if loss is None or not trivial or figures.get("embedding_std") is None:
         return None
     return figures["embedding_std"] if loss < _AGREEMENT * trivial else 1.0
@@ -125,20 +125,20 @@ def _accuracy_as_targets_shrink(figures: Figures, first: Figures) -> float | Non
 
 def _share_of_a_guess(figures: Figures, first: Figures) -> float | None:
     """The contrastive part of a loss over the loss of one who guesses."""
-    loss, trivial = figures.get("contrastive_loss"), figures.get("trivial_loss")
+    loss, trivial = figures.get("contrastive_loss"), figures.get("baseline_loss")
     return None if loss is None or not trivial else loss / trivial
 
 
 _HARDLY_GROWN = 1.15
 _AGREEMENT = 0.15  # of the trivial loss; healthy BYOL stays above it, or keeps its projections apart
-_RATE = Cause("the learning rate is too high", "lower --base_learning_rate")
+_RATE = Diagnosis("the learning rate is too high", "lower --base_learning_rate")
 
 CAUSES = (
     Sign(
         "shared_teacher",
         _distance_of_own_tensors,
         "the teacher equals the student (relative distance {figure:.1e})",
-        Cause(
+        Diagnosis(
             "it is no copy of its own",
             "build it as a copy, or raise --teacher_momentum if that is near 0",
         ),
@@ -148,37 +148,37 @@ CAUSES = (
         "still_weights",
         _moved("weight_mark"),
         "no weight has moved since the start",
-        Cause("the learning rate is 0 or nothing is trainable", "raise --base_learning_rate"),
+        Diagnosis("the learning rate is 0 or nothing is trainable", "raise --base_learning_rate"),
         below=0.5,
     ),
     Sign(
         "still_teacher",
         _once_weights_moved(_moved("teacher_mark")),
         "the teacher has not moved since the start, while the student has",
-        Cause("it never follows the student", "lower --teacher_momentum below 1"),
+        Diagnosis("it never follows the student", "lower --teacher_momentum below 1"),
         below=0.5,
     ),
     Sign(
         "equal_images",
         _spread_from_the_start,
         "features were nearly equal before training already (std {figure:.1e})",
-        Cause("the rows of the data are all alike, or empty", "look at --dataset, or at --init_from"),
+        Diagnosis("the rows of the data are all alike, or empty", "look at --dataset, or at --init_from"),
         below=LEAST_STD,
-        kind="held_out",
+        kind="test",
         rows=1,
     ),
     Sign(
         "equal_views",
         _plain("view_distance"),
         "the two views of an image are the same (relative distance {figure:.1e})",
-        Cause("the augmentation is off", "set --augmentation, or a wider --crop_scale"),
+        Diagnosis("the augmentation is off", "set --augmentation, or a wider --crop_scale"),
         below=1e-4,
     ),
     Sign(
         "vanished_weights",
         _growth("weight_norm"),
         "the weights have shrunk to {figure:.1%} of their size at the start",
-        Cause("weight decay is too strong", "lower --weight_decay"),
+        Diagnosis("weight decay is too strong", "lower --weight_decay"),
         below=0.1,
     ),
     Sign(
@@ -198,14 +198,14 @@ EFFECTS = (
         "features of held-out rows are not finite",
         _RATE,
         above=0.5,
-        kind="held_out",
+        kind="test",
         rows=1,
     ),
     Sign(
         "few_outputs",
         _plain("marginal_entropy"),
         "few outputs are the targets of all samples (marginal entropy {figure:.2f})",
-        Cause("outputs are not kept balanced", "lower --base_learning_rate"),
+        Diagnosis("outputs are not kept balanced", "lower --base_learning_rate"),
         below=0.4,
         rows=3,
         patience=0.25,
@@ -214,7 +214,7 @@ EFFECTS = (
         "uniform_output",
         _plain("teacher_entropy"),
         "every target is uniform (entropy {figure:.4f} of ln K)",
-        Cause("targets are not sharp enough", "lower --base_learning_rate"),
+        Diagnosis("targets are not sharp enough", "lower --base_learning_rate"),
         above=0.999,
         rows=3,
         patience=0.1,
@@ -223,7 +223,7 @@ EFFECTS = (
         "few_codes",
         _plain("code_entropy"),
         "a few codes stand for all frames (entropy {figure:.2f} of ln V)",
-        Cause("nothing keeps the codes in use", "raise --diversity_weight"),
+        Diagnosis("nothing keeps the codes in use", "raise --diversity_weight"),
         below=0.15,
         rows=3,
         patience=0.1,
@@ -232,7 +232,7 @@ EFFECTS = (
         "easy_frames",
         _accuracy_as_targets_shrink,
         "nearly all masked frames are found ({figure:.1%}) while targets become alike",
-        Cause("frames give themselves away", "look at --dataset"),
+        Diagnosis("frames give themselves away", "look at --dataset"),
         above=0.97,
         rows=3,
         patience=0.1,
@@ -241,7 +241,7 @@ EFFECTS = (
         "no_loss",
         _share_of_a_guess,
         "the contrastive loss is near 0 ({figure:.1%} of a guess)",
-        Cause("the task is too easy", "look at --dataset"),
+        Diagnosis("the task is too easy", "look at --dataset"),
         below=0.02,
         rows=3,
         patience=0.1,
@@ -250,34 +250,34 @@ EFFECTS = (
         "constant_embeddings",
         _spread_where_views_agree,
         "the loss is near 0 and projections are nearly equal (std {figure:.3f})",
-        Cause("nothing keeps the outputs of different images apart", "lower --base_learning_rate"),
+        Diagnosis("nothing keeps the outputs of different images apart", "lower --base_learning_rate"),
         below=0.25,
         rows=3,
         patience=0.1,
     ),
     Sign(
         "constant_features",
-        _plain("held_out/std"),
+        _plain("test/std"),
         "features of different rows are nearly equal (std {figure:.4f})",
         _RATE,
         below=LEAST_STD,
-        kind="held_out",
+        kind="test",
         rows=1,
     ),
     Sign(
         "few_dimensions",
-        _plain("held_out/rank_me"),
+        _plain("test/rank_me"),
         "features use only {figure:.1f} dimensions",
         _RATE,
         below=LEAST_RANK,
-        kind="held_out",
+        kind="test",
         rows=1,
     ),
     Sign(
-        "trivial_loss",
+        "baseline_loss",
         _over_trivial,
         "the loss is that of one who has learned nothing (off by {figure:.2%})",
-        Cause("the learning rate is too high or too low", "change --base_learning_rate"),
+        Diagnosis("the learning rate is too high or too low", "change --base_learning_rate"),
         below=0.002,
         rows=3,
         patience=0.5,

@@ -11,9 +11,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from hfssl.data.loader import Layout
+from hfssl.data.loader import BatchLayout
 from hfssl.distributed import all_gather_objects, all_reduce_sum, world_size
-from hfssl.objective import BadRowError, DataSpec, Examples, Objective
+from hfssl.objective import BadRowError, DataPipeline, Examples, Objective
 from hfssl.training.checkpoint import TrainState
 from hfssl.training.monitor import PREFIX, blocks, moved
 
@@ -21,7 +21,7 @@ Scores = Callable[[list[Any]], dict[str, float | None]]
 
 
 @dataclass(frozen=True)
-class Choice:
+class BestStep:
     """Which step's weights are kept: the one whose `figure` is highest, of equals that of the lowest loss.
 
     patience: looks without a better one that end the run; None: none do. What was found so far is kept in the state.
@@ -46,41 +46,41 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class ScoredRows:
-    """Examples as `DataSpec.samples` gives them, looked at whole and without chance by every rank's share.
+class LabelledValidation:
+    """Examples as `DataPipeline.samples` gives them, looked at whole and without chance by every rank's share.
 
-    good: numbers of those that can be read; scores: of the answers to them, by name; choice: what these decide.
+    good: numbers of those that can be read; scores: of the predictions to them, by name; choice: what these decide.
     """
 
     examples: Examples
-    spec: DataSpec
+    pipeline: DataPipeline
     good: Tensor
     scores: Scores
-    choice: Choice
+    choice: BestStep
 
-    def agreed(self) -> "ScoredRows | None":
+    def agreed(self) -> "LabelledValidation | None":
         """Those that every rank could read, so that their collectives match; None if one has no rows."""
         common = set.intersection(*all_gather_objects(set(self.good.tolist())))
         good = torch.tensor([row for row in self.good.tolist() if row in common], dtype=torch.int64)
         return replace(self, good=good) if len(good) >= world_size() else None
 
-    def look(
-        self, accelerator: Accelerator, objective: Objective, layout: Layout, progress: float
+    def validate(
+        self, accelerator: Accelerator, objective: Objective, layout: BatchLayout, progress: float
     ) -> dict[str, Any] | None:
-        """Loss and scores of the objective as it stands, keys `held_out/...`; None where a row can no longer be read.
+        """Loss and scores of the objective as it stands, keys `test/...`; None where a row can no longer be read.
 
         Called by all ranks, with the same result.
         """
         was_training = objective.training
         objective.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
-        answers: list[Any] = []
+        predictions: list[Any] = []
         try:
             with torch.no_grad(), accelerator.autocast():
                 for ids_B in blocks(self.good, layout):
                     batch, problems = None, torch.zeros((), device=accelerator.device)
                     try:
-                        batch = self.spec.eval_transform([self.examples[index] for index in ids_B.tolist()])
+                        batch = self.pipeline.eval_transform([self.examples[index] for index in ids_B.tolist()])
                     except BadRowError:
                         problems += 1
                     if bool(all_reduce_sum(problems)) or batch is None:  # every rank gives up, or none does
@@ -88,10 +88,10 @@ class ScoredRows:
                     batch = moved(batch, accelerator)
                     output = objective.forward(batch, progress)
                     sums += torch.stack([output.loss_sum.double(), output.num_targets.double()])
-                    answers += objective.answers(batch)  # type: ignore[operator]
+                    predictions += objective.predictions(batch)  # type: ignore[operator]
         finally:
             objective.train(was_training)
         loss_sum, num_targets = all_reduce_sum(sums).tolist()
-        everywhere = [answer for of_rank in all_gather_objects(answers) for answer in of_rank]
+        everywhere = [answer for of_rank in all_gather_objects(predictions) for answer in of_rank]
         figures = {"loss": loss_sum / num_targets if num_targets else None} | self.scores(everywhere)
         return {PREFIX + name: value for name, value in figures.items()}

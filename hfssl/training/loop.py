@@ -15,22 +15,22 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.console import say, step_bar
-from hfssl.data.loader import KeyedRows, Layout, micro_batches
+from hfssl.data.loader import BatchLayout, KeyedDataset, micro_batches
 from hfssl.distributed import all_gather_objects, is_distributed, is_main_process
 from hfssl.errors import TrainingError
 from hfssl.objective import BadRowError, Batch, Objective
 from hfssl.run_dir import RunDir
 from hfssl.training.bad_rows import joined_bad_rows, note_bad_rows
 from hfssl.training.checkpoint import TrainState, load, newest_whole, save
-from hfssl.training.collapse_monitor import Lookout
+from hfssl.training.collapse_monitor import CollapseMonitor
 from hfssl.training.interruption import StopRequest
-from hfssl.training.labelled_validation import ScoredRows
+from hfssl.training.labelled_validation import LabelledValidation
 from hfssl.training.monitor import Monitor
 from hfssl.training.optimizer import build_optimizer, peak_learning_rate, set_learning_rate, set_weight_decay
-from hfssl.training.report import Interval, Stopwatch, duration, held_out_line
-from hfssl.training.step import Parts, StepResult, train_step
+from hfssl.training.report import Interval, Stopwatch, duration, validation_line
+from hfssl.training.step import StepContext, StepResult, train_step
 from hfssl.training.tracking import track
 
 
@@ -38,28 +38,28 @@ from hfssl.training.tracking import track
 class Session:
     """One process's share of a run in progress; provenance: of its data, see `data.provenance`, on the main process."""
 
-    run: Run
+    run: RunConfig
     run_dir: RunDir
     accelerator: Accelerator
     objective: Objective
-    rows: KeyedRows
-    layout: Layout
+    rows: KeyedDataset
+    layout: BatchLayout
     num_workers: int
     state: TrainState
     monitor: Monitor | None = None
-    scored: ScoredRows | None = None
+    scored: LabelledValidation | None = None
     provenance: dict[str, str | None] = field(default_factory=dict)
-    lookout: Lookout = field(init=False)
+    collapse_monitor: CollapseMonitor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lookout = Lookout(self.objective, self.state, is_on=not self.run.method.needs_labels)
+        self.collapse_monitor = CollapseMonitor(self.objective, self.state, is_on=not self.run.method.needs_labels)
 
     @property
     def max_steps(self) -> int:
         return self.state.max_steps
 
 
-def prepare(session: Session) -> Parts:
+def prepare(session: Session) -> StepContext:
     """Optimizer, Accelerate's wrapping, and, where the state says so, the checkpoint's tensors."""
     loop, optim = session.run.loop, session.run.optim
     if loop.compile:
@@ -68,12 +68,12 @@ def prepare(session: Session) -> Parts:
     model, _ = session.accelerator.prepare(session.objective, optimizer)
     if session.state.step > 0:
         load(session.accelerator, session.run_dir, session.state.step)
-    return Parts(
+    return StepContext(
         accelerator=session.accelerator,
         model=model,
         objective=session.objective,
         optimizer=optimizer,
-        augment=session.rows.spec.augment,
+        augment=session.rows.pipeline.augment,
         seed=loop.seed,
         max_grad_norm=optim.max_grad_norm,
         loss_scale=session.state.loss_scale,
@@ -96,7 +96,7 @@ def train(session: Session) -> int | None:
     verdict = _LateVerdict(session)
     session.objective.train()
     if state.step == 0:
-        session.lookout.begin()
+        session.collapse_monitor.begin()
         _look(session, watch)
     bar = step_bar(state.step, session.max_steps, is_main_process())
     with StopRequest() as request, _stacks_of_hanging_ranks(), bar, ExitStack() as resources:
@@ -126,14 +126,14 @@ def train(session: Session) -> int | None:
             if finished or state.step % run.loop.evaluate_every == 0:
                 is_best = _look(session, watch)
                 over = session.scored is not None and session.scored.choice.is_over(state)
-            collapsed = run.loop.stop_on_collapse and bool(session.lookout.alarms)
+            collapsed = run.loop.stop_on_collapse and bool(session.collapse_monitor.alarms)
             if stop or finished or over or collapsed or is_best or state.step % run.loop.save_every == 0:
                 stop = verdict.read() or stop
                 state.interval = interval.sums()
                 state.bad_rows = joined_bad_rows(session.state)
                 save(session.accelerator, session.run_dir, state, keep=run.loop.keep_checkpoints)
             if collapsed:
-                raise TrainingError(session.lookout.why_stopped())
+                raise TrainingError(session.collapse_monitor.why_stopped())
             if stop and not finished:
                 return next(number for number in all_gather_objects(request.signal) if number is not None)
     return None
@@ -186,7 +186,7 @@ def _log(session: Session, interval: Interval, watch: Stopwatch, rate: float) ->
     row: dict[str, Any] = {"step": state.step, "epoch": state.samples_seen / state.num_rows, "learning_rate": rate}
     row |= interval.means_and_reset()
     row |= {"skipped_steps": state.skipped_steps, "bad_rows": len(state.bad_rows)}
-    row |= session.lookout.after_interval(row)
+    row |= session.collapse_monitor.after_interval(row)
     steps = watch.steps
     row |= watch.figures_and_reset(session.run.loop.global_batch_size) | {"time/steps": steps}
     if is_distributed():
@@ -198,23 +198,23 @@ def _log(session: Session, interval: Interval, watch: Stopwatch, rate: float) ->
 
 
 def _look(session: Session, watch: Stopwatch) -> bool:
-    """A row of `held_out/...` figures in metrics.jsonl, where there are rows to look at; whether the step is the best so far."""
-    watched = session.scored or session.monitor
-    if watched is None:
+    """A row of `test/...` figures in metrics.jsonl, where there are rows to look at; whether the step is the best so far."""
+    validation = session.scored or session.monitor
+    if validation is None:
         return False
     start = time.perf_counter()
     progress = session.state.step / session.max_steps
-    figures = watched.look(session.accelerator, session.objective, session.layout, progress)
+    figures = validation.validate(session.accelerator, session.objective, session.layout, progress)
     if figures is None:
         if is_main_process():
             say("held-out rows can no longer be read: this look at them is left out")
         return False
     row = {"step": session.state.step} | figures
-    row |= session.lookout.after_look(row)
+    row |= session.collapse_monitor.after_look(row)
     track(session.accelerator, row)
     if is_main_process():
         session.run_dir.append_metrics(row)
-        say(held_out_line(session.state.step, session.max_steps, figures))
+        say(validation_line(session.state.step, session.max_steps, figures))
     watch.leave_out(time.perf_counter() - start)
     is_trained = session.state.step > 0
     return is_trained and session.scored is not None and session.scored.choice.is_best(session.state, figures)

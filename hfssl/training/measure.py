@@ -22,25 +22,25 @@ class Measured(NamedTuple):
     """Of the slowest and largest rank.
 
     startup_seconds: what the first steps take beyond the others, compilation and worker start above all.
-    look_seconds: one look of the monitor at held-out rows; data_wait: share of a step.
+    validation_seconds: one look of the monitor at held-out rows; data_wait: share of a step.
     """
 
     num_steps: int
     seconds_a_step: float
     startup_seconds: float
-    look_seconds: float
+    validation_seconds: float
     peak_bytes: int
     data_wait: float
 
     def training_seconds(self, num_steps: int, evaluate_every: int) -> float:
         """What `num_steps` take, looks included."""
         looks = 1 + (num_steps + evaluate_every - 1) // evaluate_every
-        return self.startup_seconds + num_steps * self.seconds_a_step + looks * self.look_seconds
+        return self.startup_seconds + num_steps * self.seconds_a_step + looks * self.validation_seconds
 
     def steps_within(self, seconds: float, evaluate_every: int) -> int:
         """The most steps that `training_seconds` fits into `seconds`; at least 1."""
-        a_step = self.seconds_a_step + self.look_seconds / evaluate_every
-        return max(1, int((seconds - self.startup_seconds - 2 * self.look_seconds) / a_step))
+        a_step = self.seconds_a_step + self.validation_seconds / evaluate_every
+        return max(1, int((seconds - self.startup_seconds - 2 * self.validation_seconds) / a_step))
 
 
 def measure(session: Session, num_steps: int = NUM_STEPS) -> Measured:
@@ -67,8 +67,8 @@ def measure(session: Session, num_steps: int = NUM_STEPS) -> Measured:
     finished = _now(device)
     a_step = (finished - settled) / (num_steps - settling)
     startup = max(0.0, settled - begun - settling * a_step)
-    if (watched := session.scored or session.monitor) is not None:
-        watched.look(session.accelerator, session.objective, session.layout, 0.0)
+    if (validation := session.scored or session.monitor) is not None:
+        validation.validate(session.accelerator, session.objective, session.layout, 0.0)
     looked = _now(device) - finished
     wait = watch.waited / (finished - settled)
     mine = Measured(num_steps, a_step, startup, looked, _peak_bytes(device), wait)

@@ -13,40 +13,42 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from hfssl.data.loader import KeyedRows, Layout
+from hfssl.data.loader import BatchLayout, KeyedDataset
 from hfssl.distributed import all_gather_objects, all_gather_with_gradient, all_reduce_sum, world_size
 from hfssl.nn.collapse import feature_std, rank_me
-from hfssl.objective import BadRowError, Batch, DataSpec, Examples, Objective
+from hfssl.objective import BadRowError, Batch, DataPipeline, Examples, Objective
 
 Array = np.ndarray[Any, Any]
 Accuracy = Callable[[Array, Array, Array, Array], float]
-PREFIX = "held_out/"
+PREFIX = "test/"
 _FEWEST_ROWS = 8  # whose spread says anything
 _FIXED_EPOCH = -1  # draws that no training step ever takes
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Rows of which features are taken: `examples` as `DataSpec.samples` gives them.
+class ValidationSamples:
+    """Rows of which features are taken: `examples` as `DataPipeline.samples` gives them.
 
     good: numbers of those that can be decoded, in the order in which they are looked at; labels: of these, or None.
     """
 
     examples: Examples
-    spec: DataSpec
+    pipeline: DataPipeline
     good: Tensor
     labels: Array | None
 
-    def only(self, rows: set[int]) -> "Samples":
+    def only(self, rows: set[int]) -> "ValidationSamples":
         """Those of the good rows that are among `rows`."""
         kept = [index for index, row in enumerate(self.good.tolist()) if row in rows]
         return replace(self, good=self.good[kept], labels=None if self.labels is None else self.labels[kept])
 
 
-def watched_samples(examples: Examples, spec: DataSpec, labels_N: Array | None, chosen: Tensor) -> Samples:
+def validation_rows_of(
+    examples: Examples, pipeline: DataPipeline, labels_N: Array | None, chosen: Tensor
+) -> ValidationSamples:
     """The `chosen` rows, less those that can not be decoded."""
     good = good_rows(examples, chosen)
-    return Samples(examples, spec, good, None if labels_N is None else labels_N[good.numpy()])
+    return ValidationSamples(examples, pipeline, good, None if labels_N is None else labels_N[good.numpy()])
 
 
 def good_rows(examples: Examples, chosen: Tensor) -> Tensor:
@@ -70,10 +72,10 @@ class Monitor:
     accuracy: of a kNN, from (training features, training labels, test features, test labels).
     """
 
-    rows: KeyedRows
+    rows: KeyedDataset
     good: Tensor
-    samples: Samples
-    voters: Samples | None
+    samples: ValidationSamples
+    voters: ValidationSamples | None
     accuracy: Accuracy
 
     def agreed(self) -> "Monitor | None":
@@ -90,10 +92,10 @@ class Monitor:
             voters = None
         return replace(self, good=good, samples=samples, voters=voters)
 
-    def look(
-        self, accelerator: Accelerator, objective: Objective, layout: Layout, progress: float
+    def validate(
+        self, accelerator: Accelerator, objective: Objective, layout: BatchLayout, progress: float
     ) -> dict[str, Any] | None:
-        """Figures of the objective as it stands, keys `held_out/...`; None where a row can no longer be read.
+        """Figures of the objective as it stands, keys `test/...`; None where a row can no longer be read.
 
         Called by all ranks, with the same result.
         """
@@ -129,7 +131,7 @@ class Monitor:
         return self.accuracy(voting_MD.numpy(), voted[0], features_ND.numpy(), voted[1])
 
     def _mean_loss(
-        self, accelerator: Accelerator, objective: Objective, layout: Layout, progress: float
+        self, accelerator: Accelerator, objective: Objective, layout: BatchLayout, progress: float
     ) -> float | None:
         """The training objective in eval mode, with the draws of an epoch that never comes; None without a target.
 
@@ -140,20 +142,22 @@ class Monitor:
         for ids_B in blocks(self.good, layout):
             batch = self.rows.__getitems__((torch.full_like(ids_B, _FIXED_EPOCH), ids_B))
             del batch["bad_ids"]
-            output = objective.forward(self.rows.spec.augment(moved(batch, accelerator), progress), progress)
+            output = objective.forward(self.rows.pipeline.augment(moved(batch, accelerator), progress), progress)
             objective.on_step_end(progress, nothing_applied)  # forgets what forward staged for a queue or a centre
             sums += torch.stack([output.loss_sum.double(), output.num_targets.double()])
         loss_sum, num_targets = all_reduce_sum(sums).tolist()
         return loss_sum / num_targets if num_targets else None
 
 
-def _features(samples: Samples, accelerator: Accelerator, objective: Objective, layout: Layout) -> Tensor:
+def _features(
+    samples: ValidationSamples, accelerator: Accelerator, objective: Objective, layout: BatchLayout
+) -> Tensor:
     """(N, D) float32 on the CPU, in the order of `good`: as of the export, of examples without crop and chance."""
     gathered = []
     for ids_B in blocks(samples.good, layout):
         batch, problems = None, torch.zeros((), device=accelerator.device)
         try:
-            batch = samples.spec.eval_transform([samples.examples[index] for index in ids_B.tolist()])
+            batch = samples.pipeline.eval_transform([samples.examples[index] for index in ids_B.tolist()])
         except BadRowError:
             problems += 1
         if bool(all_reduce_sum(problems)) or batch is None:  # every rank raises, or none does
@@ -162,7 +166,7 @@ def _features(samples: Samples, accelerator: Accelerator, objective: Objective, 
     return torch.cat(gathered)
 
 
-def blocks(good: Tensor, layout: Layout) -> list[Tensor]:
+def blocks(good: Tensor, layout: BatchLayout) -> list[Tensor]:
     """This rank's ids of each block of at most R * B rows; all ranks have as many, so up to R - 1 rows are left out."""
     size, ranks = layout.per_device_batch_size * layout.world_size, layout.world_size
     blocks = []

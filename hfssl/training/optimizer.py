@@ -2,7 +2,7 @@
 
 import torch
 
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import OptimConfig
 from hfssl.nn.schedules import cosine, warmup_cosine
 from hfssl.objective import Objective
@@ -18,7 +18,7 @@ def learning_rate(optim: OptimConfig, *, modality: str, global_batch_size: int) 
     return optim.base_learning_rate * scale
 
 
-def peak_learning_rate(run: Run) -> float:
+def peak_learning_rate(run: RunConfig) -> float:
     """Of a run; that of a task does not follow the batch, whatever its modality."""
     modality = "task" if run.method.needs_labels else run.method.modality
     return learning_rate(run.optim, modality=modality, global_batch_size=run.loop.global_batch_size)

@@ -107,11 +107,11 @@ class Stopwatch:
         )
 
 
-def held_out_line(step: int, max_steps: int, figures: Mapping[str, Any]) -> str:
+def validation_line(step: int, max_steps: int, figures: Mapping[str, Any]) -> str:
     """What the monitor saw, in a line for people."""
     shown = []
     for name, value in figures.items():
-        key = name.removeprefix("held_out/")
+        key = name.removeprefix("validation/")
         title, digits = _HELD_OUT.get(key, (key.replace("_", " "), 3))
         shown.append(f"{title} {'-' if value is None else f'{value:.{digits}f}'}")
     return f"step {step:>{len(str(max_steps))}}/{max_steps}  held out: {'  '.join(shown)}"

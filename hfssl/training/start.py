@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from hfssl import __version__
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.errors import ConfigError, require
 from hfssl.run_dir import LOCK, RUNS, RunDir, next_free, runs_of, why_not_usable
 from hfssl.training.checkpoint import TrainState, clear_away, newest_whole, read_state
@@ -68,7 +68,7 @@ class FolderLock:
         self._file.close()
 
 
-def choose(run: Run) -> tuple[Start, FolderLock]:
+def choose(run: RunConfig) -> tuple[Start, FolderLock]:
     """Where this run starts, and the lock on its folder. For the main process alone.
 
     Raises:
@@ -90,7 +90,7 @@ def choose(run: Run) -> tuple[Start, FolderLock]:
     return Start(run_dir, None, []), FolderLock(run_dir)
 
 
-def _in_named_folder(run: Run, run_dir: RunDir) -> tuple[Start, FolderLock]:
+def _in_named_folder(run: RunConfig, run_dir: RunDir) -> tuple[Start, FolderLock]:
     problem = why_not_usable(run_dir.path)
     require(problem is None, f"--output_dir {run_dir.path} {problem}")
     if not run_dir.config_file.is_file():
@@ -100,7 +100,7 @@ def _in_named_folder(run: Run, run_dir: RunDir) -> tuple[Start, FolderLock]:
     return _continued(run, run_dir)
 
 
-def _continued(run: Run, run_dir: RunDir) -> tuple[Start, FolderLock]:
+def _continued(run: RunConfig, run_dir: RunDir) -> tuple[Start, FolderLock]:
     stored = run_dir.read_config()
     recipe = stored["recipe"]
     require(recipe == run.recipe, f"{run_dir.path} holds a run of the recipe {recipe}: name another folder")
@@ -121,7 +121,7 @@ def _continued(run: Run, run_dir: RunDir) -> tuple[Start, FolderLock]:
     return Start(run_dir, state, passed_over, finished), lock
 
 
-def _is_same_run(run: Run, run_dir: RunDir) -> bool:
+def _is_same_run(run: RunConfig, run_dir: RunDir) -> bool:
     if not run_dir.config_file.is_file():
         return False
     stored, any_length = run_dir.read_config(), run.loop.rescale_schedule

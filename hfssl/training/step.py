@@ -17,7 +17,7 @@ Augment = Callable[[Batch, float], Batch]
 
 
 @dataclass
-class Parts:
+class StepContext:
     """What a step works on.
 
     model: `objective`, wrapped by Accelerate; the two share all tensors.
@@ -55,7 +55,7 @@ class StepResult(NamedTuple):
     finite_micro_batches: list[Tensor]
 
 
-def train_step(parts: Parts, batches: Sequence[Batch], *, step: int, progress: float, stop: bool) -> StepResult:
+def train_step(parts: StepContext, batches: Sequence[Batch], *, step: int, progress: float, stop: bool) -> StepResult:
     """Forward and backward of each micro-batch, one joint scaling of the gradients, then the optimizer.
 
     Args:
@@ -93,7 +93,7 @@ def train_step(parts: Parts, batches: Sequence[Batch], *, step: int, progress: f
 
 
 def _accumulate(
-    parts: Parts, batches: Sequence[Batch], step: int, progress: float
+    parts: StepContext, batches: Sequence[Batch], step: int, progress: float
 ) -> tuple[list[Tensor], dict[str, Tensor], list[Tensor]]:
     """([loss_sum, num_targets], metric sums, finite losses) of this rank, float64; gradients lie in the parameters."""
     loss_sums, target_sums, finite = [], [], []
@@ -114,14 +114,14 @@ def _accumulate(
     return [torch.stack(loss_sums).sum(), torch.stack(target_sums).sum()], metrics, finite
 
 
-def _synchronised(parts: Parts, is_last: bool) -> AbstractContextManager[None]:
+def _synchronised(parts: StepContext, is_last: bool) -> AbstractContextManager[None]:
     if is_last:
         return nullcontext()
     waiting: AbstractContextManager[None] = parts.accelerator.no_sync(parts.model)
     return waiting
 
 
-def _scale_gradients(parts: Parts, num_targets: Tensor) -> None:
+def _scale_gradients(parts: StepContext, num_targets: Tensor) -> None:
     """From sums scaled by `loss_scale` and averaged over ranks to the gradient of the mean over all targets."""
     if parts.accelerator.scaler is not None:
         parts.accelerator.scaler.unscale_(parts.optimizer)
@@ -131,7 +131,7 @@ def _scale_gradients(parts: Parts, num_targets: Tensor) -> None:
     torch._foreach_mul_(gradients, factor.to(gradients[0].dtype))
 
 
-def _apply(parts: Parts, applied: Tensor) -> Tensor:
+def _apply(parts: StepContext, applied: Tensor) -> Tensor:
     """Step the optimizer where `applied`.
 
     Returns a 0-d bool: the fp16 scaler is on and may still find a scale, so that a non-finite gradient is part of its

@@ -5,7 +5,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.distributed import all_gather_objects
 from hfssl.errors import require
 from hfssl.run_dir import RunDir
@@ -14,7 +14,7 @@ PROJECT = "hfssl"
 _PLACES = ("output_dir",)  # of this machine alone
 
 
-def open_tracker(accelerator: Accelerator, run: Run, run_dir: RunDir, step: int) -> None:
+def open_tracker(accelerator: Accelerator, run: RunConfig, run_dir: RunDir, step: int) -> None:
     """Begin, or go on at `step`, with the tracker of --report_to. Called by all ranks; nothing without a tracker."""
     if run.loop.report_to == "none":
         return
@@ -34,7 +34,7 @@ def open_tracker(accelerator: Accelerator, run: Run, run_dir: RunDir, step: int)
     require(not problems, f"--report_to {run.loop.report_to} can not be started: {problems[0] if problems else ''}")
 
 
-def settings(run: Run) -> dict[str, Any]:
+def settings(run: RunConfig) -> dict[str, Any]:
     """The run's settings as trackers take them: flat, plain values."""
     flat: dict[str, Any] = {"recipe": run.recipe, "preset": run.preset}
     for section, values in run.stored().items():

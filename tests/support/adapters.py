@@ -13,7 +13,7 @@ from hfssl.runs.init_from import adopt_checkpoint
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session
 from hfssl.training.start import Start
-from hfssl.training.step import Parts, train_step
+from hfssl.training.step import StepContext, train_step
 from tests.support.laboratory import classes, open_small, ready, run_of, steps_of, use_few_rows
 
 METHOD_OF = {"bert": "mlm", "modernbert": "mlm", "gpt2": "clm", "llama": "clm"}
@@ -49,7 +49,7 @@ def fill_adapters(opened: Session) -> None:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
 
 
-def trained(opened: Session, num_steps: int = 3) -> Parts:
+def trained(opened: Session, num_steps: int = 3) -> StepContext:
     """After a few steps at a high learning rate."""
     parts = ready(opened)
     for step, batches in enumerate(steps_of(opened, num_steps)):
@@ -62,4 +62,4 @@ def trained(opened: Session, num_steps: int = 3) -> Parts:
 def some_ids(opened: Session) -> Tensor:
     """Ordinary tokens, (B, T) int64."""
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(5, len(opened.rows.spec.processor), (2, 12), generator=generator)
+    return torch.randint(5, len(opened.rows.pipeline.processor), (2, 12), generator=generator)

@@ -14,7 +14,7 @@ from hfssl.nn.ema import update_ema
 from hfssl.nn.heads import byol_head
 from hfssl.objective import Batch, Export, LoadReport, Objective, StepOutput
 from hfssl.training.optimizer import build_optimizer
-from hfssl.training.step import Parts
+from hfssl.training.step import StepContext
 
 SIZE = 32
 _VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8, "image_size": SIZE}
@@ -73,11 +73,11 @@ class Follower(Objective):
         return True
 
     @classmethod
-    def data_spec(cls, config: Any, data: Any, source: Any) -> Any:
+    def data_pipeline(cls, config: Any, data: Any, source: Any) -> Any:
         raise NotImplementedError
 
     @classmethod
-    def build(cls, config: Any, spec: Any, model_config: Any) -> Self:
+    def build(cls, config: Any, pipeline: Any, model_config: Any) -> Self:
         raise NotImplementedError
 
     def load_pretrained(self, checkpoint: str) -> LoadReport:
@@ -102,11 +102,11 @@ class Follower(Objective):
         update_ema(self.teacher, nn.Sequential(self.backbone, self.head), 0.9, applied)
 
 
-def parts_of(objective: Objective, accelerator: Any, optim: OptimConfig) -> Parts:
+def parts_of(objective: Objective, accelerator: Any, optim: OptimConfig) -> StepContext:
     """What train_step works on, without data."""
     optimizer = build_optimizer(objective, optim)
     model, _ = accelerator.prepare(objective.train(), optimizer)
-    return Parts(accelerator, model, objective, optimizer, lambda batch, progress: batch, 0, None, 1.0)
+    return StepContext(accelerator, model, objective, optimizer, lambda batch, progress: batch, 0, None, 1.0)
 
 
 def views(num_images: int, seed: int) -> Batch:

@@ -55,7 +55,7 @@ def begun_task(path: Path, argv: Sequence[str] = (), classes: Sequence[str] = CL
     run_dir.write_config(stored)
     run_dir.write_environment(environment(f"python recipes/finetune.py --output_dir {path}"))
     for step in (0, 10, 20):
-        run_dir.append_metrics({"step": step, "held_out/loss": 2.0, "held_out/accuracy": 0.3 + step / 100})
+        run_dir.append_metrics({"step": step, "validation/loss": 2.0, "validation/accuracy": 0.3 + step / 100})
         if step:
             run_dir.append_metrics(training_row(step))
     return run_dir
@@ -68,7 +68,14 @@ def finished_task(path: Path, argv: Sequence[str] = (), classes: Sequence[str] =
     for shade, name in enumerate(PICTURES if test else PICTURES[:2]):
         Image.new("RGB", (12, 9), (200, 30, 20 * shade)).save(run_dir.figures / f"{name}.png")
     write_export(Export(*image_classifier()), run_dir.export)
-    summary = {"data": "demo:digits", "notes": [NOTE], "rows": [], "kind": "classes", "train_rows": 90, "steps": 20}
+    summary = {
+        "data": "demo:digits",
+        "notes": [NOTE],
+        "rows": [],
+        "output_type": "classes",
+        "train_rows": 90,
+        "steps": 20,
+    }
     summary |= {"samples_seen": 1280, "best_step": 10, "best_score": 0.4375, "chosen_by": "accuracy", "warnings": []}
     if test:
         scores = class_summary(classes) | {"matthews_correlation": 0.6125, "unreadable_rows": 0}

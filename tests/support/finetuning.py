@@ -9,7 +9,7 @@ from transformers import AutoConfig, ViTConfig, ViTImageProcessor, ViTModel
 
 from hfssl import catalog
 from hfssl.config.parse import make_run
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import LoopConfig, OptimConfig
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.run_dir import RunDir
@@ -18,8 +18,8 @@ from hfssl.training.accelerator import start
 from hfssl.training.checkpoint import TrainState
 from hfssl.training.loop import Session, prepare
 from hfssl.training.start import Start
-from hfssl.training.step import Parts
-from tests.support.laboratory import few_rows_with_others_held_out
+from hfssl.training.step import StepContext
+from tests.support.laboratory import few_rows_with_test
 
 CLASSES = tuple(str(digit) for digit in range(10))
 VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -38,7 +38,7 @@ def write_encoder(folder: Path, pooling: str = "cls", **config: Any) -> Path:
     return folder
 
 
-def task_run(folder: Path, model: Path, task: dict[str, Any] | None = None, **loop: Any) -> Run:
+def task_run(folder: Path, model: Path, task: dict[str, Any] | None = None, **loop: Any) -> RunConfig:
     """A tiny fine-tuning run from `model`; keywords go to LoopConfig."""
     config_class = catalog.task_config_of("image_classification")
     settings: dict[str, Any] = {"output_dir": str(folder), "max_steps": 6, "global_batch_size": 8, "log_every": 2}
@@ -59,7 +59,7 @@ def open_task(
     started = Start(RunDir(folder), state, [])
     config = AutoConfig.from_pretrained(model)
     open_rows = session.open_rows
-    session.open_rows = lambda run: few_rows_with_others_held_out()  # 40 digits to train on, 24 to look at
+    session.open_rows = lambda run: few_rows_with_test()  # 40 digits to train on, 24 to look at
     try:
         opened, _ = session.open_session(catalog.task("image_classification")[1], run, config, started, start(run.loop))
     finally:
@@ -67,7 +67,7 @@ def open_task(
     return opened
 
 
-def ready(opened: Session) -> Parts:
+def ready(opened: Session) -> StepContext:
     parts = prepare(opened)
     opened.objective.train()
     return parts

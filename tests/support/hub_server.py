@@ -10,8 +10,8 @@
     hub.fail("commit", DROPPED, applied=True)   the same, and the connection ends in the middle of the answer
     hub.before("commit", lambda: hub.commit("ada/model", {"a.txt": b"a"}, author="grace"))   another was faster
 
-Routes are named in tests/support/hub_routes.py. huggingface_hub repeats uploads that get 408, 429, 500, 502, 503 or 504 for half a
-minute, but no commit: 403 fails an upload at once.
+Routes are named in tests/support/hub_routes.py. huggingface_hub repeats uploads that get 408, 429, 500, 502, 503 or 504 for
+half a minute, but no commit: 403 fails an upload at once.
 """
 
 import base64

@@ -30,8 +30,8 @@ def objective_of(name: str, kind: str | None = None, **settings: Any) -> Any:
         model_config = AutoConfig.for_model(kind, **SETTINGS[kind])
         config, data = config.adopt(data, model_config, frozenset())
     torch.manual_seed(0)
-    spec = objective_class.data_spec(config, data, None)
-    built = objective_class.build(config, spec, model_config)
+    pipeline = objective_class.data_pipeline(config, data, None)
+    built = objective_class.build(config, pipeline, model_config)
     assert isinstance(built, VisionObjective)
     return built.train()
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hfssl import catalog
 from hfssl.config.parse import make_run
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import LoopConfig, MethodConfig, OptimConfig
 from hfssl.data.demo.sets import digits
 from hfssl.data.loader import micro_batches
@@ -29,7 +29,7 @@ from hfssl.runs.validation import open_monitor
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session, prepare
 from hfssl.training.start import Start
-from hfssl.training.step import Parts
+from hfssl.training.step import StepContext
 from tests.support.toy import Toy, ToyConfig
 
 NUM_ROWS = 40
@@ -41,7 +41,7 @@ def classes(name: str) -> tuple[type[MethodConfig], type[Objective]]:
     return (ToyConfig, Toy) if name == "toy" else catalog.method(name)
 
 
-def run_of(name: str, folder: Path, method: dict[str, Any] | None = None, **loop: Any) -> Run:
+def run_of(name: str, folder: Path, method: dict[str, Any] | None = None, **loop: Any) -> RunConfig:
     """A tiny run of a method; keywords go to LoopConfig."""
     config_class, objective_class = classes(name)
     data = catalog.DATA_CONFIGS[objective_class.modality].tiny()
@@ -119,36 +119,36 @@ def _utterance(row: int) -> "np.ndarray[Any, Any]":
 
 
 @functools.cache
-def few_rows_with_others_held_out() -> Source:
+def few_rows_with_test() -> Source:
     """`few_rows`, and 24 digits of the test split to watch a run on."""
     others = dataclasses.replace(few_rows(64).part(np.arange(40, 64)), split="test")
-    return dataclasses.replace(few_rows(), held_out=others, watched=others)
+    return dataclasses.replace(few_rows(), test=others, validation=others)
 
 
 @functools.cache
-def few_texts_with_others_held_out() -> Source:
+def few_texts_with_test() -> Source:
     """`few_texts`, and 24 other documents to watch a run on."""
     others = dataclasses.replace(few_texts(100, 24), split="test")
-    return dataclasses.replace(few_texts(), held_out=others, watched=others)
+    return dataclasses.replace(few_texts(), test=others, validation=others)
 
 
 @functools.cache
-def few_recordings_with_others_held_out() -> Source:
+def few_recordings_with_test() -> Source:
     """`few_recordings`, and 24 other utterances to watch a run on."""
     others = dataclasses.replace(few_recordings(100, 24), split="test")
-    return dataclasses.replace(few_recordings(), held_out=others, watched=others)
+    return dataclasses.replace(few_recordings(), test=others, validation=others)
 
 
-WITH_OTHERS_HELD_OUT = {
-    "image": few_rows_with_others_held_out,
-    "text": few_texts_with_others_held_out,
-    "audio": few_recordings_with_others_held_out,
+WITH_TEST = {
+    "image": few_rows_with_test,
+    "text": few_texts_with_test,
+    "audio": few_recordings_with_test,
 }
 
 
-def watched(opened: Session) -> Session:
+def validation(opened: Session) -> Session:
     """`opened` with a monitor on rows that it does not train on."""
-    opened.monitor = open_monitor(WITH_OTHERS_HELD_OUT[opened.objective.modality](), opened.rows)
+    opened.monitor = open_monitor(WITH_TEST[opened.objective.modality](), opened.rows)
     assert opened.monitor is not None
     return opened
 
@@ -177,7 +177,7 @@ def steps_of(opened: Session, num_steps: int) -> list[list[Batch]]:
     return batches
 
 
-def ready(opened: Session, dtype: torch.dtype = torch.float32) -> Parts:
+def ready(opened: Session, dtype: torch.dtype = torch.float32) -> StepContext:
     """What train_step works on, in training mode; in float64 the augmented batch is widened too."""
     opened.objective.to(dtype)
     parts = prepare(opened)
@@ -229,7 +229,7 @@ def record_gradients(objective: Objective) -> dict[str, Tensor]:
     return seen
 
 
-def state_of(parts: Parts) -> dict[str, Tensor]:
+def state_of(parts: StepContext) -> dict[str, Tensor]:
     """Every tensor of the objective and the optimizer, copied."""
     tensors = {name: tensor.clone() for name, tensor in parts.objective.state_dict().items()}
     for index, moments in enumerate(parts.optimizer.state.values()):

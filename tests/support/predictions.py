@@ -13,8 +13,8 @@ def predicted(
     folder: Path, model: Path | str, given: Path | str, output: str = "p.jsonl", **flags: Any
 ) -> list[dict[str, Any]]:
     """The rows that `model` says of `given`; CSV files give texts alone."""
-    wanted = PredictConfig(model=str(model), input=str(given), output=str(folder / "out" / output), **flags)
-    file = predict(wanted, from_command_line=False)
+    config = PredictConfig(model=str(model), input=str(given), output=str(folder / "out" / output), **flags)
+    file = predict(config, from_command_line=False)
     if file.suffix == ".jsonl":
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     with file.open(encoding="utf-8", newline="") as written:

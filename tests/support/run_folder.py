@@ -27,11 +27,11 @@ def begun(path: Path, argv: Sequence[str] = (), steps: Sequence[int] = (10, 20),
     run_dir.write_config(run.stored())
     run_dir.write_environment(environment(f"python recipes/mae.py --output_dir {path}"))
     if held_out:
-        run_dir.append_metrics(held_out_row(0))
+        run_dir.append_metrics(validation_row(0))
     for step in steps:
         run_dir.append_metrics(training_row(step))
         if held_out:
-            run_dir.append_metrics(held_out_row(step))
+            run_dir.append_metrics(validation_row(step))
     return run_dir
 
 
@@ -66,9 +66,9 @@ def training_row(step: int, **changed: Any) -> dict[str, Any]:
     return row | {"time/data_wait": 0.02, "time/steps": 10} | changed
 
 
-def held_out_row(step: int) -> dict[str, Any]:
-    spread = {"held_out/std": 0.2 + step / 1000, "held_out/rank_me": 30.0 + step / 10}
-    return {"step": step, "held_out/loss": 20.0 / (step + 10), **spread, "held_out/knn": 0.6 + step / 200}
+def validation_row(step: int) -> dict[str, Any]:
+    spread = {"validation/std": 0.2 + step / 1000, "validation/rank_me": 30.0 + step / 10}
+    return {"step": step, "validation/loss": 20.0 / (step + 10), **spread, "validation/knn": 0.6 + step / 200}
 
 
 def summary(data: str, labels: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from hfssl import catalog
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.objective import Batch, DataSpec
+from hfssl.objective import Batch, DataPipeline
 from hfssl.randomness import sample_keys
 
 Array = np.ndarray[Any, Any]
@@ -25,14 +25,16 @@ SIZE = 32
 
 def noise_rows(
     name: str, lens: Tensor, num_rows: int, *, is_smooth: bool = False, image_size: int = SIZE, **settings: Any
-) -> tuple[DataSpec, Batch]:
+) -> tuple[DataPipeline, Batch]:
     """A method's data path, and a collated batch of noise behind the same `lens` (H, W), which multiplies brightness and
     contrast from place to place. White noise, or smoothed over a pixel or two; uncropped and not mirrored by default."""
     config_class, objective_class = catalog.method(name)
     plain = {"augmentation": "plain", "crop_scale": (1.0, 1.0), "horizontal_flip_probability": 0.0}
     config: Any = dataclasses.replace(config_class.tiny(), affine_probability=None, **plain | settings)
-    spec = objective_class.data_spec(config, ImageDataConfig(dataset="demo:digits", image_size=image_size), None)
-    spec.uniform = True
+    pipeline = objective_class.data_pipeline(
+        config, ImageDataConfig(dataset="demo:digits", image_size=image_size), None
+    )
+    pipeline.uniform = True
     height, width = lens.shape
     noise = torch.randn(num_rows, 3, height + 8, width + 8, generator=torch.Generator().manual_seed(0))
     if is_smooth:
@@ -41,7 +43,7 @@ def noise_rows(
     images = ((110 + 30 * noise) * lens).clamp(0, 255).to(torch.uint8)
     ids_B = torch.arange(num_rows)
     keys_B = sample_keys(0, torch.zeros_like(ids_B), ids_B)
-    return spec, spec.collate(list(images), keys_B) | {"sample_ids": ids_B, "keys": keys_B}
+    return pipeline, pipeline.collate(list(images), keys_B) | {"sample_ids": ids_B, "keys": keys_B}
 
 
 def tells_more_than_chance(inputs: Array, labels: Array, *, of_one: int) -> bool:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
 from hfssl import catalog
 from hfssl.config.parse import make_run
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import LoopConfig, OptimConfig
 from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.source import Source
@@ -50,7 +50,7 @@ def write_encoder(kind: str, folder: Path, **settings: Any) -> Path:
     return folder
 
 
-def task_run(task: str, base: Path, folder: Path, method: dict[str, Any] | None = None, **loop: Any) -> Run:
+def task_run(task: str, base: Path, folder: Path, method: dict[str, Any] | None = None, **loop: Any) -> RunConfig:
     """A tiny run of a task on `base`; keywords go to LoopConfig."""
     config = catalog.task_config_of(task)(**{"model": str(base)} | (method or {}))
     labels = {"label_column": "text"} if task == "speech_recognition" else {}

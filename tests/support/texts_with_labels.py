@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 from hfssl import catalog
 from hfssl.commands import finetune
 from hfssl.config.parse import make_run
-from hfssl.config.run_config import Run
+from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import LoopConfig, OptimConfig
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.tokenizer import train_tokenizer
@@ -123,7 +123,7 @@ def question_rows(count: int = 48) -> list[dict[str, Any]]:
 
 def run_of(
     task: str, model: str, dataset: str, folder: Path, *, loop: dict[str, Any] | None = None, **method: Any
-) -> Run:
+) -> RunConfig:
     """A run of a task; keywords of its data are told from those of the task by their names."""
     of_data = {name: method.pop(name) for name in list(method) if name in TextDataConfig.__dataclass_fields__}
     settings: dict[str, Any] = {"output_dir": str(folder), "max_steps": 4, "global_batch_size": 8, "log_every": 2}
@@ -135,7 +135,7 @@ def run_of(
     )
 
 
-def opened(run: Run) -> Session:
+def opened(run: RunConfig) -> Session:
     """A session of a task, as fine-tuning opens it."""
     task: Any = catalog.task(run.recipe)[1]
     run, model_config = labelled_run.with_model(run)
@@ -145,14 +145,14 @@ def opened(run: Run) -> Session:
     return session.open_session(task, run, model_config, started, start(run.loop), verbose=False)[0]
 
 
-def trained(run: Run) -> RunDir:
+def trained(run: RunConfig) -> RunDir:
     """The folder of a run that is carried out."""
     return finetune.finetune(catalog.task(run.recipe)[1], run)  # type: ignore[arg-type]
 
 
 def batch_of(parts: Session, count: int = 8) -> dict[str, torch.Tensor]:
     """The first training rows, as they are scored."""
-    return parts.rows.spec.eval_transform([parts.rows.examples[row] for row in range(count)])
+    return parts.rows.pipeline.eval_transform([parts.rows.examples[row] for row in range(count)])
 
 
 def gradients_of(objective: Any, loss: torch.Tensor) -> dict[str, torch.Tensor]:

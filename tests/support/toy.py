@@ -10,7 +10,7 @@ from transformers import ViTConfig, ViTModel
 
 from hfssl.config.fields import option
 from hfssl.config.sections import MethodConfig
-from hfssl.data.images.pipeline import ImageSpec
+from hfssl.data.images.pipeline import ImagePipeline
 from hfssl.nn.batch_norm import across_ranks
 from hfssl.nn.ema import update_ema
 from hfssl.nn.queue import FeatureQueue
@@ -46,12 +46,12 @@ class Toy(Objective):
         return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.modules())
 
     @classmethod
-    def data_spec(cls, config: ToyConfig, data: Any, source: Any) -> ImageSpec:
-        return ImageSpec(data, crop_scale=(0.5, 1.0), horizontal_flip=True, draw=lambda keys_B: {})
+    def data_pipeline(cls, config: ToyConfig, data: Any, source: Any) -> ImagePipeline:
+        return ImagePipeline(data, crop_scale=(0.5, 1.0), horizontal_flip=True, draw=lambda keys_B: {})
 
     @classmethod
-    def build(cls, config: ToyConfig, spec: ImageSpec, model_config: Any) -> Self:
-        inputs = spec.data.num_channels * spec.data.image_size**2
+    def build(cls, config: ToyConfig, pipeline: ImagePipeline, model_config: Any) -> Self:
+        inputs = pipeline.data.num_channels * pipeline.data.image_size**2
         norm: nn.Module = nn.BatchNorm1d(16) if config.batch_norm else nn.Identity()
         layers = [
             nn.Flatten(),

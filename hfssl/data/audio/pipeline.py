@@ -17,11 +17,11 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from hfssl.data.audio.cache import CachedAudio, DecodedAudio, Recording, Recordings, recordings_of
 from hfssl.data.audio.config import LEAST_SECONDS, AudioDataConfig
-from hfssl.data.audio.windows import Plan, plan_of, window_start
+from hfssl.data.audio.windows import WindowPlan, window_plan, window_start
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
 from hfssl.errors import require
-from hfssl.objective import BadRowError, Batch, DataSpec
+from hfssl.objective import BadRowError, Batch, DataPipeline
 from hfssl.randomness import epoch_keys, random_bits, sample_keys, uniform
 
 _BAD_ALLOWED, _BAD_SHARE_ALLOWED = 10, 0.001
@@ -54,7 +54,7 @@ class WindowRow(NamedTuple):
 class WindowRows:
     """Rows of a plan, with their recordings at hand."""
 
-    def __init__(self, recordings: Recordings, plan: Plan) -> None:
+    def __init__(self, recordings: Recordings, plan: WindowPlan) -> None:
         self.recordings = recordings
         self.plan = plan
 
@@ -87,7 +87,7 @@ class Utterances:
         return recording.piece(0, self._longest)
 
 
-class AudioSpec(DataSpec):
+class AudioPipeline(DataPipeline):
     """Batches of `input_values` (N, T) float32, `lengths` (N,) and `window_keys` (N,) int64.
 
     crops: all windows of a batch are cropped to its shortest; else they are padded with zeros, and `attention_mask` (N, T) int64
@@ -126,7 +126,7 @@ class AudioSpec(DataSpec):
         recordings = self._recordings(source)
         long_enough = recordings.lengths >= self.data.shortest_window
         _report(source, recordings, int(long_enough.sum()), self.data.min_duration_seconds)
-        plan = plan_of(
+        plan = window_plan(
             np.where(long_enough, recordings.lengths, 0),
             longest=self.data.longest_window,
             capacity=self.data.row_capacity,
@@ -135,7 +135,7 @@ class AudioSpec(DataSpec):
         self._data_path = f"{'cached' if self._is_cached else 'decoded at each access'}, in plan {plan.digest()}"
         return WindowRows(recordings, plan)
 
-    def samples(self, source: Source) -> Utterances:
+    def whole_examples(self, source: Source) -> Utterances:
         shortest = round(LEAST_SECONDS * self.data.sampling_rate)
         return Utterances(self._recordings(source), shortest=shortest, longest=self.data.longest_window)
 

@@ -147,7 +147,7 @@ class TranscribedRecordings(WholeRecordings):
         require(len(rows_N) > 0, f"no recording of {source.split} can be trained on: raise --max_duration_seconds")
         return Transcribed(recordings, texts, rows_N)
 
-    def samples(self, source: Source) -> Transcribed:  # type: ignore[override]
+    def whole_examples(self, source: Source) -> Transcribed:  # type: ignore[override]
         """All rows."""
         texts = transcripts_of(source, keeps_case=self._keeps_case)
         return Transcribed(self.opened(source), texts, np.arange(len(texts)))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hfssl.data.audio.cache import CachedAudio, Recording, Recordings
 from hfssl.data.audio.config import LEAST_SECONDS, AudioDataConfig
-from hfssl.data.audio.pipeline import AudioSpec, Draw, nothing
+from hfssl.data.audio.pipeline import AudioPipeline, Draw, nothing
 from hfssl.data.labels import Labelled, class_counts, class_numbers
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
@@ -41,7 +41,7 @@ class LongEnough:
         return recording
 
 
-class WholeRecordings(AudioSpec):
+class WholeRecordings(AudioPipeline):
     """Batches of `input_values` (B, T) float32, padded with zeros, `lengths` (B,) int64, what `targets` makes of the labels,
     and where the model is told of padding `attention_mask` (B, T) int64. Examples are (recording, label).
 
@@ -69,7 +69,7 @@ class WholeRecordings(AudioSpec):
     def prepare(self, source: Source) -> Any:
         """Examples of these rows."""
 
-    def samples(self, source: Source) -> Any:
+    def whole_examples(self, source: Source) -> Any:
         return self.prepare(source)
 
     def transform(self, example: tuple[Recording, Any], key: Tensor) -> tuple[Tensor, Any]:  # type: ignore[override]

@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Plan:
+class WindowPlan:
     """Row r holds the windows row_offsets[r] to row_offsets[r + 1], the longest first; all int64.
 
     row_offsets: (R + 1,). recordings, ordinals, lengths: (W,) each; window w is number ordinals[w], from 0, of its recording.
@@ -57,7 +57,7 @@ class Plan:
         return content.hexdigest()[:8]
 
 
-def plan_of(lengths_N: Array, *, longest: int, capacity: int, seed: int = 0) -> Plan:
+def window_plan(lengths_N: Array, *, longest: int, capacity: int, seed: int = 0) -> WindowPlan:
     """The rows of all recordings, the same in every process.
 
     Args:
@@ -73,7 +73,7 @@ def plan_of(lengths_N: Array, *, longest: int, capacity: int, seed: int = 0) -> 
     ties_W = random_bits(torch.tensor([combine(seed, stream_id("windows"))]), "ties", len(lengths_W))[0].numpy()
     order_W = np.lexsort((ties_W, -lengths_W))
     columns = (column[order_W].astype(np.int64) for column in (recordings_W, ordinals_W, lengths_W))
-    return Plan(_row_offsets(lengths_W[order_W], capacity), *columns)
+    return WindowPlan(_row_offsets(lengths_W[order_W], capacity), *columns)
 
 
 def _row_offsets(descending_W: Array, capacity: int) -> Array:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hfssl.data.images.augmentation_config import View
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.data.images.views import Views, ViewsSpec
+from hfssl.data.images.views import Views, ViewsPipeline
 from hfssl.data.labels import Labelled, class_counts, class_numbers
 from hfssl.data.source import Source
 from hfssl.objective import BadRowError, Batch
@@ -42,7 +42,7 @@ class Blend(NamedTuple):
 NO_BLEND = Blend()
 
 
-class LabelledImages(ViewsSpec):
+class LabelledImages(ViewsPipeline):
     """One augmented view of each image as `pixel_values` (B, C, S, S), and `labels` (B,) int64.
 
     With a blend also `partner_labels` (B,) and `shares` (B,), the share of an image's own label. A partner is drawn from the

@@ -17,7 +17,7 @@ from torchvision.transforms.v2.functional import resized_crop as crop_and_resize
 from hfssl.data.columns import is_text
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.crops import crop_boxes, resized_crop
-from hfssl.data.images.pixel_pipeline import Draw, PixelSpec
+from hfssl.data.images.pixel_pipeline import Draw, PixelPipeline
 from hfssl.data.source import Source, open_source
 from hfssl.objective import Batch
 from hfssl.randomness import uniform
@@ -41,7 +41,7 @@ def open_images(data: ImageDataConfig) -> Source:
     )
 
 
-class ImageSpec(PixelSpec):
+class ImagePipeline(PixelPipeline):
     """One random resized crop of each image, perhaps mirrored, normalised; `draw` adds the method's own parameters."""
 
     def __init__(

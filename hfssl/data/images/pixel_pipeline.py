@@ -12,7 +12,7 @@ from hfssl.data.images.cache import CachedImages, DecodedImages, cached
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.source import Source
 from hfssl.errors import require
-from hfssl.objective import Batch, DataSpec
+from hfssl.objective import Batch, DataPipeline
 from hfssl.randomness import sample_keys
 
 _BICUBIC = 3  # PIL's number of the filter, as image processors store it
@@ -25,7 +25,7 @@ def nothing(keys_B: Tensor) -> dict[str, Tensor]:
     return {}
 
 
-class PixelSpec(DataSpec):
+class PixelPipeline(DataPipeline):
     """Images to batches; subclasses say how they are cropped. `draw` adds the method's own parameters, from keys.
 
     uniform: all images are cached and of one size, so that whole images are batched and cut on the device; known after

@@ -18,7 +18,7 @@ from hfssl.data.images.augmentation import apply, draw, view_keys
 from hfssl.data.images.augmentation_config import Augmentation, View
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.crops import crop_boxes, resized_crop
-from hfssl.data.images.pixel_pipeline import Draw, PixelSpec, nothing
+from hfssl.data.images.pixel_pipeline import Draw, PixelPipeline, nothing
 from hfssl.errors import require
 from hfssl.objective import Batch
 from hfssl.randomness import uniform
@@ -26,7 +26,7 @@ from hfssl.randomness import uniform
 Views = dict[str, Tensor]
 
 
-class ViewsSpec(PixelSpec):
+class ViewsPipeline(PixelPipeline):
     """Groups of views: after `augment` a batch holds (B, V, C, S, S) float32, normalised, under each group's name.
 
     `eval_transform` gives whole images as `pixel_values`, as everywhere.

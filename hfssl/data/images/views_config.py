@@ -85,7 +85,7 @@ class ViewsConfig(AugmentationFlags, MethodConfig):
     """Base of the methods that take two global crops of each image, `global_crops`.
 
     A subclass that checks its own fields in `__post_init__` or `check` calls the one here too; its data path is
-    `ViewsSpec(data, config.views(data.image_size))`. `asymmetric = True` starts from the preset's pair of unequal views.
+    `ViewsPipeline(data, config.views(data.image_size))`. `asymmetric = True` starts from the preset's pair of unequal views.
     """
 
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
@@ -100,7 +100,7 @@ class ViewsConfig(AugmentationFlags, MethodConfig):
         return cls(augmentation="small")
 
     def views(self, image_size: int) -> dict[str, list[View]]:
-        """The views of an image by the name of their group, as `ViewsSpec` takes them."""
+        """The views of an image by the name of their group, as `ViewsPipeline` takes them."""
         return {"global_crops": [View(image_size, own) for own in self.global_augmentations(self.augmentation)]}
 
     def check(self, data: DataConfig) -> None:

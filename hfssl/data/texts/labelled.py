@@ -18,7 +18,7 @@ from hfssl.data.texts.config import TextDataConfig, reads_text_files
 from hfssl.data.texts.encodings import Encodings, encoded_batch, encoded_texts
 from hfssl.distributed import is_main_process
 from hfssl.errors import require
-from hfssl.objective import Batch, DataSpec
+from hfssl.objective import Batch, DataPipeline
 from hfssl.randomness import sample_keys
 
 Array = np.ndarray[Any, Any]
@@ -54,7 +54,7 @@ def open_labelled_texts(data: TextDataConfig, method: Any) -> Source:
         numbers_of(source)
     else:
         refuse_missing(source, num_unnamed(source))
-    parts = [part for part in (source, source.watched, source.held_out) if part is not None]
+    parts = [part for part in (source, source.validation, source.test) if part is not None]
     for part in parts:
         for flag, name in (("text_column", part.column), ("second_text_column", second)):
             if name is None:
@@ -110,7 +110,7 @@ def numbers_of(source: Source) -> Array:
     return numbers_N
 
 
-class LabelledTexts(DataSpec):
+class LabelledTexts(DataPipeline):
     """`input_ids`, `attention_mask` and, where the tokenizer has them, `token_type_ids`, (B, T) int64 padded to the longest of
     the batch; `labels` (B,), int64 numbers of classes or float32 numbers.
 

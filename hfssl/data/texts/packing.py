@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Plan:
+class PackingPlan:
     """Which pieces stand in which row, and in what order; all int64.
 
     row_offsets: (R + 1,); row r holds the pieces row_offsets[r] to row_offsets[r + 1].
@@ -43,7 +43,7 @@ class Plan:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.folder is not None:
             return _load, (self.folder,)  # a spawned worker maps the files itself
-        return Plan, (self.row_offsets, self.documents, self.starts, self.lengths)
+        return PackingPlan, (self.row_offsets, self.documents, self.starts, self.lengths)
 
     def row(self, index: int) -> tuple[Array, Array, Array]:
         """(documents, starts, lengths) of the pieces of one row, (K,) each."""
@@ -51,9 +51,9 @@ class Plan:
         return self.documents[pieces], self.starts[pieces], self.lengths[pieces]
 
 
-def plan_of(
+def packing_plan(
     tokens: CachedTokens, *, capacity: int, per_piece: int = 0, per_document: int = 0, packed: bool = True
-) -> Plan:
+) -> PackingPlan:
     """The rows of all documents, kept beside their tokens.
 
     Args:
@@ -71,33 +71,33 @@ def plan_of(
     return _load(made_once(folder, is_sealed, write))
 
 
-def packed_rows(lengths_N: Array, capacity: int, per_piece: int = 0) -> Plan:
-    """Rows filled by best fit; see `plan_of`."""
+def packed_rows(lengths_N: Array, capacity: int, per_piece: int = 0) -> PackingPlan:
+    """Rows filled by best fit; see `packing_plan`."""
     document_P, start_P, length_P = pieces(lengths_N, capacity - per_piece)
     return _plan(best_fit(length_P + per_piece, capacity), document_P, start_P, length_P)
 
 
-def one_a_row(lengths_N: Array, capacity: int, per_piece: int = 0) -> Plan:
-    """Each piece a row of its own, in the order of documents; see `plan_of`."""
+def one_a_row(lengths_N: Array, capacity: int, per_piece: int = 0) -> PackingPlan:
+    """Each piece a row of its own, in the order of documents; see `packing_plan`."""
     document_P, start_P, length_P = pieces(lengths_N, capacity - per_piece)
     return _plan(np.arange(len(length_P)), document_P, start_P, length_P)
 
 
-def _plan(row_P: Array, document_P: Array, start_P: Array, length_P: Array) -> Plan:
+def _plan(row_P: Array, document_P: Array, start_P: Array, length_P: Array) -> PackingPlan:
     order_P = np.argsort(row_P, kind="stable")
     row_offsets = np.concatenate([[0], np.cumsum(np.bincount(row_P))]).astype(np.int64)
-    return Plan(row_offsets, document_P[order_P], start_P[order_P], length_P[order_P])
+    return PackingPlan(row_offsets, document_P[order_P], start_P[order_P], length_P[order_P])
 
 
-def _save(plan: Plan, folder: Path) -> None:
+def _save(plan: PackingPlan, folder: Path) -> None:
     for name, array in zip(_ARRAYS, (plan.row_offsets, plan.documents, plan.starts, plan.lengths), strict=True):
         np.save(folder / f"{name}.npy", array)
     seal(folder)
 
 
-def _load(folder: Path) -> Plan:
+def _load(folder: Path) -> PackingPlan:
     row_offsets, documents, starts, lengths = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
-    return Plan(row_offsets, documents, starts, lengths, folder)
+    return PackingPlan(row_offsets, documents, starts, lengths, folder)
 
 
 def pieces(lengths_N: Array, capacity: int) -> tuple[Array, Array, Array]:
@@ -145,19 +145,19 @@ class _Rooms:
         self._blocks: list[deque[Array]] = [deque() for _ in range(capacity + 1)]
         self._is_open = np.zeros(capacity + 1, dtype=bool)
 
-    def take(self, length: int, wanted: int) -> Array:
+    def take(self, length: int, config: int) -> Array:
         """The rows of at least one and at most `wanted` pieces of one length; a row for each piece."""
-        room, rows = self._tightest(length, wanted)
+        room, rows = self._tightest(length, config)
         fit = room // length
-        used = min(len(rows), -(-wanted // fit))
+        used = min(len(rows), -(-config // fit))
         self._put(rows[used:], room, first=True)
-        taken = np.repeat(rows[:used], fit)[:wanted]
+        taken = np.repeat(rows[:used], fit)[:config]
         in_last = len(taken) - (used - 1) * fit
         self._put(rows[: used - 1], room - fit * length)
         self._put(rows[used - 1 : used], room - in_last * length)
         return taken
 
-    def _tightest(self, length: int, wanted: int) -> tuple[int, Array]:
+    def _tightest(self, length: int, config: int) -> tuple[int, Array]:
         """(room, a block of rows) of the smallest room that is enough; new rows where there is none."""
         room = length + int(self._is_open[length:].argmax())
         if self._is_open[room]:
@@ -165,7 +165,7 @@ class _Rooms:
             rows = blocks.popleft()
             self._is_open[room] = bool(blocks)
             return room, rows
-        count = -(-wanted // (self._capacity // length))
+        count = -(-config // (self._capacity // length))
         self._num_rows += count
         return self._capacity, np.arange(self._num_rows - count, self._num_rows)
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
-from hfssl.data.texts.packing import Plan, plan_of
+from hfssl.data.texts.packing import PackingPlan, packing_plan
 from hfssl.data.texts.token_cache import CachedTokens, tokens_of
-from hfssl.objective import Batch, DataSpec
+from hfssl.objective import Batch, DataPipeline
 from hfssl.randomness import sample_keys
 
 
@@ -81,7 +81,7 @@ class Documents:
 class PackedRows:
     """Rows of a plan: pieces of documents, each framed on its own."""
 
-    def __init__(self, tokens: CachedTokens, plan: Plan, frame: Frame) -> None:
+    def __init__(self, tokens: CachedTokens, plan: PackingPlan, frame: Frame) -> None:
         self.tokens = tokens
         self._plan = plan
         self._frame = frame
@@ -96,7 +96,7 @@ class PackedRows:
         return list(zip(*(column.tolist() for column in self._plan.row(index)), strict=True))
 
 
-class Tape(PackedRows):
+class ConcatenatedRows(PackedRows):
     """Rows for causal models: a document and its frame are one run of tokens, of which a row holds a piece."""
 
     def __getitem__(self, index: int) -> TextRow:
@@ -131,7 +131,7 @@ def joined(parts: "Sequence[tuple[np.ndarray[Any, Any], ...]]") -> TextRow:
     return TextRow(*(torch.from_numpy(column) for column in (ids, segments, maskable, starts)))
 
 
-class TextSpec(DataSpec):
+class TextPipeline(DataPipeline):
     """`draw` adds what the method hides or predicts."""
 
     def __init__(self, data: TextDataConfig, tokenizer: Any, *, is_causal: bool, draw: Draw) -> None:
@@ -156,9 +156,9 @@ class TextSpec(DataSpec):
 
     def prepare(self, source: Source) -> PackedRows:
         tokens = tokens_of(source, self.processor)
-        kind = Tape if self._is_causal else PackedRows
+        kind = ConcatenatedRows if self._is_causal else PackedRows
         extra = len(self._frame)
-        plan = plan_of(
+        plan = packing_plan(
             tokens,
             capacity=self.data.max_length,
             per_piece=0 if self._is_causal else extra,
@@ -167,7 +167,7 @@ class TextSpec(DataSpec):
         )
         return kind(tokens, plan, self._frame)
 
-    def samples(self, source: Source) -> Documents:
+    def whole_examples(self, source: Source) -> Documents:
         return Documents(tokens_of(source, self.processor), self._features_frame(), self.data.max_length)
 
     def _features_frame(self) -> Frame:

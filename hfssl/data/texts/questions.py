@@ -18,7 +18,7 @@ from hfssl.data.texts.labelled import refuse_text_files
 from hfssl.data.texts.question_windows import NOT_TEXT, Windows, windows_of
 from hfssl.distributed import is_main_process
 from hfssl.errors import require
-from hfssl.objective import Batch, DataSpec
+from hfssl.objective import Batch, DataPipeline
 from hfssl.randomness import sample_keys
 
 _CONTEXT, _ANSWERS = "context", "answers"
@@ -41,7 +41,7 @@ def open_questions(data: TextDataConfig, method: Any) -> Source:
         flag="text_column",
         labelling=Labelling(lambda features: [_ANSWERS] if _ANSWERS in features else [], num_without, takes_any=True),
     )
-    for part in (source, source.watched, source.held_out):
+    for part in (source, source.validation, source.test):
         if part is None:
             continue
         features = part.all_rows.features
@@ -115,7 +115,7 @@ def one_window(windows: Windows, index: int) -> dict[str, Tensor]:
     return windows.tokens[index] | {"targets": torch.from_numpy(windows.targets_M2[index])}
 
 
-class QuestionSpec(DataSpec):
+class QuestionPipeline(DataPipeline):
     """`input_ids`, `attention_mask`, perhaps `token_type_ids` (B, T), and `targets` (B, 2), windows padded to the longest of
     the batch.
 
@@ -138,9 +138,9 @@ class QuestionSpec(DataSpec):
         return False
 
     def prepare(self, source: Source) -> TrainingWindows:
-        return TrainingWindows(self.samples(source).windows)
+        return TrainingWindows(self.whole_examples(source).windows)
 
-    def samples(self, source: Source) -> Questions:
+    def whole_examples(self, source: Source) -> Questions:
         contexts = [text or "" for text in source.rows[source.column][:]]
         questions = [text or "" for text in source.all_rows[self._question_column][:]]
         golds = gold_answers(source)

@@ -21,7 +21,7 @@ from hfssl.data.texts.labelled import refuse_text_files
 from hfssl.data.texts.word_encodings import encoded_words
 from hfssl.distributed import is_main_process
 from hfssl.errors import require
-from hfssl.objective import Batch, DataSpec, Examples
+from hfssl.objective import Batch, DataPipeline, Examples
 from hfssl.randomness import sample_keys
 
 IGNORED = -100
@@ -52,7 +52,7 @@ def open_tagged_words(data: TextDataConfig, method: Any) -> Source:
         flag="text_column",
         labelling=Labelling(tag_columns, num_untagged, takes_any=True),
     )
-    for part in (source, source.watched, source.held_out):
+    for part in (source, source.validation, source.test):
         if part is None or part.label_column is None:
             continue
         words_feature, tags_feature = (part.rows.features[name] for name in (part.column, part.label_column))
@@ -157,7 +157,7 @@ class TaggedSentences:
         return self._tokens[index] | self._places[index] | {"tags": self._tags[index]}
 
 
-class TaggedWords(DataSpec):
+class TaggedWords(DataPipeline):
     """`input_ids`, `attention_mask`, perhaps `token_type_ids`, and `labels`, (B, T) int64 padded to the longest of the batch:
     the tag's number at the first piece of each word, IGNORED elsewhere. `tags` and `places` (B, W) int64: of all words,
     padded with IGNORED; a place is negative where a word has no token.

@@ -16,17 +16,17 @@ CHOSEN_BY = "accuracy"
 _LONGEST_TEXT = 200
 
 
-def scores(method: Any, answers: Sequence[Answer]) -> dict[str, float | None]:
-    said, true = [int(logits.argmax()) for logits, _ in answers], [label for _, label in answers]
+def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None]:
+    said, true = [int(logits.argmax()) for logits, _ in predictions], [label for _, label in predictions]
     of_all: dict[str, float | None] = Accuracy().compute(predictions=said, references=true)
     f1 = F1().compute(predictions=said, references=true, num_classes=len(method.class_names))["f1"]
     return of_all | {"macro_f1": f1}
 
 
-def close(run_dir: RunDir, method: Any, answers: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> dict[str, Any]:
     """eval/test.json and figures/confusion.png, calibration.png, and of images mistakes.png."""
-    logits_MC = np.stack([logits for logits, _ in answers])
-    labels_M = np.array([label for _, label in answers])
+    logits_MC = np.stack([logits for logits, _ in predictions])
+    labels_M = np.array([label for _, label in predictions])
     summary = classification_summary(probabilities_of(logits_MC), labels_M, list(method.class_names))
     matthews = MatthewsCorrelation().compute(predictions=logits_MC.argmax(axis=1), references=labels_M)
     summary |= matthews

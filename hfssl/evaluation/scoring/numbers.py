@@ -15,17 +15,17 @@ CHOSEN_BY = "pearson"
 _MOST_MISTAKES, _LONGEST_TEXT = 24, 200
 
 
-def scores(method: Any, answers: Sequence[Answer]) -> dict[str, float | None]:
+def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None]:
     """pearson, spearman, and mean_squared_error."""
-    said, true = [said for said, _ in answers], [true for _, true in answers]
+    said, true = [said for said, _ in predictions], [true for _, true in predictions]
     correlations: dict[str, float | None] = PearsonSpearman().compute(predictions=said, references=true)
     return correlations | {"mean_squared_error": _mean_squared(np.subtract(said, true))}
 
 
-def close(run_dir: RunDir, method: Any, answers: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> dict[str, Any]:
     """eval/test.json and figures/scatter.png. `of_mean` is the error of one who always says the mean of these rows."""
-    said_M, true_M = (np.array(column, dtype=np.float64) for column in zip(*answers, strict=True))
-    summary: dict[str, Any] = {"rows": len(answers)} | scores(method, answers)
+    said_M, true_M = (np.array(column, dtype=np.float64) for column in zip(*predictions, strict=True))
+    summary: dict[str, Any] = {"rows": len(predictions)} | scores(method, predictions)
     summary |= {"mean_absolute_error": float(np.abs(said_M - true_M).mean())}
     summary |= {"of_mean": _mean_squared(true_M - true_M.mean())}
     worst = np.argsort(-np.abs(said_M - true_M), kind="stable")[:_MOST_MISTAKES].tolist()

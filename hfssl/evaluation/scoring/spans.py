@@ -12,27 +12,27 @@ CHOSEN_BY = "f1"
 _MOST_MISTAKES, _LONGEST_TEXT = 24, 200
 
 
-def scores(method: Any, answers: Sequence[Answer]) -> dict[str, float | None]:
+def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None]:
     """exact_match and f1, as SQuAD's."""
     found: dict[str, float | None] = QuestionAnswering().compute(
-        predictions=[said for said, _ in answers], references=[golds for _, golds in answers]
+        predictions=[said for said, _ in predictions], references=[golds for _, golds in predictions]
     )
     return found
 
 
-def close(run_dir: RunDir, method: Any, answers: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> dict[str, Any]:
     """eval/test.json. `mistakes` are the first questions whose answer shares no word with a gold one."""
-    summary: dict[str, Any] = {"rows": len(answers)} | scores(method, answers)
-    summary["without_answer"] = sum(not golds for _, golds in answers)
-    summary["said_none"] = sum(not said for said, _ in answers)
-    wrong = [row for row, answer in enumerate(answers) if _f1(answer) == 0.0]
+    summary: dict[str, Any] = {"rows": len(predictions)} | scores(method, predictions)
+    summary["without_answer"] = sum(not golds for _, golds in predictions)
+    summary["said_none"] = sum(not said for said, _ in predictions)
+    wrong = [row for row, answer in enumerate(predictions) if _f1(answer) == 0.0]
     summary["nothing_shared"] = len(wrong)
     summary["mistakes"] = [
         {
             "row": row,
             "text": str(shown(row))[:_LONGEST_TEXT],
-            "said": answers[row][0][:_LONGEST_TEXT],
-            "true": answers[row][1][:3],
+            "said": predictions[row][0][:_LONGEST_TEXT],
+            "true": predictions[row][1][:3],
         }
         for row in wrong[:_MOST_MISTAKES]
     ]

@@ -13,24 +13,26 @@ CHOSEN_BY = "f1"
 _MOST_MISTAKES, _LONGEST_TEXT, _MOST_TYPES = 24, 200, 20
 
 
-def scores(method: Any, answers: Sequence[Answer]) -> dict[str, float | None]:
+def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None]:
     """f1, precision and recall of whole entities, and accuracy, the share of words whose tag is said."""
     found = EntityF1().compute(
-        predictions=[said for said, _ in answers] or [[]], references=[true for _, true in answers] or [[]]
+        predictions=[said for said, _ in predictions] or [[]], references=[true for _, true in predictions] or [[]]
     )
-    pairs = [pair for said, true in answers for pair in zip(said, true, strict=True)]
+    pairs = [pair for said, true in predictions for pair in zip(said, true, strict=True)]
     accuracy = sum(said == true for said, true in pairs) / len(pairs) if pairs else None
     return {name: found[name] for name in ("f1", "precision", "recall")} | {"accuracy": accuracy}
 
 
-def close(run_dir: RunDir, method: Any, answers: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> dict[str, Any]:
     """eval/test.json and figures/entities.png. `mistakes` are the rows with most entities missed or said in vain."""
-    found = EntityF1().compute(predictions=[said for said, _ in answers], references=[true for _, true in answers])
-    summary: dict[str, Any] = {"rows": len(answers), "words": sum(len(true) for _, true in answers)}
-    summary |= scores(method, answers)
+    found = EntityF1().compute(
+        predictions=[said for said, _ in predictions], references=[true for _, true in predictions]
+    )
+    summary: dict[str, Any] = {"rows": len(predictions), "words": sum(len(true) for _, true in predictions)}
+    summary |= scores(method, predictions)
     summary |= {"entities": found["support"], "per_type": found["per_type"]}
-    summary["outside_share"] = _share_outside(answers)
-    summary["mistakes"] = _mistakes(answers, shown)
+    summary["outside_share"] = _share_outside(predictions)
+    summary["mistakes"] = _mistakes(predictions, shown)
     entity_figure(run_dir, summary)
     return summary
 
@@ -46,15 +48,15 @@ def lines(summary: dict[str, Any]) -> list[str]:
     return found + ([f"  and {len(kinds) - _MOST_TYPES} more types"] if len(kinds) > _MOST_TYPES else [])
 
 
-def _share_outside(answers: Sequence[Answer]) -> float | None:
-    tags = [tag for _, true in answers for tag in true]
+def _share_outside(predictions: Sequence[Answer]) -> float | None:
+    tags = [tag for _, true in predictions for tag in true]
     return tags.count("O") / len(tags) if tags else None
 
 
-def _mistakes(answers: Sequence[Answer], shown: Shown) -> list[dict[str, Any]]:
+def _mistakes(predictions: Sequence[Answer], shown: Shown) -> list[dict[str, Any]]:
     """Rows with wrong entities, those with most of them first; words are numbered from 0, ends not included."""
     wrong = []
-    for row, (said, true) in enumerate(answers):
+    for row, (said, true) in enumerate(predictions):
         missed, in_vain = spans_of(true) - spans_of(said), spans_of(said) - spans_of(true)
         if missed or in_vain:
             wrong.append((row, sorted(missed), sorted(in_vain)))

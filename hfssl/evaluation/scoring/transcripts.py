@@ -16,27 +16,29 @@ CHOSEN_BY = "character_accuracy"
 _LISTED, _LINES, _LONGEST = 25, 3, 300
 
 
-def scores(method: Any, answers: Sequence[Answer]) -> dict[str, float | None]:
-    said, true = [one for one, _ in answers], [other for _, other in answers]
+def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None]:
+    said, true = [one for one, _ in predictions], [other for _, other in predictions]
     cer = CharacterErrorRate().compute(predictions=said, references=true)["cer"]
     wer = WordErrorRate().compute(predictions=said, references=true)["wer"]
     return {"character_accuracy": None if cer is None else 1 - cer, "cer": cer, "wer": wer}
 
 
-def close(run_dir: RunDir, method: Any, answers: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> dict[str, Any]:
     """eval/test.json: error rates over all rows together, and the transcripts with the most wrong characters."""
-    edits = [num_edits(list(said), list(true)) for said, true in answers]
-    worst = sorted(range(len(answers)), key=lambda row: (-edits[row] / max(1, len(answers[row][1])), row))[:_LISTED]
-    summary: dict[str, Any] = {"rows": len(answers), **scores(method, answers)}
-    summary |= {"characters": sum(len(true) for _, true in answers), "edits": sum(edits)}
-    summary["exact_rows"] = sum(said == true for said, true in answers)
-    summary["empty_answers"] = sum(not said for said, _ in answers)
+    edits = [num_edits(list(said), list(true)) for said, true in predictions]
+    worst = sorted(range(len(predictions)), key=lambda row: (-edits[row] / max(1, len(predictions[row][1])), row))[
+        :_LISTED
+    ]
+    summary: dict[str, Any] = {"rows": len(predictions), **scores(method, predictions)}
+    summary |= {"characters": sum(len(true) for _, true in predictions), "edits": sum(edits)}
+    summary["exact_rows"] = sum(said == true for said, true in predictions)
+    summary["empty_answers"] = sum(not said for said, _ in predictions)
     summary["worst"] = [
         {
             "row": row,
             "sample": shown(row),
-            "said": answers[row][0][:_LONGEST],
-            "true": answers[row][1][:_LONGEST],
+            "said": predictions[row][0][:_LONGEST],
+            "true": predictions[row][1][:_LONGEST],
             "edits": edits[row],
         }
         for row in worst

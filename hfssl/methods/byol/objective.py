@@ -13,7 +13,7 @@ Where we differ from the published code:
     accelerate launch recipes/byol.py --dataset path/to/images
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +27,12 @@ from hfssl.nn.heads import byol_head
 from hfssl.nn.schedules import cosine
 from hfssl.nn.signals import embedding_std
 from hfssl.nn.teacher import Teacher
-from hfssl.objective import Batch, Cause, StepOutput
+from hfssl.objective import Batch, Diagnosis, StepOutput
 
 _LOSS_OF_RANDOM_TARGETS = 2.0  # 2 - 2 cos where predictions and targets have nothing to do with each other
 
 
 class BYOL(WithTeacher):
-    paper: ClassVar[str] = "2006.07733"
-
     def __init__(self, config: BYOLConfig, backbone: Backbone, processor: Any) -> None:
         super().__init__(config, backbone, processor)
         self.projection_head = byol_head(backbone.width, config.projection_hidden_size, config.projection_size)
@@ -57,11 +55,11 @@ class BYOL(WithTeacher):
     def on_step_end(self, progress: float, applied: Tensor) -> None:
         self.teacher.follow(self.student(), cosine(progress, self.config.teacher_momentum, 1.0), applied)
 
-    def causes(self) -> dict[str, Cause]:
+    def diagnoses(self) -> dict[str, Diagnosis]:
         momentum = self.config.teacher_momentum
         if not self.config.prediction_hidden_size:
-            cause = Cause("there is no prediction head", "set --prediction_hidden_size above 0")
+            cause = Diagnosis("there is no prediction head", "set --prediction_hidden_size above 0")
         else:
             remedy = f"lower --base_learning_rate or raise --teacher_momentum (now {momentum:g})"
-            cause = Cause("the prediction head lags", remedy)
-        return super().causes() | {"constant_embeddings": cause, "constant_features": cause, "few_dimensions": cause}
+            cause = Diagnosis("the prediction head lags", remedy)
+        return super().diagnoses() | {"constant_embeddings": cause, "constant_features": cause, "few_dimensions": cause}

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from hfssl.data.texts.config import TextDataConfig
-from hfssl.data.texts.pipeline import TextBatch, TextSpec
+from hfssl.data.texts.pipeline import TextBatch, TextPipeline
 from hfssl.data.texts.tokenizer import open_tokenizer
 from hfssl.errors import require
 from hfssl.methods.clm.config import CLMConfig
@@ -37,12 +37,11 @@ def next_tokens(keys_B: Tensor, rows: TextBatch) -> dict[str, Tensor]:
 
 
 class CLM(LanguageModel):
-    paper: ClassVar[str] = "2005.14165"
     auto_class: ClassVar[Any] = AutoModelForCausalLM
     is_causal: ClassVar[bool] = True
 
     @classmethod
-    def data_spec(cls, config: CLMConfig, data: TextDataConfig, source: Any) -> TextSpec:
+    def data_pipeline(cls, config: CLMConfig, data: TextDataConfig, source: Any) -> TextPipeline:
         tokenizer = open_tokenizer(data, source)
         if tokenizer.eos_token_id is None:  # as of BERT's kind, which end a text with their separator
             tokenizer.eos_token = tokenizer.sep_token
@@ -50,8 +49,8 @@ class CLM(LanguageModel):
             tokenizer.eos_token_id is not None,
             f"the tokenizer {data.tokenizer} has no end-of-sequence token, so that no text could ever end: choose another one",
         )
-        return TextSpec(data, tokenizer, is_causal=True, draw=next_tokens)
+        return TextPipeline(data, tokenizer, is_causal=True, draw=next_tokens)
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         loss_sum, num_targets = causal_loss(self.model, self.inputs(batch), batch["labels"])
-        return StepOutput(loss_sum, num_targets, {"trivial_loss": self.uniform_guess(loss_sum)})
+        return StepOutput(loss_sum, num_targets, {"baseline_loss": self.uniform_guess(loss_sum)})

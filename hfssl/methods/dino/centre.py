@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from hfssl.distributed import all_reduce_sum
-from hfssl.nn.precision import wide
+from hfssl.nn.precision import to_float32
 
 
 class Centre(nn.Module):
@@ -22,7 +22,7 @@ class Centre(nn.Module):
     @torch.no_grad()
     def stage(self, logits_NK: Tensor) -> None:
         """Keep one micro-batch's teacher logits for the end of the step."""
-        widened_NK = wide(logits_NK.detach())
+        widened_NK = to_float32(logits_NK.detach())
         count = widened_NK.new_full((1,), len(widened_NK))
         self._staged.append(torch.cat([widened_NK.sum(dim=0), count]))
 

@@ -16,7 +16,7 @@ Where we differ from the published code:
 """
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,18 +29,16 @@ from hfssl.methods.vision_objective import by_image
 from hfssl.models.backbone import Backbone
 from hfssl.nn.cross_view_losses import num_view_pairs, self_distillation
 from hfssl.nn.heads import Prototypes, dino_head
-from hfssl.nn.precision import wide
+from hfssl.nn.precision import to_float32
 from hfssl.nn.schedules import cosine, linear
 from hfssl.nn.signals import prototype_usage, target_signals
 from hfssl.nn.teacher import Teacher
-from hfssl.objective import Batch, Cause, StepOutput
+from hfssl.objective import Batch, Diagnosis, StepOutput
 
 _USUAL_CENTRE_MOMENTUM = 0.99
 
 
 class DINO(WithTeacher):
-    paper: ClassVar[str] = "2104.14294"
-
     def __init__(self, config: DINOConfig, backbone: Backbone, processor: Any) -> None:
         super().__init__(config, backbone, processor)
         if config.num_local_crops:
@@ -80,7 +78,7 @@ class DINO(WithTeacher):
 
     @torch.no_grad()
     def _output_signals(self, teacher_BK: Tensor, progress: float) -> dict[str, Tensor]:
-        centred_BK = wide(teacher_BK) - self.centre.centre_K
+        centred_BK = to_float32(teacher_BK) - self.centre.centre_K
         return target_signals(softmax(centred_BK / self._teacher_temperature(progress), dim=1)) | {
             "prototype_usage": prototype_usage(centred_BK)
         }
@@ -104,18 +102,18 @@ class DINO(WithTeacher):
         self.teacher.follow(self.student(), cosine(progress, self.config.teacher_momentum, 1.0), applied)
         self.centre.commit(applied)
 
-    def causes(self) -> dict[str, Cause]:
+    def diagnoses(self) -> dict[str, Diagnosis]:
         config = self.config
         hottest = max(config.teacher_temperature, config.initial_teacher_temperature)
         held = f"set --centre_momentum 0.9 (now {config.centre_momentum:g})"
         if config.centre_momentum <= _USUAL_CENTRE_MOMENTUM:
             held = f"raise --teacher_temperature (now {config.teacher_temperature:g})"
-        uniform = Cause(
+        uniform = Diagnosis(
             "the teacher is not sharp enough",
             f"lower --teacher_temperature (now {hottest:g}) or --base_learning_rate",
         )
-        return super().causes() | {
-            "few_outputs": Cause("the centring does not hold them back", held),
+        return super().diagnoses() | {
+            "few_outputs": Diagnosis("the centring does not hold them back", held),
             "uniform_output": uniform,
-            "trivial_loss": uniform,
+            "baseline_loss": uniform,
         }

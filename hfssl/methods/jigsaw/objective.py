@@ -17,14 +17,14 @@ Where we differ from the paper:
 """
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.data.images.views import ViewsSpec
+from hfssl.data.images.views import ViewsPipeline
 from hfssl.data.source import Source
 from hfssl.errors import ConfigError
 from hfssl.methods.jigsaw.config import JigsawConfig
@@ -32,13 +32,13 @@ from hfssl.methods.jigsaw.permutations import permutation_set
 from hfssl.methods.jigsaw.tiles import Grid, PuzzleDraw, cut_tiles, normalised_tiles
 from hfssl.methods.vision_objective import VisionObjective, by_image
 from hfssl.models.backbone import Backbone
-from hfssl.nn.precision import wide
-from hfssl.objective import Batch, Cause, Picture, Pretext, StepOutput
+from hfssl.nn.precision import to_float32
+from hfssl.objective import Batch, Diagnosis, Picture, Pretext, StepOutput
 
 _PICTURED_IMAGES = 8
 
 
-class JigsawSpec(ViewsSpec):
+class JigsawPipeline(ViewsPipeline):
     """One augmented crop of each image cut up: `tiles` (B, T, C, t, t), in their true order."""
 
     def __init__(self, config: JigsawConfig, data: ImageDataConfig) -> None:
@@ -54,7 +54,6 @@ class JigsawSpec(ViewsSpec):
 
 
 class Jigsaw(VisionObjective):
-    paper: ClassVar[str] = "1603.09246"
     permutations_PT: Tensor
 
     def __init__(self, config: JigsawConfig, backbone: Backbone, processor: Any) -> None:
@@ -69,16 +68,16 @@ class Jigsaw(VisionObjective):
         self.register_buffer("permutations_PT", permutation_set(num_tiles, config.permutations))
 
     @classmethod
-    def data_spec(cls, config: JigsawConfig, data: ImageDataConfig, source: Source) -> JigsawSpec:
-        return JigsawSpec(config, data)
+    def data_pipeline(cls, config: JigsawConfig, data: ImageDataConfig, source: Source) -> JigsawPipeline:
+        return JigsawPipeline(config, data)
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         puzzles_BQ = batch["puzzles"]
-        logits_BQP = wide(self._logits(batch["tiles"], puzzles_BQ))
+        logits_BQP = to_float32(self._logits(batch["tiles"], puzzles_BQ))
         loss_sum = cross_entropy(logits_BQP.flatten(0, 1), puzzles_BQ.flatten(), reduction="sum")
         metrics = {
             "accuracy": (logits_BQP.detach().argmax(dim=2) == puzzles_BQ).float().mean(),
-            "trivial_loss": torch.full_like(loss_sum.detach(), math.log(len(self.permutations_PT))),
+            "baseline_loss": torch.full_like(loss_sum.detach(), math.log(len(self.permutations_PT))),
         }
         return StepOutput(loss_sum, torch.full_like(loss_sum, float(puzzles_BQ.numel())), metrics)
 
@@ -88,10 +87,12 @@ class Jigsaw(VisionObjective):
         logits_BQP: Tensor = self.classifier(shuffled(projected_BTE, self.permutations_PT[puzzles_BQ]).flatten(2))
         return logits_BQP
 
-    def causes(self) -> dict[str, Cause]:
+    def diagnoses(self) -> dict[str, Diagnosis]:
         hard = "the puzzles are too hard for these images, or the learning rate is too high or too low"
         return {
-            "trivial_loss": Cause(hard, "lower --num_permutations or take --grid 2, then look at --base_learning_rate")
+            "baseline_loss": Diagnosis(
+                hard, "lower --num_permutations or take --grid 2, then look at --base_learning_rate"
+            )
         }
 
     @torch.no_grad()

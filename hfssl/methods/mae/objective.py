@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, ViTConfig, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
 
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.data.images.pipeline import ImageSpec
+from hfssl.data.images.pipeline import ImagePipeline
 from hfssl.data.source import Source
 from hfssl.errors import ConfigError
 from hfssl.methods.mae.config import MAEConfig
@@ -49,7 +49,6 @@ class MaskNoise:
 
 class MAE(Objective):
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
-    paper: ClassVar[str] = "2111.06377"
 
     def __init__(self, model: ViTMAEForPreTraining, processor: Any) -> None:
         super().__init__()
@@ -61,15 +60,15 @@ class MAE(Objective):
         return False
 
     @classmethod
-    def data_spec(cls, config: MAEConfig, data: ImageDataConfig, source: Source) -> ImageSpec:
+    def data_pipeline(cls, config: MAEConfig, data: ImageDataConfig, source: Source) -> ImagePipeline:
         draw = MaskNoise((data.image_size // config.patch_size) ** 2)
-        return ImageSpec(data, crop_scale=config.crop_scale, horizontal_flip=config.horizontal_flip, draw=draw)
+        return ImagePipeline(data, crop_scale=config.crop_scale, horizontal_flip=config.horizontal_flip, draw=draw)
 
     @classmethod
-    def build(cls, config: MAEConfig, spec: ImageSpec, model_config: Any) -> Self:
-        model = ViTMAEForPreTraining(_vit_mae_config(config, spec.data, model_config))
+    def build(cls, config: MAEConfig, pipeline: ImagePipeline, model_config: Any) -> Self:
+        model = ViTMAEForPreTraining(_vit_mae_config(config, pipeline.data, model_config))
         initialise(model)
-        return cls(model, spec.processor)
+        return cls(model, pipeline.processor)
 
     def load_pretrained(self, checkpoint: str) -> LoadReport:
         stored, found = _stored_tensors(checkpoint)
@@ -90,7 +89,7 @@ class MAE(Objective):
         output = self.model(batch["pixel_values"], noise=batch["noise"])
         num_hidden = output.mask.sum()
         return StepOutput(
-            output.loss * num_hidden, num_hidden, {"trivial_loss": self._trivial_loss(batch["pixel_values"])}
+            output.loss * num_hidden, num_hidden, {"baseline_loss": self._trivial_loss(batch["pixel_values"])}
         )
 
     @torch.no_grad()

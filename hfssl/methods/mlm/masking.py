@@ -17,12 +17,12 @@ _LAST = torch.iinfo(torch.int64).max
 _ROUNDING = 1e-9  # 0.07 * 100 is a little more than 7 and must not become 8
 
 
-def num_slots(max_length: int, ratio: float) -> int:
+def num_masked_positions(max_length: int, ratio: float) -> int:
     """The most tokens that are masked in a row of `max_length`."""
     return math.ceil(ratio * max_length - _ROUNDING)
 
 
-def masked_slots(
+def masked_positions_of(
     keys_B: Tensor,
     maskable_BT: Tensor,
     ratio: float,
@@ -45,7 +45,7 @@ def masked_slots(
     Returns:
         (slots_BS int64, used_BS bool): positions, each at most once in a row; unused slots point anywhere.
     """
-    slots = num_slots(maskable_BT.shape[1], ratio)
+    slots = num_masked_positions(maskable_BT.shape[1], ratio)
     counts_B = _counts(keys_B, maskable_BT, ratio).clamp(max=slots)
     if word_starts_BT is None:
         order_BT = _keyed_order(keys_B, maskable_BT)

@@ -22,14 +22,14 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
 from hfssl.data.texts.config import TextDataConfig
-from hfssl.data.texts.pipeline import TextBatch, TextSpec
+from hfssl.data.texts.pipeline import TextBatch, TextPipeline
 from hfssl.data.texts.tokenizer import open_tokenizer
 from hfssl.errors import require
 from hfssl.methods.language_model import LanguageModel, accuracy
 from hfssl.methods.mlm.config import MLMConfig
-from hfssl.methods.mlm.masking import corrupted, masked_slots
+from hfssl.methods.mlm.masking import corrupted, masked_positions_of
 from hfssl.models.early_positions import earliest_cut
-from hfssl.nn.masked_positions import logits_at, slot_loss
+from hfssl.nn.masked_positions import logits_at, masked_position_loss
 from hfssl.objective import Batch, StepOutput
 
 
@@ -44,7 +44,7 @@ class MaskedTokens:
 
     def __call__(self, keys_B: Tensor, rows: TextBatch) -> dict[str, Tensor]:
         words = rows.word_starts_BT if self.whole_word else None
-        slots_BS, used_BS = masked_slots(keys_B, rows.maskable_BT, self.mask_ratio, words)
+        slots_BS, used_BS = masked_positions_of(keys_B, rows.maskable_BT, self.mask_ratio, words)
         input_ids_BT, labels_BS = corrupted(
             rows.input_ids_BT, slots_BS, used_BS, keys_B, mask_id=self.mask_id, vocab_size=self.vocab_size
         )
@@ -52,19 +52,18 @@ class MaskedTokens:
 
 
 class MLM(LanguageModel):
-    paper: ClassVar[str] = "1810.04805"
     auto_class: ClassVar[Any] = AutoModelForMaskedLM
     is_causal: ClassVar[bool] = False
 
     @classmethod
-    def data_spec(cls, config: MLMConfig, data: TextDataConfig, source: Any) -> TextSpec:
+    def data_pipeline(cls, config: MLMConfig, data: TextDataConfig, source: Any) -> TextPipeline:
         tokenizer = open_tokenizer(data, source)
         require(
             tokenizer.mask_token_id is not None,
             f"the tokenizer {data.tokenizer} has no mask token: choose one made for masked language models, or use clm",
         )
         draw = MaskedTokens(config.mask_ratio, config.whole_word, tokenizer.mask_token_id, len(tokenizer))
-        return TextSpec(data, tokenizer, is_causal=False, draw=draw)
+        return TextPipeline(data, tokenizer, is_causal=False, draw=draw)
 
     def __init__(self, model: Any, tokenizer: Any, is_packed: bool, *, exports_whole: bool = True) -> None:
         super().__init__(model, tokenizer, is_packed, exports_whole=exports_whole)
@@ -76,9 +75,9 @@ class MLM(LanguageModel):
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         logits_BSV = logits_at(self.model, batch["slots"], self.inputs(batch), cut=self._cut)
-        loss_sum, num_targets = slot_loss(logits_BSV, batch["labels"])
+        loss_sum, num_targets = masked_position_loss(logits_BSV, batch["labels"])
         hits = accuracy(logits_BSV, batch["labels"])
-        return StepOutput(loss_sum, num_targets, {"accuracy": hits, "trivial_loss": self.uniform_guess(loss_sum)})
+        return StepOutput(loss_sum, num_targets, {"accuracy": hits, "baseline_loss": self.uniform_guess(loss_sum)})
 
     @torch.no_grad()
     def guesses(self, batch: Batch, num: int) -> Tensor:

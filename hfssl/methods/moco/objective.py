@@ -17,7 +17,7 @@ Where we differ from the published code:
 """
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,8 +40,6 @@ DEFAULT_SPLITS = 8
 
 
 class MoCo(WithTeacher):
-    paper: ClassVar[str] = "1911.05722"
-
     def __init__(self, config: MoCoConfig, backbone: Backbone, processor: Any) -> None:
         super().__init__(config, backbone, processor)
         require(

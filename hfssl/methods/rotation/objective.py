@@ -18,7 +18,7 @@ Where we differ from the published code:
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,19 +26,19 @@ from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2.functional import center_crop
 
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.data.images.views import ViewsSpec
+from hfssl.data.images.views import ViewsPipeline
 from hfssl.data.source import Source
 from hfssl.methods.rotation.config import RotationConfig
 from hfssl.methods.rotation.quarter_turns import DEGREES, quarter_turns
 from hfssl.methods.vision_objective import VisionObjective, by_image
 from hfssl.models.backbone import Backbone
-from hfssl.nn.precision import wide
-from hfssl.objective import Batch, Cause, Picture, Pretext, StepOutput
+from hfssl.nn.precision import to_float32
+from hfssl.objective import Batch, Diagnosis, Picture, Pretext, StepOutput
 
 _PICTURED_IMAGES = 8
 
 
-class RotationSpec(ViewsSpec):
+class RotationPipeline(ViewsPipeline):
     """One augmented crop of each image in all rotations: `rotations` (B, R, C, S, S)."""
 
     def cut(self, batch: Batch) -> Batch:
@@ -55,23 +55,21 @@ class RotationSpec(ViewsSpec):
 
 
 class Rotation(VisionObjective):
-    paper: ClassVar[str] = "1803.07728"
-
     def __init__(self, config: RotationConfig, backbone: Backbone, processor: Any) -> None:
         super().__init__(config, backbone, processor)
         self.classifier = nn.Linear(backbone.width, len(DEGREES))
 
     @classmethod
-    def data_spec(cls, config: RotationConfig, data: ImageDataConfig, source: Source) -> RotationSpec:
-        return RotationSpec(data, config.views(data.image_size))
+    def data_pipeline(cls, config: RotationConfig, data: ImageDataConfig, source: Source) -> RotationPipeline:
+        return RotationPipeline(data, config.views(data.image_size))
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
-        logits_BRR = wide(self._logits(batch["rotations"]))
+        logits_BRR = to_float32(self._logits(batch["rotations"]))
         turns_BR = _turns(logits_BRR)
         loss_sum = cross_entropy(logits_BRR.flatten(0, 1), turns_BR.flatten(), reduction="sum")
         metrics = {
             "accuracy": (logits_BRR.detach().argmax(dim=2) == turns_BR).float().mean(),
-            "trivial_loss": torch.full_like(loss_sum.detach(), math.log(len(DEGREES))),
+            "baseline_loss": torch.full_like(loss_sum.detach(), math.log(len(DEGREES))),
         }
         return StepOutput(loss_sum, torch.full_like(loss_sum, float(turns_BR.numel())), metrics)
 
@@ -80,10 +78,12 @@ class Rotation(VisionObjective):
         logits_BRR: Tensor = self.classifier(by_image(self.backbone, rotations))
         return logits_BRR
 
-    def causes(self) -> dict[str, Cause]:
+    def diagnoses(self) -> dict[str, Diagnosis]:
         upright = "nothing in the images stands upright, or the learning rate is too high or too low"
         return {
-            "trivial_loss": Cause(upright, "look at the images with recipes/preview.py, then at --base_learning_rate")
+            "baseline_loss": Diagnosis(
+                upright, "look at the images with recipes/preview.py, then at --base_learning_rate"
+            )
         }
 
     @torch.no_grad()

@@ -30,7 +30,6 @@ from hfssl.objective import Batch, StepOutput
 
 
 class SimCLR(JointEmbedding):
-    paper: ClassVar[str] = "2002.05709"
     compares_samples: ClassVar[bool] = True
 
     def __init__(self, config: SimCLRConfig, backbone: Backbone, processor: Any) -> None:

@@ -29,11 +29,10 @@ from hfssl.nn.cross_view_losses import num_view_pairs, swapped_prediction
 from hfssl.nn.heads import Prototypes, swav_projection_head
 from hfssl.nn.queue import FeatureQueue
 from hfssl.nn.signals import embedding_std, prototype_usage, target_signals
-from hfssl.objective import Batch, Cause, StepOutput
+from hfssl.objective import Batch, Diagnosis, StepOutput
 
 
 class SwAV(JointEmbedding):
-    paper: ClassVar[str] = "2006.09882"
     compares_samples: ClassVar[bool] = True
 
     def __init__(self, config: SwAVConfig, backbone: Backbone, processor: Any) -> None:
@@ -89,14 +88,14 @@ class SwAV(JointEmbedding):
             assert isinstance(queue, FeatureQueue)
             queue.commit(applied)
 
-    def causes(self) -> dict[str, Cause]:
+    def diagnoses(self) -> dict[str, Diagnosis]:
         config = self.config
-        uniform = Cause(
+        uniform = Diagnosis(
             "the codes are too smooth",
             f"lower --sinkhorn_epsilon (now {config.sinkhorn_epsilon:g}) or --base_learning_rate",
         )
-        single = Cause(
+        single = Diagnosis(
             "the codes are unbalanced",
             f"raise --sinkhorn_iterations (now {config.sinkhorn_iterations})",
         )
-        return {"uniform_output": uniform, "trivial_loss": uniform, "few_outputs": single}
+        return {"uniform_output": uniform, "baseline_loss": uniform, "few_outputs": single}

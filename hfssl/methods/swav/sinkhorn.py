@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hfssl.distributed import all_reduce_max, all_reduce_sum, rank, world_size
-from hfssl.nn.precision import no_autocast, wide
+from hfssl.nn.precision import no_autocast, to_float32
 
 
 @torch.no_grad()
@@ -28,9 +28,9 @@ def sinkhorn(scores_BK: Tensor, *, epsilon: float, iterations: int, queued_QK: T
     """
     num_samples = len(scores_BK)
     if queued_QK is not None:
-        scores_BK = torch.cat([wide(scores_BK), wide(queued_QK[rank() :: world_size()])])
+        scores_BK = torch.cat([to_float32(scores_BK), to_float32(queued_QK[rank() :: world_size()])])
     with no_autocast(scores_BK):
-        scaled_BK = wide(scores_BK) / epsilon
+        scaled_BK = to_float32(scores_BK) / epsilon
         codes_BK = torch.exp(
             scaled_BK - all_reduce_max(scaled_BK.amax(dim=0))
         )  # a factor a prototype, divided out below

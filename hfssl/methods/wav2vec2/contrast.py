@@ -12,7 +12,7 @@ from torch import Tensor
 from hfssl.methods.wav2vec2.gumbel import quantised
 from hfssl.methods.wav2vec2.scaled_gradient import scaled_gradient
 from hfssl.nn.frames import num_frames
-from hfssl.nn.precision import no_autocast, unit_rows, wide
+from hfssl.nn.precision import no_autocast, to_float32, unit_rows
 from hfssl.objective import Batch
 
 
@@ -48,7 +48,7 @@ def contrast(
     """
     backbone = model.wav2vec2
     frames_NTC = scaled_gradient(backbone.feature_extractor(batch["input_values"]).transpose(1, 2), conv_gradient_scale)
-    counts_N = frame_counts(model.config, batch["lengths"])
+    counts_N = frames_of_windows(model.config, batch["lengths"])
     hidden_NTC, normed_NTC = backbone.feature_projection(frames_NTC)
     index_NS, used_NS = batch["masked"], batch["is_masked"]
     masked_NT = _is_masked(index_NS, used_NS, hidden_NTC.shape[1])
@@ -65,13 +65,13 @@ def contrast(
         false_NSK = similar_NSS.gather(2, others)
         false_NSK = false_NSK.masked_fill(same_codes(codes.codes_NSG, others), -torch.inf)
         logits_NSK = torch.cat([true_NS1, false_NSK], dim=2) / temperature
-        squares_NT = wide(frames_NTC).square().mean(dim=2)
+        squares_NT = to_float32(frames_NTC).square().mean(dim=2)
         own_NT = torch.arange(squares_NT.shape[1], device=squares_NT.device) < counts_N[:, None]
         mean_square_N = (squares_NT * own_NT).sum(dim=1) / counts_N.clamp(min=1)
     return Contrast(logits_NSK, codes.logits_NSGV, targets_NSW, mean_square_N)
 
 
-def frame_counts(model_config: Any, lengths_N: Tensor) -> Tensor:
+def frames_of_windows(model_config: Any, lengths_N: Tensor) -> Tensor:
     """Frames of each utterance, padding left out; (N,) int64."""
     return num_frames(lengths_N, model_config.conv_kernel, model_config.conv_stride).clamp(min=0)
 
@@ -80,7 +80,7 @@ def attention(batch: Batch, model_config: Any) -> Tensor | None:
     """Which frames the transformer may look at, (N, T) bool; None where nothing is padded."""
     if "attention_mask" not in batch:
         return None
-    counts_N = frame_counts(model_config, batch["lengths"])
+    counts_N = frames_of_windows(model_config, batch["lengths"])
     longest = num_frames(batch["input_values"].shape[1], model_config.conv_kernel, model_config.conv_stride)
     return torch.arange(longest, device=counts_N.device) < counts_N[:, None]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot, softmax
 
 from hfssl.distributed import all_reduce_sum_with_gradient
-from hfssl.nn.precision import no_autocast, wide
+from hfssl.nn.precision import no_autocast, to_float32
 from hfssl.randomness import uniform
 
 _HALF_A_STEP = 2.0**-25  # in place of 0; added to the largest of the uniform numbers it would make 1
@@ -25,10 +25,10 @@ class Quantised(NamedTuple):
     logits_NSGV: Tensor
 
 
-def gumbel_noise(keys_N: Tensor, num_slots: int, num_codebooks: int, num_entries: int) -> Tensor:
+def gumbel_noise(keys_N: Tensor, num_masked_positions: int, num_codebooks: int, num_entries: int) -> Tensor:
     """Standard Gumbel draws keyed by the utterance; (N, S, G, V) float32."""
-    draws = uniform(keys_N, "gumbel", num_slots * num_codebooks * num_entries).clamp(min=_HALF_A_STEP)
-    return -(-draws.log()).log().view(len(keys_N), num_slots, num_codebooks, num_entries)
+    draws = uniform(keys_N, "gumbel", num_masked_positions * num_codebooks * num_entries).clamp(min=_HALF_A_STEP)
+    return -(-draws.log()).log().view(len(keys_N), num_masked_positions, num_codebooks, num_entries)
 
 
 def quantised(quantizer: Any, features_NSC: Tensor, noise_NSGV: Tensor | None, temperature: float) -> Quantised:
@@ -39,14 +39,14 @@ def quantised(quantizer: Any, features_NSC: Tensor, noise_NSGV: Tensor | None, t
         noise_NSGV: Gumbel draws; None chooses the likeliest entry without a gradient through the choice, as in eval mode.
     """
     num_codebooks, num_entries = quantizer.num_groups, quantizer.num_vars
-    logits = wide(quantizer.weight_proj(features_NSC)).unflatten(2, (num_codebooks, num_entries))
+    logits = to_float32(quantizer.weight_proj(features_NSC)).unflatten(2, (num_codebooks, num_entries))
     with no_autocast(logits):
         soft = None if noise_NSGV is None else softmax((logits + noise_NSGV) / temperature, dim=3)
         codes = (logits if soft is None else soft).argmax(dim=3)
         chosen = one_hot(codes, num_entries).to(logits.dtype)
         if soft is not None:
             chosen = chosen - soft.detach() + soft  # forward the choice, backward the softmax
-        entries_GVD = wide(quantizer.codevectors).view(num_codebooks, num_entries, -1)
+        entries_GVD = to_float32(quantizer.codevectors).view(num_codebooks, num_entries, -1)
         vectors = torch.einsum("nsgv,gvd->nsgd", chosen, entries_GVD).flatten(2)
     return Quantised(vectors, codes, logits)
 

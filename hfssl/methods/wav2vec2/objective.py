@@ -28,7 +28,7 @@ from torch.nn.functional import cross_entropy
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav2Vec2Model
 
 from hfssl.data.audio.config import AudioDataConfig
-from hfssl.data.audio.pipeline import AudioSpec
+from hfssl.data.audio.pipeline import AudioPipeline
 from hfssl.data.source import Source
 from hfssl.errors import ConfigError, one_line
 from hfssl.methods.wav2vec2.config import Wav2Vec2PretrainingConfig
@@ -39,7 +39,7 @@ from hfssl.nn.frames import num_frames
 from hfssl.nn.masked_positions import IGNORED
 from hfssl.nn.signals import embedding_std
 from hfssl.nn.spans import distractors, masked_frames
-from hfssl.objective import Batch, Cause, Export, LoadReport, Objective, Pretext, StepOutput
+from hfssl.objective import Batch, Diagnosis, Export, LoadReport, Objective, Pretext, StepOutput
 
 POOLING = "mean"
 _NUM_CODEBOOKS = 2
@@ -71,7 +71,6 @@ class ToldApart(NamedTuple):
 
 class Wav2Vec2(Objective):
     modality: ClassVar[Literal["text", "image", "audio"]] = "audio"
-    paper: ClassVar[str] = "2006.11477"
 
     def __init__(self, config: Wav2Vec2PretrainingConfig, model: Wav2Vec2ForPreTraining, processor: Any) -> None:
         super().__init__()
@@ -85,12 +84,12 @@ class Wav2Vec2(Objective):
         return True
 
     @classmethod
-    def data_spec(cls, config: Wav2Vec2PretrainingConfig, data: AudioDataConfig, source: Source) -> AudioSpec:
-        return AudioSpec(data, crops=config.feat_extract_norm == "group", draw=SpanDraw(config))
+    def data_pipeline(cls, config: Wav2Vec2PretrainingConfig, data: AudioDataConfig, source: Source) -> AudioPipeline:
+        return AudioPipeline(data, crops=config.feat_extract_norm == "group", draw=SpanDraw(config))
 
     @classmethod
-    def build(cls, config: Wav2Vec2PretrainingConfig, spec: AudioSpec, model_config: Any) -> Self:
-        return cls(config, Wav2Vec2ForPreTraining(_stock_config(config, model_config)), spec.processor)
+    def build(cls, config: Wav2Vec2PretrainingConfig, pipeline: AudioPipeline, model_config: Any) -> Self:
+        return cls(config, Wav2Vec2ForPreTraining(_stock_config(config, model_config)), pipeline.processor)
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         found = self._contrast(batch, progress)
@@ -107,7 +106,7 @@ class Wav2Vec2(Objective):
         beside = count * diversity + (asked_NS.sum(dim=1) * penalty_N).sum()
         metrics = self._metrics(found, asked_NS, perplexity) | {
             "contrastive_loss": contrastive.detach() / count.clamp(min=1),
-            "trivial_loss": math.log(1 + self.config.num_negatives) + beside.detach() / count.clamp(min=1),
+            "baseline_loss": math.log(1 + self.config.num_negatives) + beside.detach() / count.clamp(min=1),
         }
         loss_sum = contrastive + beside
         return StepOutput(loss_sum, count.to(loss_sum.dtype), metrics)
@@ -144,11 +143,13 @@ class Wav2Vec2(Objective):
         ratio = config.gumbel_temperature / config.initial_gumbel_temperature
         return config.initial_gumbel_temperature * ratio**passed
 
-    def causes(self) -> dict[str, Cause]:
+    def diagnoses(self) -> dict[str, Diagnosis]:
         reason = "the codebooks have collapsed: distractors are then the frame itself"
-        codes = Cause(reason, "raise --diversity_weight or --initial_gumbel_temperature, or lower --base_learning_rate")
+        codes = Diagnosis(
+            reason, "raise --diversity_weight or --initial_gumbel_temperature, or lower --base_learning_rate"
+        )
         hint = "look for silence, hum or padding in the recordings, or raise --mask_length and --feature_penalty"
-        given = Cause("frames give themselves away by something else than speech", hint)
+        given = Diagnosis("frames give themselves away by something else than speech", hint)
         return {"few_codes": codes, "easy_frames": given, "no_loss": given}
 
     def features(self, batch: Batch) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from hfssl.runs.final_evaluation.pretext_accuracy import solved_task
+from hfssl.runs.final_evaluation.pretext_accuracy import pretext_accuracy
 from hfssl.data.source import Source
 from hfssl.evaluation.audio_table import audio_table
 from hfssl.evaluation.clips import HOP_SECONDS, Clips, log_mel
@@ -18,14 +18,14 @@ from hfssl.training.loop import Session
 _PICTURED, _ASKED, _AT_ONCE = 3, 200, 8
 
 
-def close(session: Session, source: Source, encoders: Mapping[str, Path]) -> dict[str, Any]:
+def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> dict[str, Any]:
     """Figures and the closing table of the exported `encoders` (name -> folder, the last one is the run's own)."""
     print("evaluating the export ...", flush=True)
-    clips = Clips(source.held_out or source, session.run.data.sampling_rate, _ASKED)
+    clips = Clips(source.test or source, session.run.data.sampling_rate, _ASKED)
     if isinstance(session.objective, Wav2Vec2):
         _draw_contrast(session, session.objective, clips)
     table = audio_table(encoders, source, session.accelerator.device)
-    solved = solved_task(session, clips, "recordings", is_held_out=source.held_out is not None, batch_size=_AT_ONCE)
+    solved = pretext_accuracy(session, clips, "recordings", is_held_out=source.test is not None, batch_size=_AT_ONCE)
     return table | solved | {"notes": table.get("notes", []) + _codes_in_use(session)}
 
 
@@ -44,7 +44,7 @@ def _draw_contrast(session: Session, objective: Wav2Vec2, clips: Clips) -> None:
     frame = math.prod(objective.model.config.conv_stride) / clips.sampling_rate
     for index in range(min(_PICTURED, len(clips))):
         audio = clips[index]
-        batch = session.rows.spec.eval_transform([audio], index)
+        batch = session.rows.pipeline.eval_transform([audio], index)
         found = objective.told_apart({name: tensor.to(session.accelerator.device) for name, tensor in batch.items()})
         used_S = found.is_masked_NS[0].cpu()
         if not bool(used_S.any()):

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from hfssl.runs.final_evaluation.pretext_accuracy import solved_task
+from hfssl.runs.final_evaluation.pretext_accuracy import pretext_accuracy
 from hfssl.data.source import Source
 from hfssl.evaluation.features import BATCH
 from hfssl.evaluation.image_table import Encoded, encoded_images, image_table
 from hfssl.evaluation.images import Images
 from hfssl.evaluation.neighbours import nearest_rows, nearest_to
 from hfssl.figures import curves as figures
-from hfssl.figures.image_sheet import Cell, image_sheet, nearest_lines, shrunk
+from hfssl.figures.image_sheet import SheetCell, image_sheet, nearest_lines, shrunk
 from hfssl.run_dir import RunDir
 from hfssl.training.loop import Session
 from hfssl.training.monitor import good_rows
@@ -22,15 +22,15 @@ _PICTURED_ROWS, _TRIED_ROWS = 8, 100
 _ASKED, _NEAREST, _LONGEST_NAME = 6, 6, 20
 
 
-def close(session: Session, source: Source, encoders: Mapping[str, Path]) -> dict[str, Any]:
+def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> dict[str, Any]:
     """Figures and the closing table of the exported `encoders` (name -> folder, the last one is the run's own)."""
     _draw_pictures(session)
     print("evaluating the export ...", flush=True)
     encoded = encoded_images(
-        encoders, source, source.held_out, session.run.data.num_channels, session.accelerator.device
+        encoders, source, source.test, session.run.data.num_channels, session.accelerator.device
     )
     draw_neighbours(session.run_dir, encoded, source)
-    return image_table(encoded, encoders, source) | solved_task(
+    return image_table(encoded, encoders, source) | pretext_accuracy(
         session, encoded.test or encoded.train, "images", is_held_out=encoded.test is not None, batch_size=BATCH
     )
 
@@ -38,11 +38,11 @@ def close(session: Session, source: Source, encoders: Mapping[str, Path]) -> dic
 def _draw_pictures(session: Session) -> None:
     """Pictures of held-out rows where there are some, of training rows else."""
     if session.monitor is not None:
-        examples, spec, good = session.monitor.rows.examples, session.monitor.rows.spec, session.monitor.good
+        examples, pipeline, good = session.monitor.rows.examples, session.monitor.rows.pipeline, session.monitor.good
     else:
-        examples, spec = session.rows.examples, session.rows.spec
+        examples, pipeline = session.rows.examples, session.rows.pipeline
         good = good_rows(examples, torch.arange(min(_TRIED_ROWS, len(examples))))
-    batch = spec.eval_transform([examples[row] for row in good[:_PICTURED_ROWS].tolist()])
+    batch = pipeline.eval_transform([examples[row] for row in good[:_PICTURED_ROWS].tolist()])
     on_device = {name: tensor.to(session.accelerator.device) for name, tensor in batch.items()}
     for picture in session.objective.illustrate(on_device):
         figures.picture(session.run_dir, picture)
@@ -61,9 +61,9 @@ def draw_neighbours(run_dir: RunDir, encoded: Encoded, source: Source) -> None:
     else:
         found = nearest_to(test_MD[:_ASKED], train_ND, num)
 
-    def cell(images: Images, index: int, framed: bool) -> Cell:
+    def cell(images: Images, index: int, framed: bool) -> SheetCell:
         name = f"row {images.rows[index]}" if images.labels is None else source.label_name(images.labels[index])
-        return Cell(shrunk(images[index]), name[:_LONGEST_NAME], framed)
+        return SheetCell(shrunk(images[index]), name[:_LONGEST_NAME], framed)
 
     queries = [cell(asked, index, True) for index in range(len(found.rows_MK))]
     lines = nearest_lines(queries, *found, lambda index, similarity: cell(encoded.train, index, False))

@@ -10,7 +10,7 @@ from hfssl.training.loop import Session
 
 
 @torch.no_grad()
-def solved_task(
+def pretext_accuracy(
     session: Session, examples: Examples, samples: str, *, is_held_out: bool, batch_size: int
 ) -> dict[str, Any]:
     """Under `pretext`, the share of right answers on whole `examples` and on parts of the task; empty for methods without
@@ -32,5 +32,5 @@ def solved_task(
 def _batches(session: Session, examples: Examples, batch_size: int) -> Iterator[Batch]:
     for start in range(0, len(examples), batch_size):
         rows = range(start, min(start + batch_size, len(examples)))
-        batch = session.rows.spec.eval_transform([examples[row] for row in rows], start)
+        batch = session.rows.pipeline.eval_transform([examples[row] for row in rows], start)
         yield {name: tensor.to(session.accelerator.device) for name, tensor in batch.items()}

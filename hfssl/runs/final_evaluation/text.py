@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import pipeline
 
-from hfssl.data.loader import KeyedRows
+from hfssl.data.loader import KeyedDataset
 from hfssl.data.source import Source
 from hfssl.data.texts.pipeline import PackedRows
 from hfssl.evaluation.text_table import text_table
@@ -20,12 +20,12 @@ _BLANKED, _WORDS_SHOWN, _LONGEST_SENTENCE = 3, 3, 160
 _WORDS_BEFORE, _NEW_TOKENS = 6, 40
 
 
-def close(session: Session, source: Source, encoders: Mapping[str, Path]) -> dict[str, Any]:
+def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> dict[str, Any]:
     """The closing table of the exported `encoders`, and what the language model itself can do, under `language`."""
     print("evaluating the export ...", flush=True)
     table = text_table(encoders, source, session.accelerator.device)
     figures = language_figures(session)
-    texts = source.held_out or source
+    texts = source.test or source
     words = filled_blanks(session, texts) if isinstance(session.objective, MLM) else continued(session, texts)
     return table | {"language": figures, "notes": _sentences(figures) + words}
 
@@ -34,9 +34,9 @@ def language_figures(session: Session) -> dict[str, float]:
     """Held-out loss at the start and the end beside the entropy of single tokens, all in nats a token."""
     if session.monitor is None:
         return {}
-    rows = session.run_dir.held_out_rows()
-    figures = {"loss_at_start": rows[0]["held_out/loss"], "loss": rows[-1]["held_out/loss"]}
-    vocabulary = len(session.rows.spec.processor)
+    rows = session.run_dir.validation_rows()
+    figures = {"loss_at_start": rows[0]["validation/loss"], "loss": rows[-1]["validation/loss"]}
+    vocabulary = len(session.rows.pipeline.processor)
     counts, held_out = (_token_counts(rows, vocabulary) for rows in (session.rows, session.monitor.rows))
     log_shares = np.log((counts + 1) / (counts.sum() + vocabulary))
     figures["unigram_cross_entropy"] = float(-(held_out * log_shares).sum() / held_out.sum())
@@ -46,7 +46,7 @@ def language_figures(session: Session) -> dict[str, float]:
     return figures
 
 
-def _token_counts(rows: KeyedRows, vocabulary: int) -> "np.ndarray[Any, Any]":
+def _token_counts(rows: KeyedDataset, vocabulary: int) -> "np.ndarray[Any, Any]":
     assert isinstance(rows.examples, PackedRows)
     tokens = rows.examples.tokens
     return np.bincount(tokens.ids[: tokens.offsets[-1]], minlength=vocabulary)
@@ -96,7 +96,7 @@ def _beginnings(source: Source, num: int) -> list[str]:
 
 def filled_blanks(session: Session, source: Source) -> list[str]:
     """Three held-out sentences, one word of each hidden, with the export's likeliest words for it."""
-    tokenizer = session.rows.spec.processor
+    tokenizer = session.rows.pipeline.processor
     fill = pipeline("fill-mask", model=str(session.run_dir.export), top_k=_WORDS_SHOWN, device="cpu")
     lines = []
     for sentence in _beginnings(source, _BLANKED):
@@ -114,7 +114,7 @@ def continued(session: Session, source: Source) -> list[str]:
     """A sampled continuation, by the export, of the first words of a held-out document."""
     generate = pipeline("text-generation", model=str(session.run_dir.export), device="cpu")
     words = " ".join(_beginnings(source, 1)).split()[:_WORDS_BEFORE]
-    tokenizer, longest = session.rows.spec.processor, session.run.data.max_length
+    tokenizer, longest = session.rows.pipeline.processor, session.run.data.max_length
     while len(words) > 1 and 2 * len(tokenizer(" ".join(words))["input_ids"]) > longest:
         words.pop()
     prompt = " ".join(words)

@@ -19,14 +19,14 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.audio.whole_recordings import LabelledRecordings
-from hfssl.data.head_inputs import HeadInputsSpec, content_of
+from hfssl.data.head_inputs import HeadInputsPipeline, content_of
 from hfssl.data.labels import balanced_weights, class_numbers
 from hfssl.data.source import Source
 from hfssl.errors import require
 from hfssl.models.speech_model import body_of, in_groups, load_body, model_inputs, speech_config
 from hfssl.objective import Batch, StepOutput
 from hfssl.tasks.audio_classification.config import AudioClassificationConfig
-from hfssl.tasks.speech_task import SpanDraw, SpeechTask, fresh_task_model
+from hfssl.tasks.speech_task import SpecAugmentDraw, SpeechTask, fresh_task_model
 
 _HEAD = ["projector", "classifier"]
 _MOST_DEVIATION = 1e-4  # of logits from pooled frames, relative to the largest logit or 1
@@ -47,24 +47,24 @@ class AudioClassification(SpeechTask):
         return []
 
     @classmethod
-    def data_spec(
+    def data_pipeline(
         cls, config: AudioClassificationConfig, data: AudioDataConfig, source: Source
-    ) -> LabelledRecordings | HeadInputsSpec:
+    ) -> LabelledRecordings | HeadInputsPipeline:
         assert config.class_names is not None, "found in the data before a run is opened"
         assert config.attention_mask is not None, "settled before a run is opened"
         names, masks = config.class_names, config.attention_mask
         if config.adaptation == "frozen" and source is not None:
             return _of_frozen(config, LabelledRecordings(data, names, attention_mask=masks))
-        return LabelledRecordings(data, names, attention_mask=masks, draw=SpanDraw(config))
+        return LabelledRecordings(data, names, attention_mask=masks, draw=SpecAugmentDraw(config))
 
     @classmethod
     def build(
-        cls, config: AudioClassificationConfig, spec: LabelledRecordings | HeadInputsSpec, model_config: Any
+        cls, config: AudioClassificationConfig, pipeline: LabelledRecordings | HeadInputsPipeline, model_config: Any
     ) -> Self:
-        weights_C = torch.ones(len(spec.class_names))
+        weights_C = torch.ones(len(pipeline.class_names))
         if config.class_weights == "balanced":
-            weights_C = torch.from_numpy(balanced_weights(spec.counts_C)).float()
-        return cls(config, _fresh(config, spec.class_names, model_config), spec.processor, weights_C)
+            weights_C = torch.from_numpy(balanced_weights(pipeline.counts_C)).float()
+        return cls(config, _fresh(config, pipeline.class_names, model_config), pipeline.processor, weights_C)
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         """Cross-entropy."""
@@ -85,7 +85,7 @@ class AudioClassification(SpeechTask):
         groups = in_groups(batch, equal=self.hears_padding)
         return _joined([(rows, self.model(**inputs).logits) for rows, inputs in groups])
 
-    def answers(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> list[Any]:
         """(logits (C,) float32, number of the true class) of each recording."""
         logits_BC = self.logits(batch).float().cpu().numpy()
         return list(zip(logits_BC, batch["labels"].tolist(), strict=True))
@@ -151,7 +151,7 @@ def _fresh(config: AudioClassificationConfig, class_names: list[str], model_conf
     return model
 
 
-def _of_frozen(config: AudioClassificationConfig, whole: LabelledRecordings) -> HeadInputsSpec:
+def _of_frozen(config: AudioClassificationConfig, whole: LabelledRecordings) -> HeadInputsPipeline:
     assert config.model is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = _fresh(config, whole.class_names, AutoConfig.from_pretrained(config.model))
@@ -163,7 +163,7 @@ def _of_frozen(config: AudioClassificationConfig, whole: LabelledRecordings) -> 
 
     check_means(task, whole, device)
     about = f"{content_of(body_of(model))} {whole.processor.to_json_string()} {whole.data.longest_window}"
-    return HeadInputsSpec(whole, encode, device, f"{about} {config.sums_layers} {task.hears_padding}")
+    return HeadInputsPipeline(whole, encode, device, f"{about} {config.sums_layers} {task.hears_padding}")
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ class ImageClassificationConfig(AugmentationFlags, TaskConfig):
         return flags
 
     def views(self, image_size: int) -> dict[str, list[View]]:
-        """The one view of a training image, as `ViewsSpec` takes it."""
+        """The one view of a training image, as `ViewsPipeline` takes it."""
         return {"global_crops": [View(image_size, own) for own in self.global_augmentations(self.augmentation)]}
 
     def check(self, data: DataConfig) -> None:

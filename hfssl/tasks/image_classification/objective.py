@@ -2,10 +2,10 @@
 
 B images, C classes, W width of what the head reads.
 
-The encoder is that of `--model`; a ViT that was pretrained with the mean over patches becomes a BEiT that pools so (see
-models/image_classifier.py). With `layer_decay` d the learning rate of a layer is d times that of the one above it (Clark et al. 2020,
-arXiv 2003.10555, appendix; Bao et al. 2021, arXiv 2106.08254). Mixup blends each image of a batch with the one that stands
-opposite (Zhang et al. 2018, arXiv 1710.09412, equation 1), by a share that is drawn from the image's key.
+The encoder is that of `--model`; a ViT that was pretrained with the mean over patches becomes a BEiT that pools so
+(see models/image_classifier.py). With `layer_decay` d the learning rate of a layer is d times that of the one above it
+(Clark et al. 2020, arXiv 2003.10555, appendix; Bao et al. 2021, arXiv 2106.08254). Mixup blends each image of a batch with
+the one that stands opposite (Zhang et al. 2018, arXiv 1710.09412, equation 1), by a share drawn from the image's key.
 """
 
 from typing import Any, ClassVar, Literal, Self
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForImageClassification
 
-from hfssl.data.head_inputs import HeadInputsSpec, content_of
+from hfssl.data.head_inputs import HeadInputsPipeline, content_of
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.labelled import Blend, LabelledImages
 from hfssl.data.labels import balanced_weights, class_numbers
@@ -26,7 +26,7 @@ from hfssl.models.image_classifier import HeadInputs, body_of, classifier_config
 from hfssl.models.layer_decay import decayed_groups
 from hfssl.models.lora import adapter_of, merged, with_adapter
 from hfssl.nn.batch_norm import across_ranks
-from hfssl.nn.precision import wide
+from hfssl.nn.precision import to_float32
 from hfssl.objective import Batch, Export, LoadReport, StepOutput
 from hfssl.tasks.image_classification.config import ImageClassificationConfig
 from hfssl.tasks.task import Task
@@ -58,17 +58,19 @@ class ImageClassification(Task):
         return []
 
     @classmethod
-    def data_spec(
+    def data_pipeline(
         cls, config: ImageClassificationConfig, data: ImageDataConfig, source: Source
-    ) -> LabelledImages | HeadInputsSpec:
+    ) -> LabelledImages | HeadInputsPipeline:
         assert config.class_names is not None, "found in the data before a run is opened"
         blend = Blend(config.mixup, config.cutmix)
         whole = LabelledImages(data, config.views(data.image_size), config.class_names, blend)
         return whole if config.adaptation != "frozen" or source is None else _of_frozen(config, whole)
 
     @classmethod
-    def build(cls, config: ImageClassificationConfig, spec: LabelledImages | HeadInputsSpec, model_config: Any) -> Self:
-        whole = spec.whole if isinstance(spec, HeadInputsSpec) else spec
+    def build(
+        cls, config: ImageClassificationConfig, pipeline: LabelledImages | HeadInputsPipeline, model_config: Any
+    ) -> Self:
+        whole = pipeline.whole if isinstance(pipeline, HeadInputsPipeline) else pipeline
         model = _fresh(config, whole, model_config)
         weights_C = torch.ones(len(whole.class_names))
         if config.class_weights == "balanced":
@@ -108,10 +110,10 @@ class ImageClassification(Task):
         """(B, C) float32."""
         if "head_inputs" in batch:
             head = getattr(self.model, head_name(self.model))
-            return wide(head(batch["head_inputs"]))
-        return wide(self.model(pixel_values=batch["pixel_values"]).logits)
+            return to_float32(head(batch["head_inputs"]))
+        return to_float32(self.model(pixel_values=batch["pixel_values"]).logits)
 
-    def answers(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> list[Any]:
         """(logits (C,) float32, number of the true class) of each image."""
         logits_BC = self.logits(batch).float().cpu().numpy()
         return list(zip(logits_BC, batch["labels"].tolist(), strict=True))
@@ -125,13 +127,13 @@ class ImageClassification(Task):
         return decayed_groups(self.model.named_parameters(), weight_decay=weight_decay, decay=self.config.rate_decay)
 
 
-def _fresh(config: ImageClassificationConfig, spec: LabelledImages, model_config: Any) -> Any:
+def _fresh(config: ImageClassificationConfig, pipeline: LabelledImages, model_config: Any) -> Any:
     """The stock classifier, with adapters if asked for; random weights."""
-    own = classifier_config(model_config, spec.class_names, config.drop_path)
-    for name, value in (("image_size", spec.data.image_size), ("num_channels", spec.data.num_channels)):
+    own = classifier_config(model_config, pipeline.class_names, config.drop_path)
+    for name, value in (("image_size", pipeline.data.image_size), ("num_channels", pipeline.data.num_channels)):
         if name in own.to_dict():
             setattr(own, name, value)
-    model = fresh_classifier(own, spec.data.image_size)
+    model = fresh_classifier(own, pipeline.data.image_size)
     across_ranks(model)
     if config.adaptation == "frozen":
         body_of(model).requires_grad_(False)
@@ -147,7 +149,7 @@ def _fresh(config: ImageClassificationConfig, spec: LabelledImages, model_config
     return model
 
 
-def _of_frozen(config: ImageClassificationConfig, whole: LabelledImages) -> HeadInputsSpec:
+def _of_frozen(config: ImageClassificationConfig, whole: LabelledImages) -> HeadInputsPipeline:
     assert config.model is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model_config = AutoConfig.from_pretrained(config.model)
@@ -160,4 +162,4 @@ def _of_frozen(config: ImageClassificationConfig, whole: LabelledImages) -> Head
         inputs: Tensor = encoder(batch["pixel_values"])
         return inputs
 
-    return HeadInputsSpec(whole, encode, device, f"{content_of(body_of(model))} {whole.processor.to_json_string()}")
+    return HeadInputsPipeline(whole, encode, device, f"{content_of(body_of(model))} {whole.processor.to_json_string()}")

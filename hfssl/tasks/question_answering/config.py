@@ -26,7 +26,7 @@ class QuestionAnsweringConfig(TextTaskConfig):
     unanswerable: bool | None = option(None, "questions may have no answer (default: as in the training rows)")
 
     @property
-    def kind(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
+    def output_type(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
         return "spans"
 
     def __post_init__(self) -> None:

@@ -21,9 +21,9 @@ from transformers import AutoModelForQuestionAnswering
 
 from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
-from hfssl.data.texts.questions import QuestionSpec, gold_answers, text_of
+from hfssl.data.texts.questions import QuestionPipeline, gold_answers, text_of
 from hfssl.nn.answer_spans import WindowLogits, best_answer
-from hfssl.nn.precision import wide
+from hfssl.nn.precision import to_float32
 from hfssl.objective import Batch, StepOutput
 from hfssl.tasks.question_answering.config import QuestionAnsweringConfig
 from hfssl.tasks.text_task import TextTask, task_tokenizer, with_head
@@ -51,14 +51,14 @@ class QuestionAnswering(TextTask):
         ]
 
     @classmethod
-    def data_spec(cls, config: QuestionAnsweringConfig, data: TextDataConfig, source: Source) -> QuestionSpec:
+    def data_pipeline(cls, config: QuestionAnsweringConfig, data: TextDataConfig, source: Source) -> QuestionPipeline:
         tokenizer = task_tokenizer(config, data, source)
-        return QuestionSpec(data, tokenizer, config.question_column, config.doc_stride)
+        return QuestionPipeline(data, tokenizer, config.question_column, config.doc_stride)
 
     @classmethod
-    def build(cls, config: QuestionAnsweringConfig, spec: QuestionSpec, model_config: Any) -> Self:
-        model = with_head(cls.auto_class, config, spec.processor, model_config, _LABELS)
-        return cls(config, model, spec.processor)
+    def build(cls, config: QuestionAnsweringConfig, pipeline: QuestionPipeline, model_config: Any) -> Self:
+        model = with_head(cls.auto_class, config, pipeline.processor, model_config, _LABELS)
+        return cls(config, model, pipeline.processor)
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         logits_BT2 = self.logits(batch)
@@ -70,11 +70,11 @@ class QuestionAnswering(TextTask):
     def logits(self, batch: Batch) -> Tensor:
         """(B, T, 2) float32, of the first and of the last token; the lowest number on padding."""
         output = self.model(**self.inputs(batch))
-        logits_BT2 = wide(torch.stack([output.start_logits, output.end_logits], dim=2))
+        logits_BT2 = to_float32(torch.stack([output.start_logits, output.end_logits], dim=2))
         is_padding_BT1 = batch["attention_mask"][:, :, None] == 0
         return logits_BT2.masked_fill(is_padding_BT1, torch.finfo(logits_BT2.dtype).min)
 
-    def answers(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> list[Any]:
         """(text said, gold texts) of each question; an empty text is no answer."""
         logits_BT2 = self.logits(batch).float()
         windows: dict[int, list[WindowLogits]] = {}

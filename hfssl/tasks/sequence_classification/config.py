@@ -18,7 +18,7 @@ class SequenceClassificationConfig(TextTaskConfig):
     )
 
     @property
-    def kind(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
+    def output_type(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
         return "numbers" if self.problem == "numbers" else "classes"
 
     def check_numbers(self) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from hfssl.data.head_inputs import HeadInputsSpec, content_of
+from hfssl.data.head_inputs import HeadInputsPipeline, content_of
 from hfssl.data.labels import balanced_weights, class_numbers
 from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
@@ -29,7 +29,7 @@ from hfssl.data.texts.labelled import LabelledTexts, holds_floats, numbers_of
 from hfssl.errors import require
 from hfssl.models.head_reading import head_logits, read, reading_of
 from hfssl.models.text_head import body_of, load_into
-from hfssl.nn.precision import wide
+from hfssl.nn.precision import to_float32
 from hfssl.objective import Batch, StepOutput
 from hfssl.tasks.sequence_classification.config import SequenceClassificationConfig
 from hfssl.tasks.text_task import TextTask, reads_types, task_tokenizer, with_head
@@ -59,26 +59,26 @@ class SequenceClassification(TextTask):
 
     @classmethod
     def check_rows(cls, config: SequenceClassificationConfig, source: Source) -> list[str]:
-        if config.kind == "numbers":
+        if config.output_type == "numbers":
             numbers_of(source)
         else:
             class_numbers(source, config.class_names or ())
         return []
 
     @classmethod
-    def data_spec(
+    def data_pipeline(
         cls, config: SequenceClassificationConfig, data: TextDataConfig, source: Source
-    ) -> LabelledTexts | HeadInputsSpec:
+    ) -> LabelledTexts | HeadInputsPipeline:
         tokenizer = task_tokenizer(config, data, source)
-        names = None if config.kind == "numbers" else config.class_names
+        names = None if config.output_type == "numbers" else config.class_names
         whole = LabelledTexts(data, tokenizer, names, config.second_text_column)
         return whole if config.adaptation != "frozen" or source is None else _of_frozen(config, whole)
 
     @classmethod
     def build(
-        cls, config: SequenceClassificationConfig, spec: LabelledTexts | HeadInputsSpec, model_config: Any
+        cls, config: SequenceClassificationConfig, pipeline: LabelledTexts | HeadInputsPipeline, model_config: Any
     ) -> Self:
-        whole = spec.whole if isinstance(spec, HeadInputsSpec) else spec
+        whole = pipeline.whole if isinstance(pipeline, HeadInputsPipeline) else pipeline
         weights_C = torch.ones(len(whole.class_names or [""]))
         if config.class_weights == "balanced":
             weights_C = torch.from_numpy(balanced_weights(whole.counts_C)).float()
@@ -86,7 +86,7 @@ class SequenceClassification(TextTask):
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         logits_BC, labels_B = self.logits(batch), batch["labels"]
-        if self.config.kind == "numbers":
+        if self.config.output_type == "numbers":
             losses_B = mse_loss(logits_BC[:, 0], labels_B.to(logits_BC.dtype), reduction="none")
             return StepOutput(losses_B.sum(), torch.ones_like(losses_B.detach()).sum(), {})
         weights_B = self.class_weights_C[labels_B]
@@ -97,24 +97,24 @@ class SequenceClassification(TextTask):
     def logits(self, batch: Batch) -> Tensor:
         """(B, C) float32; C is 1 for numbers."""
         if "head_inputs" in batch:
-            return wide(head_logits(self.model, batch["head_inputs"]))
-        return wide(self.model(**self.inputs(batch)).logits)
+            return to_float32(head_logits(self.model, batch["head_inputs"]))
+        return to_float32(self.model(**self.inputs(batch)).logits)
 
-    def answers(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> list[Any]:
         """(logits (C,) float32, number of the true class) of each text, or (number said, true number)."""
         logits_BC = self.logits(batch).float().cpu().numpy()
-        said = logits_BC[:, 0].tolist() if self.config.kind == "numbers" else logits_BC
+        said = logits_BC[:, 0].tolist() if self.config.output_type == "numbers" else logits_BC
         return list(zip(said, batch["labels"].tolist(), strict=True))
 
 
-def _fresh(config: SequenceClassificationConfig, spec: LabelledTexts, model_config: Any) -> Any:
-    model = with_head(SequenceClassification.auto_class, config, spec.processor, model_config, spec.class_names)
-    numbers = spec.class_names is None
+def _fresh(config: SequenceClassificationConfig, pipeline: LabelledTexts, model_config: Any) -> Any:
+    model = with_head(SequenceClassification.auto_class, config, pipeline.processor, model_config, pipeline.class_names)
+    numbers = pipeline.class_names is None
     model.config.problem_type = "regression" if numbers else "single_label_classification"
     return model
 
 
-def _of_frozen(config: SequenceClassificationConfig, whole: LabelledTexts) -> HeadInputsSpec:
+def _of_frozen(config: SequenceClassificationConfig, whole: LabelledTexts) -> HeadInputsPipeline:
     assert config.model is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = _fresh(config, whole, AutoConfig.from_pretrained(config.model))
@@ -129,4 +129,4 @@ def _of_frozen(config: SequenceClassificationConfig, whole: LabelledTexts) -> He
 
     tokenizer = whole.processor.backend_tokenizer.to_str()
     about = f"{content_of(body_of(model))} {reading} {reads_types(model)} {tokenizer} {whole.data.max_length}"
-    return HeadInputsSpec(whole, encode, device, f"{about} {whole.second_column}")
+    return HeadInputsPipeline(whole, encode, device, f"{about} {whole.second_column}")

@@ -30,7 +30,7 @@ class SpeechRecognitionConfig(SpeechSettings):
     )
 
     @property
-    def kind(self) -> Literal["transcripts"]:
+    def output_type(self) -> Literal["transcripts"]:
         return "transcripts"
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ from hfssl.models.speech_model import body_of, frame_counts, in_groups, model_in
 from hfssl.nn.precision import no_autocast
 from hfssl.objective import Batch, Export, StepOutput
 from hfssl.tasks.speech_recognition.config import SpeechRecognitionConfig
-from hfssl.tasks.speech_task import SpanDraw, SpeechTask, fresh_task_model
+from hfssl.tasks.speech_task import SpecAugmentDraw, SpeechTask, fresh_task_model
 
 _HEAD = ["lm_head"]
 
@@ -62,7 +62,9 @@ class SpeechRecognition(SpeechTask):
         return empty + unknown_characters(texts, config.characters or "", source.split)
 
     @classmethod
-    def data_spec(cls, config: SpeechRecognitionConfig, data: AudioDataConfig, source: Source) -> TranscribedRecordings:
+    def data_pipeline(
+        cls, config: SpeechRecognitionConfig, data: AudioDataConfig, source: Source
+    ) -> TranscribedRecordings:
         assert config.attention_mask is not None, "settled before a run is opened"
         assert config.characters is not None, "found in the data before a run is opened"
 
@@ -76,17 +78,17 @@ class SpeechRecognition(SpeechTask):
             keeps_case=config.keep_case,
             attention_mask=config.attention_mask,
             num_frames=num_frames,
-            draw=SpanDraw(config),
+            draw=SpecAugmentDraw(config),
         )
 
     @classmethod
-    def build(cls, config: SpeechRecognitionConfig, spec: TranscribedRecordings, model_config: Any) -> Self:
+    def build(cls, config: SpeechRecognitionConfig, pipeline: TranscribedRecordings, model_config: Any) -> Self:
         own = speech_config(model_config, MODEL_FOR_CTC_MAPPING, config.spans, "recognises speech by CTC")
-        tokenizer = spec.processor.tokenizer
+        tokenizer = pipeline.processor.tokenizer
         own.vocab_size, own.pad_token_id = len(tokenizer), tokenizer.pad_token_id
         own.bos_token_id = own.eos_token_id = None
         own.ctc_loss_reduction, own.ctc_zero_infinity = "sum", True
-        task = cls(config, fresh_task_model(config, AutoModelForCTC, own, _HEAD), spec.processor)
+        task = cls(config, fresh_task_model(config, AutoModelForCTC, own, _HEAD), pipeline.processor)
         task.vocab_size_of_base = model_config.vocab_size
         return task
 
@@ -125,7 +127,7 @@ class SpeechRecognition(SpeechTask):
         order = torch.cat([rows for rows, _ in padded])
         return torch.cat([found for _, found in padded])[order.argsort()]
 
-    def answers(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> list[Any]:
         """(what was heard, what was said) of each recording."""
         best_BF = self.logits(batch).argmax(dim=2).tolist()
         frames = frame_counts(self.config, batch["lengths"]).tolist()

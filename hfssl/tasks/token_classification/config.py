@@ -20,7 +20,7 @@ class TokenClassificationConfig(TextTaskConfig):
     )
 
     @property
-    def kind(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
+    def output_type(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
         return "tags"
 
     @classmethod

@@ -23,7 +23,7 @@ from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.tagged_words import IGNORED, TaggedWords, known_tags, tag_names_of
 from hfssl.data.texts.word_encodings import for_single_words
-from hfssl.nn.precision import wide
+from hfssl.nn.precision import to_float32
 from hfssl.objective import Batch, StepOutput
 from hfssl.tasks.text_task import TextTask, task_tokenizer, with_head
 from hfssl.tasks.token_classification.config import TokenClassificationConfig
@@ -50,17 +50,17 @@ class TokenClassification(TextTask):
         return []
 
     @classmethod
-    def data_spec(cls, config: TokenClassificationConfig, data: TextDataConfig, source: Source) -> TaggedWords:
+    def data_pipeline(cls, config: TokenClassificationConfig, data: TextDataConfig, source: Source) -> TaggedWords:
         assert config.class_names is not None, "found in the data before a run is opened"
         return TaggedWords(data, for_single_words(task_tokenizer(config, data, source)), config.class_names)
 
     @classmethod
-    def build(cls, config: TokenClassificationConfig, spec: TaggedWords, model_config: Any) -> Self:
-        model = with_head(cls.auto_class, config, spec.processor, model_config, spec.class_names)
-        weights_C = torch.ones(len(spec.class_names))
+    def build(cls, config: TokenClassificationConfig, pipeline: TaggedWords, model_config: Any) -> Self:
+        model = with_head(cls.auto_class, config, pipeline.processor, model_config, pipeline.class_names)
+        weights_C = torch.ones(len(pipeline.class_names))
         if config.class_weights == "balanced":
-            weights_C = torch.from_numpy(balanced_weights(spec.counts_C)).float()
-        return cls(config, model, spec.processor, weights_C)
+            weights_C = torch.from_numpy(balanced_weights(pipeline.counts_C)).float()
+        return cls(config, model, pipeline.processor, weights_C)
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         logits_BTC, labels_BT = self.logits(batch), batch["labels"]
@@ -75,9 +75,9 @@ class TokenClassification(TextTask):
 
     def logits(self, batch: Batch) -> Tensor:
         """(B, T, C) float32."""
-        return wide(self.model(**self.inputs(batch)).logits)
+        return to_float32(self.model(**self.inputs(batch)).logits)
 
-    def answers(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> list[Any]:
         """(tags said, true tags) of all words of each sentence, by name; O is said of a word without a token."""
         names = self.config.class_names
         said_BT = self.logits(batch).argmax(dim=2)

@@ -34,7 +34,7 @@ class Prepared(NamedTuple):
     beside: Any = None
 
 
-class Samples(ABC):
+class Preprocessor(ABC):
     """How rows of one kind are prepared.
 
     most_together: samples that may share a batch whatever the user says; most_numbers: of the first array of a batch, padding
@@ -63,7 +63,7 @@ class Samples(ABC):
         return dict(batch)
 
 
-class Images(Samples):
+class ImagePreprocessor(Preprocessor):
     def __init__(self, processor: Any, num_channels: int) -> None:
         super().__init__(processor)
         self._num_channels = num_channels
@@ -73,7 +73,7 @@ class Images(Samples):
         return Prepared([{"pixel_values": processed(self._processor, [image])[0].numpy()}])
 
 
-class Texts(Samples):
+class TextPreprocessor(Preprocessor):
     is_light: ClassVar[bool] = True
 
     def __init__(self, processor: Any, config: Any) -> None:
@@ -122,7 +122,7 @@ def readable(content: Any, what: str = "text") -> str:
     return content
 
 
-class Recordings(Samples):
+class RecordingPreprocessor(Preprocessor):
     def __init__(self, processor: Any) -> None:
         super().__init__(processor)
         self._rate = int(processor.sampling_rate)

@@ -100,8 +100,8 @@ class RunDir:
         return [row for row in self.read_metrics() if "loss" in row]
 
     def validation_rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl that say what the model did on held-out data: `test/...` keys."""
-        return [row for row in self.read_metrics() if any(key.startswith("test/") for key in row)]
+        """The rows of metrics.jsonl that say what the model did on held-out data: `validation/...` keys."""
+        return [row for row in self.read_metrics() if any(key.startswith("validation/") for key in row)]
 
     def drop_metrics_after(self, step: int) -> None:
         """Forget what was logged beyond the checkpoint that a resume starts from."""

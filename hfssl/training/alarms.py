@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from hfssl.objective import Diagnosis
 from hfssl.training.collapse_signs import CAUSES, EFFECTS, Figures, Kind, Sign
 
-_FIRST = ("weight_norm", "weight_mark", "teacher_mark", "target_std", "test/std")
+_FIRST = ("weight_norm", "weight_mark", "teacher_mark", "target_std", "validation/std")
 
 
 class Alarm(NamedTuple):

@@ -43,7 +43,7 @@ class CollapseMonitor:
 
     def after_look(self, figures: dict[str, Any]) -> dict[str, Any]:
         """`warnings` of a row on held-out data, where there are some. Called by all ranks."""
-        return self._observe("test", figures) if self.is_on else {}
+        return self._observe("validation", figures) if self.is_on else {}
 
     def why_stopped(self) -> str:
         """One line for --stop_on_collapse."""

@@ -14,7 +14,7 @@ from hfssl.objective import Diagnosis, Objective
 
 Figures = Mapping[str, Any]
 Figure = Callable[[Figures, Figures], float | None]
-Kind = Literal["training", "test"]
+Kind = Literal["training", "validation"]
 
 
 class Sign(NamedTuple):
@@ -83,12 +83,12 @@ def _distance_of_own_tensors(figures: Figures, first: Figures) -> float | None:
 
 def _spread_from_the_start(figures: Figures, first: Figures) -> float | None:
     """The larger std of the features, of the first look and of this one."""
-    now, before = figures.get("test/std"), first.get("test/std")
+    now, before = figures.get("validation/std"), first.get("validation/std")
     return None if now is None or before is None else max(now, before)
 
 
 def _not_finite(figures: Figures, first: Figures) -> float | None:
-    return float(figures["test/std"] is None) if "test/std" in figures else None
+    return float(figures["validation/std"] is None) if "validation/std" in figures else None
 
 
 def _over_trivial(figures: Figures, first: Figures) -> float | None:
@@ -164,7 +164,7 @@ CAUSES = (
         "features were nearly equal before training already (std {figure:.1e})",
         Diagnosis("the rows of the data are all alike, or empty", "look at --dataset, or at --init_from"),
         below=LEAST_STD,
-        kind="test",
+        kind="validation",
         rows=1,
     ),
     Sign(
@@ -198,7 +198,7 @@ EFFECTS = (
         "features of held-out rows are not finite",
         _RATE,
         above=0.5,
-        kind="test",
+        kind="validation",
         rows=1,
     ),
     Sign(
@@ -257,20 +257,20 @@ EFFECTS = (
     ),
     Sign(
         "constant_features",
-        _plain("test/std"),
+        _plain("validation/std"),
         "features of different rows are nearly equal (std {figure:.4f})",
         _RATE,
         below=LEAST_STD,
-        kind="test",
+        kind="validation",
         rows=1,
     ),
     Sign(
         "few_dimensions",
-        _plain("test/rank_me"),
+        _plain("validation/rank_me"),
         "features use only {figure:.1f} dimensions",
         _RATE,
         below=LEAST_RANK,
-        kind="test",
+        kind="validation",
         rows=1,
     ),
     Sign(

@@ -67,7 +67,7 @@ class LabelledValidation:
     def validate(
         self, accelerator: Accelerator, objective: Objective, layout: BatchLayout, progress: float
     ) -> dict[str, Any] | None:
-        """Loss and scores of the objective as it stands, keys `test/...`; None where a row can no longer be read.
+        """Loss and scores of the objective as it stands, keys `validation/...`; None where a row can no longer be read.
 
         Called by all ranks, with the same result.
         """

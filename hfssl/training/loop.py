@@ -198,7 +198,7 @@ def _log(session: Session, interval: Interval, watch: Stopwatch, rate: float) ->
 
 
 def _look(session: Session, watch: Stopwatch) -> bool:
-    """A row of `test/...` figures in metrics.jsonl, where there are rows to look at; whether the step is the best so far."""
+    """A row of `validation/...` figures in metrics.jsonl, where there are rows to look at; whether the step is the best so far."""
     validation = session.scored or session.monitor
     if validation is None:
         return False

@@ -20,7 +20,7 @@ from hfssl.objective import BadRowError, Batch, DataPipeline, Examples, Objectiv
 
 Array = np.ndarray[Any, Any]
 Accuracy = Callable[[Array, Array, Array, Array], float]
-PREFIX = "test/"
+PREFIX = "validation/"
 _FEWEST_ROWS = 8  # whose spread says anything
 _FIXED_EPOCH = -1  # draws that no training step ever takes
 
@@ -95,7 +95,7 @@ class Monitor:
     def validate(
         self, accelerator: Accelerator, objective: Objective, layout: BatchLayout, progress: float
     ) -> dict[str, Any] | None:
-        """Figures of the objective as it stands, keys `test/...`; None where a row can no longer be read.
+        """Figures of the objective as it stands, keys `validation/...`; None where a row can no longer be read.
 
         Called by all ranks, with the same result.
         """

@@ -26,10 +26,11 @@ SIZES = {
 }
 PLAN = """
 import json
+import sys
 from hfssl.commands.plan import plan
-from hfssl.commands.plan_config import parse_plan
+from hfssl.commands.registry import Plan
 
-print(json.dumps(plan(parse_plan())))
+print(json.dumps(plan(Plan().read(sys.argv[1:]))))
 """
 
 

@@ -15,23 +15,17 @@ from hfssl.errors import ConfigError, Interrupted, SharedError, TrainingError, e
 
 
 @contextmanager
-def reported(from_command_line: bool) -> Iterator[None]:
-    """On the command line, print errors that have a remedy as one line with an exit code, without a traceback."""
+def reported() -> Iterator[None]:
+    """Print errors that have a remedy as one line with an exit code, without a traceback."""
     try:
         yield
     except ConfigError as error:
-        if not from_command_line:
-            raise
         if isinstance(error, SharedError) and not is_main_process():
             raise SystemExit(2) from None
         exit_with(error)
     except TrainingError as error:
-        if not from_command_line:
-            raise
         raise SystemExit(f"error: {error}") from None
     except Interrupted as stop:
-        if not from_command_line:
-            raise
         if is_main_process():
             print(stop, flush=True)
         raise SystemExit(128 + stop.signal_number) from None

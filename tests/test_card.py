@@ -112,8 +112,8 @@ def test_the_snippet_leaves_out_the_registers() -> None:
 def again(command: str, *more: str) -> RunConfig:
     """The run that a card's command starts."""
     words = shlex.split(command)
-    assert words[:3] == ["accelerate", "launch", "recipes/mae.py"]
-    return parse(MAEConfig, ImageDataConfig, [*words[3:], *more])
+    assert words[:2] == ["hfssl", "mae"]
+    return parse(MAEConfig, ImageDataConfig, [*words[2:], *more])
 
 
 def test_a_run_of_a_budget_is_told_as_one_of_steps(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_the_command_makes_the_same_run(tmp_path: Path) -> None:
 def test_the_command_says_how_many_processes_and_what_precision(tmp_path: Path) -> None:
     config = begun(tmp_path).read_config()
     command = public_command(config, environment("") | {"num_processes": 2, "mixed_precision": "bf16"})
-    assert command.startswith("accelerate launch --num_processes 2 --mixed_precision bf16 recipes/mae.py --config demo")
+    assert command.startswith("accelerate launch --num_processes 2 --mixed_precision bf16 -m hfssl mae --config demo")
 
 
 def test_the_command_leaves_to_a_checkpoint_what_the_checkpoint_decides(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_the_command_of_a_run_with_a_model_config_can_be_given_back(model: str) 
     argv = ["--dataset", "someone/something", "--model_config", model, "--image_size", "64"]
     run, _ = adopt_checkpoint(parse(config, ImageDataConfig, argv))
     command = public_command(run.stored(), {})
-    again, _ = adopt_checkpoint(parse(config, ImageDataConfig, shlex.split(command)[3:]))
+    again, _ = adopt_checkpoint(parse(config, ImageDataConfig, shlex.split(command)[2:]))
     assert (again.method, again.data, again.architecture) == (run.method, run.data, run.architecture)
 
 

@@ -145,7 +145,7 @@ def test_the_digest_follows_what_makes_a_run_and_nothing_else() -> None:
 @pytest.mark.parametrize("recipe", sorted(path.name for path in RECIPES.glob("*.py")))
 def test_help_and_mistakes_are_answered_without_torch(recipe: str) -> None:
     probe = (
-        "import runpy, sys\n"
+        "import runpy, sys; code = 0\n"
         "try: runpy.run_path(sys.argv.pop(1), run_name='__main__')\n"
         "except SystemExit as stop: code = stop.code\n"
         "print('torch' in sys.modules, code)"

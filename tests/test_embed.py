@@ -71,7 +71,7 @@ def test_an_embedded_folder_holds_what_a_stranger_computes(
     config = EmbedConfig(
         model=model, dataset=str(photographs), output=str(output), neighbours=3, outliers=2, batch_size=4
     )
-    assert embed(config, from_command_line=False) == output
+    assert embed(config) == output
     said = capsys.readouterr().out
     assert f"left out: row {CORRUPT} ants/{CORRUPT}.png can not be read" in said
     assert "1 of 10 images can not be decoded" in said
@@ -103,7 +103,7 @@ def test_an_embedded_folder_holds_what_a_stranger_computes(
 
 def test_the_file_says_what_made_it_without_saying_where(model: str, photographs: Path, tmp_path: Path) -> None:
     output = tmp_path / "features.parquet"
-    embed(EmbedConfig(model=model, dataset=str(photographs), output=str(output)), from_command_line=False)
+    embed(EmbedConfig(model=model, dataset=str(photographs), output=str(output)))
     schema = pyarrow.parquet.read_schema(output)
     assert schema.names == ["row", "path", "label", "features"]
     assert str(schema.field("features").type).startswith("fixed_size_list<element: float")
@@ -138,7 +138,7 @@ def test_a_query_finds_its_own_copy_first(
     config = EmbedConfig(
         model=model, dataset=str(photographs), output=str(tmp_path / "f.parquet"), query=str(asked), neighbours=2
     )
-    embed(config, from_command_line=False)
+    embed(config)
     said = capsys.readouterr().out.splitlines()
     answer = said.index("nearest to copy.png:")
     assert said[answer + 1] == "  1.000  row 7 bees/7.png"
@@ -220,7 +220,7 @@ def test_what_can_not_be_embedded_says_why_in_one_line(
         ({"model": str(tmp_path / "audio")}, "is a wav2vec2 model, which reads input_values"),
         ({"model": str(tmp_path / "nowhere")}, "is no folder: give a run folder, an export or a Hub id"),
         ({"model": str(damaged)}, "can not be loaded as an image encoder"),
-        ({"model": str(unfinished)}, "has no export yet: python recipes/export.py"),
+        ({"model": str(unfinished)}, "has no export yet: hfssl export"),
         ({"neighbours": 10}, "10 neighbours need more than 10 rows that can be decoded, there are 10"),
         ({"neighbours": 9}, "9 neighbours need more than 9 rows that can be decoded, there are 9"),
         ({"outliers": 3}, "lower --neighbours"),

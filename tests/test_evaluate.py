@@ -151,7 +151,7 @@ def test_a_foreign_checkpoint_from_flags_to_file_and_figure(tmp_path: Path, caps
         num_seeds=2,
         output_dir=str(tmp_path / "out"),
     )
-    result = evaluate(config, from_command_line=False)
+    result = evaluate(config)
     assert [row["features"] for row in result["rows"]] == ["raw pixels", "PCA of pixels", "untrained", "evaluated"]
     assert result["rows"][0]["linear"] > 0.9
     assert json.loads((tmp_path / "out" / "evaluate-data.json").read_text()) == result
@@ -210,7 +210,7 @@ def test_what_can_not_be_evaluated_says_why(
             {"model": str(tmp_path / "audio")},
             "audio reads input_features: name a checkpoint that reads images, texts or waveforms",
         ),
-        ({"model": str(run)}, "has no export yet: python recipes/export.py"),
+        ({"model": str(run)}, "has no export yet: hfssl export"),
     ):
         assert message in refused(good | flags, capsys)
     (tmp_path / "file").write_text("")

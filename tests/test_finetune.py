@@ -370,9 +370,10 @@ def test_a_network_is_trained_from_scratch_by_its_config(encoder: Path, tmp_path
 
 def test_help_and_mistakes_answer_before_torch() -> None:
     code = (
-        "import sys, runpy; sys.argv = ['finetune.py', '--task', 'image_classification', *sys.argv[1:]]\n"
+        "import sys, runpy; sys.argv = ['finetune.py', '--task', 'image_classification', *sys.argv[1:]]; code = 0\n"
         "try: runpy.run_path('recipes/finetune.py', run_name='__main__')\n"
-        "except SystemExit as stop: print('code', stop.code, 'torch' in sys.modules)"
+        "except SystemExit as stop: code = stop.code\n"
+        "print('code', code, 'torch' in sys.modules)"
     )
     for flags, code_expected in ((["--help"], 0), (["--mode", "x"], 2)):
         done = subprocess.run(

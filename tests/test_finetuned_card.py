@@ -196,8 +196,8 @@ def as_opened(run: RunConfig) -> dict[str, Any]:
 def again(command: str) -> RunConfig:
     """The run that a card's command starts."""
     words = shlex.split(command)
-    assert words[:5] == ["accelerate", "launch", "recipes/finetune.py", "--task", "image_classification"]
-    return parse(ImageClassificationConfig, ImageDataConfig, words[5:])
+    assert words[:4] == ["hfssl", "finetune", "--task", "image_classification"]
+    return parse(ImageClassificationConfig, ImageDataConfig, words[4:])
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def exported(run_dir: RunDir, **flags: Any) -> Path:
-    return export_checkpoint(ExportConfig(run=str(run_dir.path), **flags), from_command_line=False)
+    return export_checkpoint(ExportConfig(run=str(run_dir.path), **flags))
 
 
 @pytest.mark.parametrize(("name", "method"), RUNS)

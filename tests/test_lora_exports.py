@@ -251,7 +251,7 @@ def test_a_checkpoint_is_merged_later_into_a_folder_of_its_own(
     chain: tuple[RunDir, RunDir], capsys: pytest.CaptureFixture[str]
 ) -> None:
     base, with_adapter = chain
-    folder = export_checkpoint(ExportConfig(run=str(with_adapter.path), merge=True), from_command_line=False)
+    folder = export_checkpoint(ExportConfig(run=str(with_adapter.path), merge=True))
     assert folder == with_adapter.path / "export-merged"
     ids = torch.randint(5, 60, (2, 9), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -261,10 +261,10 @@ def test_a_checkpoint_is_merged_later_into_a_folder_of_its_own(
         )
     assert torch.allclose(whole, alone, atol=ALMOST)
     assert describe_export(folder).base is None
-    again = export_checkpoint(ExportConfig(run=str(with_adapter.path)), from_command_line=False)
+    again = export_checkpoint(ExportConfig(run=str(with_adapter.path)))
     assert adapter_at(again).base == str(base.export)
     with pytest.raises(ConfigError, match=r"merge has no effect: .* trained no adapter"):
-        export_checkpoint(ExportConfig(run=str(base.path), merge=True), from_command_line=False)
+        export_checkpoint(ExportConfig(run=str(base.path), merge=True))
 
 
 def test_a_run_goes_on_from_an_adapter_as_from_the_merged_model(
@@ -280,7 +280,7 @@ def test_a_run_goes_on_from_an_adapter_as_from_the_merged_model(
     assert second.validation_rows()[0]["validation/loss"] == pytest.approx(end, rel=1e-5)
     assert describe_export(second.export).base is None
     with pytest.raises(ConfigError, match=r"merge has no effect: .* exports the whole model anyway"):
-        export_checkpoint(ExportConfig(run=str(second.path), merge=True), from_command_line=False)
+        export_checkpoint(ExportConfig(run=str(second.path), merge=True))
     with pytest.raises(ConfigError, match="is an adapter itself: add --merge"):
         run([*start, "--lora", "--output_dir", tmp_path / "third"])
     assert not (tmp_path / "third").exists()

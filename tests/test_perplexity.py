@@ -140,7 +140,7 @@ def test_a_text_checkpoint_from_flags_to_file(
         perplexity_documents=6,
         output_dir=str(tmp_path / "out"),
     )
-    result = evaluate(config, from_command_line=False)
+    result = evaluate(config)
     assert [row["features"] for row in result["rows"]] == ["TF-IDF", "untrained", "evaluated"]
     assert result["rows"][0]["linear"] > 0.8
     assert result["near_duplicates_in_test"]["by_hash"] == 1

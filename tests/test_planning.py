@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hfssl.commands.plan import plan
-from hfssl.commands.plan_config import parse_plan
+from hfssl.commands.registry import Plan
 from hfssl.config.parse import parse
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.errors import ConfigError
@@ -127,7 +127,7 @@ def test_auto_takes_the_whole_share_on_a_cpu(tmp_path: Path) -> None:
 
 
 def test_a_plan_names_time_memory_energy_and_cost(capsys: pytest.CaptureFixture[str]) -> None:
-    run = parse_plan(["mae", *TINY, "--max_steps", "50", "--price_per_hour", "3600"])
+    run = Plan().read(["mae", *TINY, "--max_steps", "50", "--price_per_hour", "3600"])
     figures = plan(run)
     said = capsys.readouterr().out
     assert (figures["steps"], figures["samples"]) == (50, 400)
@@ -142,10 +142,10 @@ def test_a_plan_names_time_memory_energy_and_cost(capsys: pytest.CaptureFixture[
     ):
         assert word in said
     for argv in ([], ["--max_steps", "5"]):
-        with pytest.raises(ConfigError, match="name the recipe first"):
-            parse_plan(argv)
+        with pytest.raises(ConfigError, match="name the method first"):
+            Plan().read(argv)
     with pytest.raises(ConfigError, match="there is no method maee"):
-        parse_plan(["maee"])
+        Plan().read(["maee"])
 
 
 def test_energy_and_cost_follow_from_power_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,7 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
 def predicted(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     def run(model: str, given: Path | str, output: str = "p.jsonl", **flags: Any) -> list[dict[str, Any]]:
         config = PredictConfig(model=model, input=str(given), output=str(tmp_path / "out" / output), **flags)
-        return rows_of(predict(config, from_command_line=False))
+        return rows_of(predict(config))
 
     return run
 

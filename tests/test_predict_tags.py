@@ -167,7 +167,7 @@ def test_the_next_command_of_a_tagging_run_is_one_that_answers(
 ) -> None:
     model = checkpoint("bert", tmp_path / "model")
     run_dir = trained(run_of(TOKENS, model, tagged(tmp_path / "rows.jsonl"), tmp_path / "run"))
-    assert f"recipes/predict.py --model {run_dir.path} --input FILE_OR_FOLDER" in capsys.readouterr().out
+    assert f"hfssl predict --model {run_dir.path} --input FILE_OR_FOLDER" in capsys.readouterr().out
     assert predicted(tmp_path, run_dir.path, tmp_path / "rows.jsonl", column="tokens")[0]["error"] is None
 
 

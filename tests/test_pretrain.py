@@ -110,15 +110,15 @@ def test_a_stranger_loads_encoder_processor_full_model_and_pipeline(finished: Ru
 
 def test_a_checkpoint_is_exported_without_the_data(finished: RunDir, tmp_path: Path) -> None:
     config = ExportConfig(run=str(finished.path), step=6, output_dir=str(tmp_path / "export"))
-    folder = export_checkpoint(config, from_command_line=False)
+    folder = export_checkpoint(config)
     again, first = (AutoModel.from_pretrained(path, add_pooling_layer=False) for path in (folder, finished.export))
     assert all(torch.equal(tensor, first.state_dict()[name]) for name, tensor in again.state_dict().items())
-    earlier = export_checkpoint(ExportConfig(run=str(finished.path), step=3), from_command_line=False)
+    earlier = export_checkpoint(ExportConfig(run=str(finished.path), step=3))
     assert earlier == finished.path / "export-step_00000003"
     with pytest.raises(ConfigError, match="no whole checkpoint of step 4; there are: 3, 6"):
-        export_checkpoint(ExportConfig(run=str(finished.path), step=4), from_command_line=False)
+        export_checkpoint(ExportConfig(run=str(finished.path), step=4))
     with pytest.raises(ConfigError, match="is not a run folder"):
-        export_checkpoint(ExportConfig(run=str(tmp_path)), from_command_line=False)
+        export_checkpoint(ExportConfig(run=str(tmp_path)))
 
 
 def test_a_run_starts_from_another_runs_weights(
@@ -133,7 +133,7 @@ def test_a_run_starts_from_another_runs_weights(
     assert run_dir.read_config()["method"]["hidden_size"] == 16
     assert run_dir.read_config()["data"]["image_size"] == 8
     assert [row["features"] for row in run_dir.read_summary()["rows"]][2:] == ["before this run", "pretrained"]
-    exported = export_checkpoint(ExportConfig(run=str(tmp_path)), from_command_line=False)
+    exported = export_checkpoint(ExportConfig(run=str(tmp_path)))
     assert AutoModel.from_pretrained(exported, add_pooling_layer=False).config.hidden_size == 16
 
 

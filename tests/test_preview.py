@@ -37,7 +37,7 @@ def test_the_cells_are_the_views_of_a_run_as_people_see_them(tmp_path: Path, mon
     config = PreviewConfig(
         num_images=3, num_local_crops=2, local_crop_size=12, epoch=2, seed=5, output=str(tmp_path / "sheet.png")
     )
-    preview(config, from_command_line=False)
+    preview(config)
     assert [title for title, _ in sheets[0]] == ["row 0", "row 648", "row 1296"]
     cells = sheets[0][1][1]
     assert [cell.caption for cell in cells] == ["original", "view 1", "view 2", "local 1", "local 2"]
@@ -67,7 +67,7 @@ def test_a_preset_of_ones_own_images_and_of_one_channel(tmp_path: Path) -> None:
         num_images=3,
         output=str(tmp_path / "out" / "a.png"),
     )
-    assert preview(config, from_command_line=False).is_file()
+    assert preview(config).is_file()
     assert PreviewConfig(dataset=str(tmp_path)).preset == "natural"
     assert PreviewConfig(dataset=str(tmp_path)).image_data().image_size == 224
 
@@ -86,5 +86,5 @@ def test_a_preset_of_ones_own_images_and_of_one_channel(tmp_path: Path) -> None:
 )
 def test_what_can_not_be_shown_is_one_line(flags: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        preview(PreviewConfig(**flags), from_command_line=False)  # type: ignore[arg-type]
+        preview(PreviewConfig(**flags))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)

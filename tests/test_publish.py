@@ -43,7 +43,7 @@ def run_dir(tmp_path: Path) -> RunDir:
 
 def published(run_dir: RunDir, **given: Any) -> Published | None:
     config = PublishConfig(run=str(run_dir.path), **({"hub_model_id": "digits"} | given))
-    return publish(config, from_command_line=False)
+    return publish(config)
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -398,9 +398,7 @@ def test_a_number_that_changes_in_the_folder_changes_alone_in_the_card(at_hub: L
 )
 def test_what_can_not_work_is_said_at_once(given: dict[str, Any], said: str, at_hub: LocalHub, run_dir: RunDir) -> None:
     with pytest.raises(ConfigError, match=said):
-        publish(
-            PublishConfig(**({"run": str(run_dir.path), "hub_model_id": "digits"} | given)), from_command_line=False
-        )
+        publish(PublishConfig(**({"run": str(run_dir.path), "hub_model_id": "digits"} | given)))
     assert not at_hub.repositories
 
 
@@ -609,7 +607,7 @@ def test_the_command_of_a_run_without_local_crops_is_one_that_starts(name: str) 
     run = parse(config_of(name), ImageDataConfig, ["--config", "demo", "--num_local_crops", "0"])
     for stored in (run.stored(), {key: value for key, value in run.stored().items() if key != "without_effect"}):
         words = shlex.split(public_command(stored, {}))
-        assert parse(config_of(name), ImageDataConfig, words[3:]).digest() == run.digest()
+        assert parse(config_of(name), ImageDataConfig, words[2:]).digest() == run.digest()
 
 
 def test_the_card_of_a_checkpoint_speaks_of_its_step(tmp_path: Path) -> None:

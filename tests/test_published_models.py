@@ -57,7 +57,7 @@ except OSError as error: print("denied", "ada/vit" in str(error))
 
 
 def push(run_dir: RunDir, name: str, **given: Any) -> Published | None:
-    return publish(PublishConfig(run=str(run_dir.path), hub_model_id=name, **given), from_command_line=False)
+    return publish(PublishConfig(run=str(run_dir.path), hub_model_id=name, **given))
 
 
 def stranger(hub: LocalHub, code: str, *arguments: str, token: str | None = OWNER_TOKEN) -> str:
@@ -155,7 +155,7 @@ def test_a_recipe_pushes_at_its_end_and_nothing_of_this_machine_leaves(hub: Loca
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 2, done.stderr
     assert re.search(
-        r"^error: .*may not write to ada/tiny.*the run is finished, and is published by: python recipes/publish.py",
+        r"^error: .*may not write to ada/tiny.*the run is finished; publish it with: hfssl publish",
         last,
     )
     run_dir = RunDir(tmp_path / "canary-run")

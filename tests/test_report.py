@@ -91,7 +91,7 @@ def test_scores_stand_with_their_floors_and_intervals(run_dir: RunDir) -> None:
     low, high = interval_of(0.8, 500)
     assert (round(low, 4), round(high, 4)) == (0.7627, 0.8327)  # Wilson's formula by hand
     assert f"{low:.3f} to {high:.3f}" in page.text
-    assert "python recipes/evaluate.py --model" in page.text  # the command behind the further table
+    assert "hfssl evaluate --model" in page.text  # the command behind the further table
     assert f"python recipes/mae.py --output_dir {run_dir.path}" in page.text
 
 
@@ -157,9 +157,9 @@ def test_facts_come_from_the_rows_they_belong_to(tmp_path: Path) -> None:
 
 
 def test_a_report_is_made_again_from_the_folder(tmp_path: Path) -> None:
-    written = report(ReportConfig(run=str(begun(tmp_path / "run").path)), from_command_line=False)
+    written = report(ReportConfig(run=str(begun(tmp_path / "run").path)))
     assert [path.name for path in written] == ["report.html", "README.md"]
     with pytest.raises(ConfigError, match="is not a run folder"):
-        report(ReportConfig(run=str(tmp_path)), from_command_line=False)
+        report(ReportConfig(run=str(tmp_path)))
     with pytest.raises(ConfigError, match="name the run folder with --run"):
         ReportConfig()

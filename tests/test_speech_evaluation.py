@@ -132,7 +132,7 @@ def test_a_foreign_speech_checkpoint_from_flags_to_file(tmp_path: Path, capsys: 
         output_dir=str(tmp_path / "eval"),
         cpu_threads=1,
     )
-    result = evaluate(config, from_command_line=False)
+    result = evaluate(config)
     assert [row["features"] for row in result["rows"]] == ["log-mel", "untrained", "evaluated"]
     assert result["rows"][0]["width"] == 2 * NUM_MELS
     assert result["rows"][0]["linear"] == 1.0  # two tones
@@ -149,7 +149,7 @@ def test_a_flag_of_texts_has_no_effect_on_recordings(tmp_path: Path) -> None:
     save_speech(tmp_path)
     config = EvaluateConfig(model=str(tmp_path), dataset="demo:vowels", text_column="text")
     with pytest.raises(ConfigError, match="--text_column has no effect"):
-        evaluate(config, from_command_line=False)
+        evaluate(config)
 
 
 def test_a_model_of_spectrograms_is_refused(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_a_folder_of_texts_becomes_a_masked_language_model(folder_of_texts: Path
     assert summary["language"]["loss"] < summary["language"]["loss_at_start"]
     assert {"top_1", "top_5", "unigram_cross_entropy"} <= summary["language"].keys()
     assert summary["test_rows_were_watched"], "the folder has no test split, and the table says so"
-    again = export_checkpoint(ExportConfig(run=str(run_dir.path), step=3), from_command_line=False)
+    again = export_checkpoint(ExportConfig(run=str(run_dir.path), step=3))
     assert AutoTokenizer.from_pretrained(again).get_vocab() == tokenizer.get_vocab()
     adapted = [*SMALL[:2], "--init_from", str(run_dir.path), "--dataset", str(folder_of_texts), "--text_column", "none"]
     adapted += [

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hfssl.commands.embed_config import EmbedConfig
-from hfssl.console import quieten_libraries, reported
+from hfssl.console import quieten_libraries
 from hfssl.data.file_names import file_names
 from hfssl.data.images.cache import DecodedImages
 from hfssl.data.images.config import IMAGE_SUFFIXES
@@ -61,36 +61,35 @@ class QueryFiles:
         return decode({"bytes": None, "path": str(self.files[index])}, self._num_channels)
 
 
-def embed(config: EmbedConfig, from_command_line: bool = True) -> Path:
+def embed(config: EmbedConfig) -> Path:
     """Write the Parquet file and the sheet, and print what was asked for; returns the file.
 
     Raises:
         ConfigError: the checkpoint or the data do not allow it.
     """
-    with reported(from_command_line):
-        quieten_libraries()
-        if config.cpu_threads is not None:
-            torch.set_num_threads(config.cpu_threads)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        checkpoint = find_checkpoint(str(config.model))
-        encoder = open_encoder(checkpoint.location, device)
-        source = open_images(config.image_data(encoder.num_channels))
-        _check_counts(config, len(source))
-        queries = None if config.query is None else QueryFiles(Path(config.query).expanduser(), encoder.num_channels)
-        images, paths = DecodedImages(source, encoder.num_channels), file_names(source)
-        embedded = embedded_images(encoder, images, paths, config.batch_size)
-        _check_counts(config, len(embedded.rows))
-        columns = _own_columns(source, embedded, paths) | _searched(embedded, config, device)
-        lines = _sheet_lines(encoder, images, embedded, queries, config)
-        if config.outliers is not None:
-            lines += _strangest_lines(images, embedded, columns["outlier_score"], config.outliers)
-        output = Path(config.output)
-        image_sheet(output.with_suffix(".png"), lines)
-        facts = {"model": checkpoint.name, "pooling": encoder.pooling} | _facts(source, embedded, config)
-        write_features(output, columns, facts)
-        print(f"{len(embedded.rows)} rows of {embedded.features_ND.shape[1]} features written to {output}")
-        print(f"sheet of images: {output.with_suffix('.png')}")
-        return output
+    quieten_libraries()
+    if config.cpu_threads is not None:
+        torch.set_num_threads(config.cpu_threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    checkpoint = find_checkpoint(str(config.model))
+    encoder = open_encoder(checkpoint.location, device)
+    source = open_images(config.image_data(encoder.num_channels))
+    _check_counts(config, len(source))
+    queries = None if config.query is None else QueryFiles(Path(config.query).expanduser(), encoder.num_channels)
+    images, paths = DecodedImages(source, encoder.num_channels), file_names(source)
+    embedded = embedded_images(encoder, images, paths, config.batch_size)
+    _check_counts(config, len(embedded.rows))
+    columns = _own_columns(source, embedded, paths) | _searched(embedded, config, device)
+    lines = _sheet_lines(encoder, images, embedded, queries, config)
+    if config.outliers is not None:
+        lines += _strangest_lines(images, embedded, columns["outlier_score"], config.outliers)
+    output = Path(config.output)
+    image_sheet(output.with_suffix(".png"), lines)
+    facts = {"model": checkpoint.name, "pooling": encoder.pooling} | _facts(source, embedded, config)
+    write_features(output, columns, facts)
+    print(f"{len(embedded.rows)} rows of {embedded.features_ND.shape[1]} features written to {output}")
+    print(f"sheet of images: {output.with_suffix('.png')}")
+    return output
 
 
 def _check_counts(config: EmbedConfig, num_rows: int) -> None:

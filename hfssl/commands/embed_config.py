@@ -1,4 +1,4 @@
-"""What recipes/embed.py can be told."""
+"""What `hfssl embed` can be told."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 
-from hfssl.console import quieten_libraries, reported
+from hfssl.config.invocation import this_command
+from hfssl.console import quieten_libraries
 from hfssl.data.source import Source
 from hfssl.data.splits import held_out_rows
 from hfssl.errors import require
@@ -31,7 +32,7 @@ from hfssl.evaluation.table import spread_of
 from hfssl.evaluation.text_modality import TextModality
 from hfssl.figures import curves as figures
 from hfssl.run_dir import RunDir, write_text
-from hfssl.training.start import command_line, versions
+from hfssl.training.start import versions
 
 Array = np.ndarray[Any, Any]
 UNTRAINED = "untrained"
@@ -45,33 +46,32 @@ class Split(NamedTuple):
     labels: Array
 
 
-def evaluate(config: EvaluateConfig, from_command_line: bool = True) -> dict[str, Any]:
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Evaluate, print the table, write JSON and figures; returns what the JSON holds.
 
     Raises:
         ConfigError: the checkpoint or the labels do not allow it.
     """
-    with reported(from_command_line):
-        quieten_libraries()
-        if config.cpu_threads is not None:
-            torch.set_num_threads(config.cpu_threads)
-        checkpoint = find_checkpoint(str(config.model))
-        modality = _open(checkpoint, config)
-        train, test, classes, split = _labelled_splits(modality, config)
-        features, seconds = _all_features(modality, train, test, config)
-        result = _scored(features, train, test, config, modality.device)
-        result["near_duplicates_in_test"] = _near_duplicates(modality, train, test, features[EVALUATED][0])
-        beyond, notes = modality.beyond_table(train.samples, test.samples, config)
-        result |= beyond | {"notes": notes}
-        result |= {"model": checkpoint.name, "pooling": modality.pooling, "data": Path(str(config.dataset)).name}
-        result |= {"classes": [str(label) for label in classes], "split": split, "seconds_of_features": seconds}
-        result |= {"local": Path(str(config.dataset)).expanduser().exists()}
-        result |= {"protocol": modality.protocol, "versions": versions(), "command": command_line()}
-        folder = _write(config, result)
-        for line in _table(result):
-            print(line)
-        print(f"written to {folder}")
-        return result
+    quieten_libraries()
+    if config.cpu_threads is not None:
+        torch.set_num_threads(config.cpu_threads)
+    checkpoint = find_checkpoint(str(config.model))
+    modality = _open(checkpoint, config)
+    train, test, classes, split = _labelled_splits(modality, config)
+    features, seconds = _all_features(modality, train, test, config)
+    result = _scored(features, train, test, config, modality.device)
+    result["near_duplicates_in_test"] = _near_duplicates(modality, train, test, features[EVALUATED][0])
+    beyond, notes = modality.beyond_table(train.samples, test.samples, config)
+    result |= beyond | {"notes": notes}
+    result |= {"model": checkpoint.name, "pooling": modality.pooling, "data": Path(str(config.dataset)).name}
+    result |= {"classes": [str(label) for label in classes], "split": split, "seconds_of_features": seconds}
+    result |= {"local": Path(str(config.dataset)).expanduser().exists()}
+    result |= {"protocol": modality.protocol, "versions": versions(), "command": this_command()}
+    folder = _write(config, result)
+    for line in _table(result):
+        print(line)
+    print(f"written to {folder}")
+    return result
 
 
 def _open(checkpoint: Checkpoint, config: EvaluateConfig) -> Modality:

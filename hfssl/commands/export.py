@@ -11,34 +11,33 @@ from hfssl.commands.export_config import ExportConfig
 from hfssl.config.files import load_layer
 from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import LoopConfig, MethodConfig, OptimConfig
-from hfssl.console import quieten_libraries, reported
+from hfssl.console import quieten_libraries
 from hfssl.errors import require
 from hfssl.run_dir import RunDir
 from hfssl.runs.open_session import build_objective
 from hfssl.training.checkpoint import newest_whole, read_state, weights_file, what_is_wrong
 
 
-def export_checkpoint(config: ExportConfig, from_command_line: bool = True) -> Path:
+def export_checkpoint(config: ExportConfig) -> Path:
     """Write the export of a checkpoint and return its folder; the training data is not needed.
 
     Raises:
         ConfigError: no such run, or no whole checkpoint of that step.
     """
-    with reported(from_command_line):
-        assert config.run is not None
-        quieten_libraries()
-        run_dir = RunDir(Path(config.run))
-        require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
-        step, what_it_is = choose_step(run_dir, config.step)
-        default = _default_folder(run_dir, config, step)
-        folder = default if config.output_dir is None else Path(config.output_dir)
-        require(
-            folder == default or not folder.exists() or not any(folder.iterdir()),
-            f"--output_dir {folder} is not empty: name a new folder",
-        )
-        _write(run_dir, step, folder, merge=config.merge)
-        print(f"step {step}{what_it_is} of {run_dir.path} exported to {folder}")
-        return folder
+    assert config.run is not None
+    quieten_libraries()
+    run_dir = RunDir(Path(config.run))
+    require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
+    step, what_it_is = choose_step(run_dir, config.step)
+    default = _default_folder(run_dir, config, step)
+    folder = default if config.output_dir is None else Path(config.output_dir)
+    require(
+        folder == default or not folder.exists() or not any(folder.iterdir()),
+        f"--output_dir {folder} is not empty: name a new folder",
+    )
+    _write(run_dir, step, folder, merge=config.merge)
+    print(f"step {step}{what_it_is} of {run_dir.path} exported to {folder}")
+    return folder
 
 
 def _default_folder(run_dir: RunDir, config: ExportConfig, step: int) -> Path:

@@ -1,4 +1,4 @@
-"""What recipes/export.py can be told."""
+"""What `hfssl export` can be told."""
 
 from dataclasses import dataclass
 

@@ -7,8 +7,9 @@ from accelerate import Accelerator
 
 from hfssl.checkpoints.adapter_files import adapter_at
 from hfssl.checkpoints.exports import write_export
+from hfssl.config.invocation import command
 from hfssl.config.run_config import RunConfig
-from hfssl.console import quieten_libraries, reported
+from hfssl.console import quieten_libraries
 from hfssl.data.head_inputs import HeadInputsPipeline
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
@@ -38,13 +39,12 @@ _BLOCK = 64
 
 def finetune(task_class: type[Task], run: RunConfig) -> RunDir:
     """Fine-tune as `run` says, or go on where an earlier process stopped; raises what `pretrain.pretrain` raises."""
-    with reported(run.from_command_line):
-        accelerator = start(run.loop)
-        quieten_libraries()
-        try:
-            return _finetune(task_class, run, accelerator)
-        finally:
-            accelerator.end_training()
+    accelerator = start(run.loop)
+    quieten_libraries()
+    try:
+        return _finetune(task_class, run, accelerator)
+    finally:
+        accelerator.end_training()
 
 
 def _finetune(task_class: type[Task], run: RunConfig, accelerator: Accelerator) -> RunDir:
@@ -133,4 +133,4 @@ def _print_summary(run_dir: RunDir) -> None:
     print(f"report      {run_dir.report_file}")
     print(f"card        {run_dir.card_file}")
     given = "TABLE" if summary["output_type"] == "spans" else "FILE_OR_FOLDER"
-    print(f"next        python recipes/predict.py --model {run_dir.path} --input {given}")
+    print(f"next        {command('predict', '--model', str(run_dir.path), '--input', given)}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from hfssl.catalog import method
 from hfssl.config.run_config import RunConfig
-from hfssl.console import quieten_libraries, reported
+from hfssl.console import quieten_libraries
 from hfssl.distributed import is_main_process
 from hfssl.run_dir import RunDir
 from hfssl.runs.init_from import adopt_checkpoint
@@ -23,35 +23,32 @@ def plan(run: RunConfig) -> dict[str, Any]:
     Raises:
         ConfigError: the run can not work as configured.
     """
-    with reported(run.from_command_line):
-        accelerator = start(run.loop)
-        quieten_libraries()
-        _, objective_class = method(run.recipe)
-        run, model_config = adopt_checkpoint(run)
-        with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:
-            nowhere = Start(RunDir(Path(scratch)), None, [])
-            run = settled(objective_class, run, model_config, nowhere, accelerator)
-        measured, session = measured_copy(objective_class, run, model_config, accelerator)
-        steps, batch = session.max_steps, run.loop.global_batch_size
-        seconds = measured.training_seconds(steps, run.loop.evaluate_every)
-        power = power_of(accelerator.device, accelerator.num_processes)
-        if is_main_process():
-            for line in opening_lines(session):
-                print(line)
-            a_step = f"{measured.seconds_a_step * 1000:.0f} ms, {batch / measured.seconds_a_step:.0f} samples/s"
-            print(f"a step      {a_step}, data wait {measured.data_wait:.1%}; measured over {measured.num_steps} steps")
-            looks = (
-                f", looks at held-out rows of {measured.validation_seconds:.1f} s included" if session.monitor else ""
-            )
-            print(f"time        {duration(seconds)} of training{looks}")
-            whose = "of the process, libraries included" if accelerator.device.type == "cpu" else "of each GPU"
-            print(f"memory      {size(measured.peak_bytes)} at the peak, {whose}")
-            print("\n".join(estimate_lines(power, seconds, run.loop.price_per_hour)), flush=True)
-        accelerator.end_training()
-        return {
-            "steps": steps,
-            "samples": steps * batch,
-            "seconds": seconds,
-            "peak_bytes": measured.peak_bytes,
-            "kilowatt_hours": power.kilowatt_hours(seconds),
-        }
+    accelerator = start(run.loop)
+    quieten_libraries()
+    _, objective_class = method(run.recipe)
+    run, model_config = adopt_checkpoint(run)
+    with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:
+        nowhere = Start(RunDir(Path(scratch)), None, [])
+        run = settled(objective_class, run, model_config, nowhere, accelerator)
+    measured, session = measured_copy(objective_class, run, model_config, accelerator)
+    steps, batch = session.max_steps, run.loop.global_batch_size
+    seconds = measured.training_seconds(steps, run.loop.evaluate_every)
+    power = power_of(accelerator.device, accelerator.num_processes)
+    if is_main_process():
+        for line in opening_lines(session):
+            print(line)
+        a_step = f"{measured.seconds_a_step * 1000:.0f} ms, {batch / measured.seconds_a_step:.0f} samples/s"
+        print(f"a step      {a_step}, data wait {measured.data_wait:.1%}; measured over {measured.num_steps} steps")
+        looks = f", looks at held-out rows of {measured.validation_seconds:.1f} s included" if session.monitor else ""
+        print(f"time        {duration(seconds)} of training{looks}")
+        whose = "of the process, libraries included" if accelerator.device.type == "cpu" else "of each GPU"
+        print(f"memory      {size(measured.peak_bytes)} at the peak, {whose}")
+        print("\n".join(estimate_lines(power, seconds, run.loop.price_per_hour)), flush=True)
+    accelerator.end_training()
+    return {
+        "steps": steps,
+        "samples": steps * batch,
+        "seconds": seconds,
+        "peak_bytes": measured.peak_bytes,
+        "kilowatt_hours": power.kilowatt_hours(seconds),
+    }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from hfssl.console import quieten_libraries, reported
+from hfssl.console import quieten_libraries
 from hfssl.errors import require
 from hfssl.evaluation.features import find_checkpoint
 from hfssl.predicting.batches import Answer, answers
@@ -23,25 +23,24 @@ _NAMED = 10
 _SECONDS_A_LINE = 10.0
 
 
-def predict(config: PredictConfig, from_command_line: bool = True) -> Path:
+def predict(config: PredictConfig) -> Path:
     """Write a row for each input; returns the file.
 
     Raises:
         ConfigError: the checkpoint has no trained head of a task, there is nothing to predict, or a setting means nothing.
     """
-    with reported(from_command_line):
-        quieten_libraries()
-        if config.cpu_threads is not None:
-            torch.set_num_threads(config.cpu_threads)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        described = describe(find_checkpoint(str(config.model)))
-        _check_flags(config, described.head)
-        kind = described.head.reads
-        inputs = open_inputs(config, kind)
-        opened = open_model(described, config, device)
-        answered = _announced(answers(opened, inputs, config.batch_size), inputs, kind)
-        _write(answered, opened.answers.columns, Path(config.output), kind)
-        return Path(config.output)
+    quieten_libraries()
+    if config.cpu_threads is not None:
+        torch.set_num_threads(config.cpu_threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    described = describe(find_checkpoint(str(config.model)))
+    _check_flags(config, described.head)
+    kind = described.head.reads
+    inputs = open_inputs(config, kind)
+    opened = open_model(described, config, device)
+    answered = _announced(answers(opened, inputs, config.batch_size), inputs, kind)
+    _write(answered, opened.answers.columns, Path(config.output), kind)
+    return Path(config.output)
 
 
 def _check_flags(config: PredictConfig, head: Head) -> None:

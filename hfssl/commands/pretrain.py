@@ -9,8 +9,9 @@ from typing import Any
 from accelerate import Accelerator
 
 from hfssl.checkpoints.exports import write_export
+from hfssl.config.invocation import command, launched_command
 from hfssl.config.run_config import RunConfig
-from hfssl.console import quieten_libraries, reported
+from hfssl.console import quieten_libraries
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
 from hfssl.objective import Objective
@@ -33,13 +34,12 @@ def pretrain(objective_class: type[Objective], run: RunConfig) -> RunDir:
         TrainingError: it could not be finished; what was saved stays.
         Interrupted: it was asked to stop and saved its state.
     """
-    with reported(run.from_command_line):
-        accelerator = start(run.loop)
-        quieten_libraries()
-        try:
-            return _pretrain(objective_class, run, accelerator)
-        finally:
-            accelerator.end_training()
+    accelerator = start(run.loop)
+    quieten_libraries()
+    try:
+        return _pretrain(objective_class, run, accelerator)
+    finally:
+        accelerator.end_training()
 
 
 def _pretrain(objective_class: type[Objective], run: RunConfig, accelerator: Accelerator) -> RunDir:
@@ -136,14 +136,11 @@ def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
         f"card        {run_dir.card_file}",
     ]
     if summary["data"].startswith("demo:"):
-        lines.append(f"next        accelerate launch recipes/{recipe}.py --dataset path/to/your/data")
+        following = launched_command(recipe, "--dataset", "path/to/your/data")
     else:
-        lines.append(
-            f"next        accelerate launch recipes/{recipe}.py --init_from {run_dir.path} --dataset path/to/more/data"
-        )
-    lines.append(f"            python recipes/export.py --run {run_dir.path} --step N   (an earlier checkpoint)")
+        following = launched_command(recipe, "--init_from", str(run_dir.path), "--dataset", "path/to/more/data")
+    exporting = command("export", "--run", str(run_dir.path))
+    lines += [f"next        {following}", f"            {exporting} --step N   (an earlier checkpoint)"]
     if _is_adapter(export):
-        lines.append(
-            f"            python recipes/export.py --run {run_dir.path} --merge   (the whole model, which needs no peft)"
-        )
+        lines.append(f"            {exporting} --merge   (the whole model, which needs no peft)")
     return lines

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hfssl.commands.preview_config import PreviewConfig
-from hfssl.console import quieten_libraries, reported
+from hfssl.console import quieten_libraries
 from hfssl.data.images.augmentation_config import View
 from hfssl.data.images.pipeline import open_images
 from hfssl.data.images.views import ViewsPipeline
@@ -21,30 +21,27 @@ from hfssl.figures.image_sheet import SheetCell, image_sheet, shrunk
 _CAPTIONS = {"global_crops": "view", "local_crops": "local"}
 
 
-def preview(config: PreviewConfig, from_command_line: bool = True) -> Path:
+def preview(config: PreviewConfig) -> Path:
     """Write the sheet, a line an image, and print what is done to a view; returns the file.
 
     Raises:
         ConfigError: the data can not be opened.
     """
-    with reported(from_command_line):
-        quieten_libraries()
-        source = open_images(config.image_data())
-        require(
-            config.num_images <= len(source), f"--num_images {config.num_images} is more than the {len(source)} rows"
-        )
-        pipeline = ViewsPipeline(config.image_data(), config.views())
-        rows = KeyedDataset(pipeline.prepare(source), pipeline, config.seed)
-        ids = torch.linspace(0, len(source) - 1, config.num_images, dtype=torch.float64).to(torch.int64)
-        batch = pipeline.augment(rows.__getitems__((torch.full_like(ids, config.epoch), ids)), 0.0)
-        lines = []
-        for place, row in enumerate(batch["sample_ids"].tolist()):
-            original = SheetCell(shrunk(rows.examples[row]), "original", framed=True)
-            lines.append((f"row {row}", [original, *_cells(pipeline, batch, place, config.views())]))
-        output = Path(config.output)
-        image_sheet(output, lines)
-        print(*_described(config), f"written to {output}", sep="\n")
-        return output
+    quieten_libraries()
+    source = open_images(config.image_data())
+    require(config.num_images <= len(source), f"--num_images {config.num_images} is more than the {len(source)} rows")
+    pipeline = ViewsPipeline(config.image_data(), config.views())
+    rows = KeyedDataset(pipeline.prepare(source), pipeline, config.seed)
+    ids = torch.linspace(0, len(source) - 1, config.num_images, dtype=torch.float64).to(torch.int64)
+    batch = pipeline.augment(rows.__getitems__((torch.full_like(ids, config.epoch), ids)), 0.0)
+    lines = []
+    for place, row in enumerate(batch["sample_ids"].tolist()):
+        original = SheetCell(shrunk(rows.examples[row]), "original", framed=True)
+        lines.append((f"row {row}", [original, *_cells(pipeline, batch, place, config.views())]))
+    output = Path(config.output)
+    image_sheet(output, lines)
+    print(*_described(config), f"written to {output}", sep="\n")
+    return output
 
 
 def _cells(

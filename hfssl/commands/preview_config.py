@@ -1,4 +1,4 @@
-"""What recipes/preview.py can be told: the data, and the flags of a method that compares views."""
+"""What `hfssl preview` can be told: the data, and the flags of a method that compares views."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +14,21 @@ _DEMO_SIZE, _SIZE = 32, 224
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewConfig(LocalCropFlags, AugmentationFlags):
-    dataset: str | None = option(None, "images, as for a recipe (default: demo:digits)")
+    dataset: str | None = option(None, "images, as for a recipe (default: demo:digits)", basic=True)
     dataset_config: str | None = option(None, "configuration name of a Hub data set")
     split: str = option("train", "split whose images are shown")
     image_column: str | None = option(None, "column of the images (default: the only one of that type)")
     image_size: int | None = option(
-        None, f"side of a global crop in pixels (default: {_SIZE}; {_DEMO_SIZE} for digits)"
+        None, f"side of a global crop in pixels (default: {_SIZE}; {_DEMO_SIZE} for digits)", basic=True
     )
     num_channels: int = option(3, "channels of what the model sees")
     augmentation: AugmentationName | None = option(  # noqa: RUF009
         None, "preset of what is done to a view (default: natural; digits for digits)"
     )
-    num_images: int = option(6, "images, from all over the split")
+    num_images: int = option(6, "images, from all over the split", basic=True)
     epoch: int = option(0, "epoch of a run whose draws are shown")
     seed: int = option(0, "seed of the run")
-    output: str = option("preview.png", "PNG file to write")
+    output: str = option("preview.png", "PNG file to write", basic=True)
 
     def __post_init__(self) -> None:
         for name in ("num_images", "num_channels", "image_size"):

@@ -1,4 +1,4 @@
-"""What recipes/report.py can be told."""
+"""What `hfssl report` can be told."""
 
 from dataclasses import dataclass
 

@@ -9,7 +9,7 @@ from hfssl.catalog import task_config_of, task_names
 from hfssl.config.sections import MethodConfig
 from hfssl.data.audio.config import AUDIO_SUFFIXES
 from hfssl.data.images.config import IMAGE_SUFFIXES
-from hfssl.errors import ConfigError, exit_with, one_line, require
+from hfssl.errors import ConfigError, one_line, require
 
 _DEMOS = {
     "demo:digits": "image_classification",
@@ -19,23 +19,31 @@ _DEMOS = {
 _TABLES = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 
 
-def task_of_command(argv: Sequence[str]) -> type[MethodConfig]:
-    """The config class of the task; an error is printed as one line, with exit code 2."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def named_task(argv: Sequence[str]) -> type[MethodConfig] | None:
+    """The config class of the task that --task names, None without it. Raises ConfigError where there is no such task."""
+    name = _told(argv).task
+    return None if name is None else task_config_of(name)
+
+
+def task_of(argv: Sequence[str]) -> type[MethodConfig]:
+    """The config class of the task, by --task or by the columns of --dataset; raises ConfigError."""
+    told = _told(argv)
+    if told.task is not None:
+        return task_config_of(told.task)
+    require(
+        told.dataset is not None, f"name the data with --dataset, or the task with --task: {', '.join(task_names())}"
+    )
+    return task_config_of(task_for(told.dataset, told.dataset_config))
+
+
+def _told(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("--task", "--dataset", "--dataset_config"):
         parser.add_argument(name)
-    known, others = parser.parse_known_args(argv)
     try:
-        if known.task is not None:
-            return task_config_of(known.task)
-        names = ", ".join(task_names())
-        if "--help" in others or "-h" in others:
-            print(f"recipes/finetune.py --task TASK --help shows the flags of a task. Tasks: {names}")
-            raise SystemExit(0)
-        require(known.dataset is not None, f"name the data with --dataset, or the task with --task: {names}")
-        return task_config_of(task_for(known.dataset, known.dataset_config))
-    except ConfigError as error:
-        exit_with(error)
+        return parser.parse_known_args(argv)[0]
+    except argparse.ArgumentError as error:
+        raise ConfigError(str(error)) from error
 
 
 def task_for(dataset: str, dataset_config: str | None = None) -> str:

@@ -14,15 +14,16 @@ from hfssl.errors import ConfigError
 ResumeRule = Literal["fixed", "own_rule", "may_change"]
 
 
-def option(default: Any, help: str, resume: ResumeRule = "fixed") -> Any:
+def option(default: Any, help: str, resume: ResumeRule = "fixed", *, basic: bool = False) -> Any:
     """A dataclass field with its help text.
 
     Args:
         default: the value used when neither preset, file nor command line names one.
         help: one line for `--help`.
         resume: whether a resumed run may change it: `fixed` no, `may_change` yes, `own_rule` decided where the setting is used.
+        basic: whether `--help` shows it; `--help_all` shows every flag.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "resume": resume})
+    return dataclasses.field(default=default, metadata={"help": help, "resume": resume, "basic": basic})
 
 
 def annotations_of(config: type) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def describe(annotation: Any) -> str:
         return f"{len(arguments)} numbers"
     if annotation is bool:
         return "true | false"
-    return {int: "a whole number", float: "a number", str: "a text"}[annotation]
+    return {int: "a whole number", float: "a number", str: "text"}[annotation]
 
 
 def convert(name: str, value: Any, annotation: Any) -> Any:

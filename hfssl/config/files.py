@@ -1,12 +1,12 @@
 """Settings in files: the presets that a recipe ships, a YAML file of the user's, a run's own config.yaml."""
 
-import difflib
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
 from hfssl.config.fields import annotations_of, convert
+from hfssl.config.flags import refuse_unknown
 from hfssl.config.sections import DataConfig, LoopConfig, MethodConfig, OptimConfig
 from hfssl.errors import ConfigError, require
 
@@ -26,13 +26,6 @@ _LARGEST_YAML_BYTES = 1_000_000
 def section_types(method: type[MethodConfig], data: type[DataConfig]) -> dict[str, type]:
     """Section name -> its dataclass."""
     return {"method": method, "data": data, "optim": OptimConfig, "loop": LoopConfig}
-
-
-def refuse_unknown(name: str, known: set[str], kind: str) -> NoReturn:
-    """Raise ConfigError that names the closest known spelling."""
-    close = difflib.get_close_matches(name.split("=")[0], sorted(known), n=1, cutoff=0.6)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise ConfigError(f"unknown {kind} {name}{hint}")
 
 
 def preset_names(recipe: str) -> list[str]:
@@ -96,4 +89,12 @@ def _checked_section(path: Path, section: str, values: Any, config: type) -> dic
             refuse_unknown(str(name), set(annotations), f"key in {path.name}, {section}:")
     return {
         name: convert(f"{section}.{name} in {path.name}", value, annotations[name]) for name, value in values.items()
+    }
+
+
+def preset_values(method: type[MethodConfig], data: type[DataConfig]) -> dict[str, dict[str, Any]]:
+    """Preset -> setting -> the value that it gives, for every preset of a recipe."""
+    layers = {name: load_layer(preset_file(method.recipe, name), method, data) for name in preset_names(method.recipe)}
+    return {
+        name: {key: value for part in layer.values() for key, value in part.items()} for name, layer in layers.items()
     }

@@ -1,31 +1,24 @@
-"""What a run is told: defaults < preset or YAML file < command line, checked before anything heavy is imported.
+"""What a run is told: defaults < preset or YAML file < flags, checked before anything heavy is imported.
 
 A run's settings stand in four sections, `method`, `data`, `optim` and `loop`, each a frozen dataclass; every field is a
-flag of the same name. `parse` turns the command line into a `Run`; `make_run` does the same from Python.
+flag of the same name. `parse` turns a command line into a RunConfig, `settled_run` does the same with keywords of Python,
+and `make_run` takes the config dataclasses themselves.
 """
 
-import argparse
 import dataclasses
 import importlib.util
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hfssl import run_dir
 from hfssl.config.fields import annotations_of, convert
-from hfssl.config.files import (
-    is_stored_run,
-    load_layer,
-    preset_file,
-    preset_names,
-    refuse_unknown,
-    section_types,
-)
+from hfssl.config.files import is_stored_run, load_layer, preset_file, preset_names, section_types
+from hfssl.config.flags import Flag, flags_of, read_flags, refuse_unknown
 from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import WITHOUT_EFFECT, DataConfig, LoopConfig, MethodConfig, OptimConfig
-from hfssl.errors import ConfigError, exit_with, require
+from hfssl.errors import ConfigError, require
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -37,39 +30,62 @@ _ADOPTED = {"image_size", "num_channels"}  # of a stored run these hold against 
 _TWO_LENGTHS = "budget_hours and max_steps exclude each other: set one of them"
 
 
-def parse(method: type[MethodConfig], data: type[DataConfig], argv: Sequence[str] | None = None) -> RunConfig:
-    """The run that the command line asks for.
+def parse(method: type[MethodConfig], data: type[DataConfig], argv: Sequence[str]) -> RunConfig:
+    """The run that the flags of a command line ask for.
 
-    Args:
-        method, data: config classes of the recipe.
-        argv: flags; None takes those of this process. An error is then printed as one line, with exit code 2.
+    Raises:
+        ConfigError: a flag is unknown, has a wrong value or no effect, or the run cannot work.
     """
-    try:
-        values, chosen = _read_flags(method, data, sys.argv[1:] if argv is None else argv)
-        run = _assemble(method, data, values, chosen)
-        _check_launch(run)
-        return dataclasses.replace(run, from_command_line=argv is None)
-    except ConfigError as error:
-        if argv is not None:
-            raise
-        exit_with(error)
+    values = read_flags(run_flags(method, data), argv)
+    values.pop("task", None)  # it chose `method`
+    run = settled_run(method, data, values)
+    _check_launch(run)
+    return run
 
 
-def parse_plain(config: type[Config], description: str, argv: Sequence[str] | None = None) -> Config:
-    """One config dataclass from the command line, for scripts without presets; errors as in `parse`."""
-    parser = _Parser(description=description, allow_abbrev=False)
+def parse_plain(config: type[Config], argv: Sequence[str]) -> Config:
+    """One config dataclass from the flags of a command line, for commands without presets; raises ConfigError."""
+    return settled_plain(config, read_flags(flags_of({"": config}), argv))
+
+
+def settled_plain(config: type[Config], values: Mapping[str, Any]) -> Config:
+    """One config dataclass from {flag: text or value}; raises ConfigError."""
     annotations = annotations_of(config)
-    for item in dataclasses.fields(config):
-        _add_flag(parser, item, annotations[item.name])
-    try:
-        parsed, unknown = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
-        if unknown:
-            refuse_unknown(unknown[0], {f"--{name}" for name in annotations}, "flag")
-        return config(**{name: convert(f"--{name}", value, annotations[name]) for name, value in vars(parsed).items()})
-    except ConfigError as error:
-        if argv is not None:
-            raise
-        exit_with(error)
+    for name in values.keys() - annotations.keys():
+        refuse_unknown(name, annotations, "keyword")
+    return config(**{name: convert(f"--{name}", value, annotations[name]) for name, value in values.items()})
+
+
+def run_flags(method: type[MethodConfig], data: type[DataConfig]) -> list[Flag]:
+    """All flags of a run, that of its preset first."""
+    presets = ", ".join(preset_names(method.recipe))
+    first = [Flag("config", "", str, None, f"a preset ({presets}) or a YAML file", True)]
+    if method.needs_labels:
+        first.append(Flag("task", "", str | None, None, "the task (default: found by the columns of the data)", True))
+    return first + flags_of(section_types(method, data))
+
+
+def settled_run(method: type[MethodConfig], data: type[DataConfig], values: Mapping[str, Any]) -> RunConfig:
+    """The run that {flag: text or value} asks for, on top of the preset or file that `config` names.
+
+    Raises:
+        ConfigError: a flag is unknown, has a wrong value or no effect, or the run cannot work.
+    """
+    run, written = _layered(method, data, values)
+    if run.data.dataset is None:
+        raise ConfigError(f"the preset {run.preset} brings no data: add --dataset (a folder, a file or a Hub id)")
+    given = run.given | written
+    require(not {"budget_hours", "max_steps"} <= given, _TWO_LENGTHS)
+    _check_optimizer(run.optim, given)
+    _check_run(run)
+    return dataclasses.replace(run, given=given)
+
+
+def layered_run(method: type[MethodConfig], data: type[DataConfig], argv: Sequence[str]) -> RunConfig:
+    """The settings that the flags of a command line give, to be shown: data may be missing, nothing else is checked."""
+    values = read_flags(run_flags(method, data), argv)
+    values.pop("task", None)
+    return _layered(method, data, values)[0]
 
 
 def make_run(method: MethodConfig, data: DataConfig, optim: OptimConfig, loop: LoopConfig) -> RunConfig:
@@ -99,63 +115,22 @@ def make_run(method: MethodConfig, data: DataConfig, optim: OptimConfig, loop: L
     return run
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message)
-
-
-def _read_flags(
-    method: type[MethodConfig], data: type[DataConfig], argv: Sequence[str]
-) -> tuple[dict[str, Any], str | None]:
-    """({flag: text}, --config) of the flags that were given."""
-    presets = ", ".join(preset_names(method.recipe))
-    recipe = "finetune" if method.needs_labels else method.recipe
-    about = sys.modules[method.__module__].__doc__
-    parser = _Parser(prog=f"recipes/{recipe}.py", description=about, allow_abbrev=False)
-    parser.add_argument(
-        "--config", default=argparse.SUPPRESS, metavar="NAME_OR_FILE", help=f"a preset ({presets}) or a YAML file"
-    )
-    known = {"config"}
-    if method.needs_labels:
-        parser.add_argument(
-            "--task", default=argparse.SUPPRESS, help=f"{method.recipe}, or found by the data's columns"
-        )
-        known.add("task")
-    for section, config in section_types(method, data).items():
-        group = parser.add_argument_group(section)
-        annotations = annotations_of(config)
-        for item in dataclasses.fields(config):
-            known.add(item.name)
-            _add_flag(group, item, annotations[item.name])
-    parsed, unknown = parser.parse_known_args(argv)
-    if unknown:
-        refuse_unknown(unknown[0], {f"--{name}" for name in known}, "flag")
-    values = vars(parsed)
-    values.pop("task", None)  # it chose `method`
-    return values, values.pop("config", None)
-
-
-def _add_flag(group: Any, item: "dataclasses.Field[Any]", annotation: Any) -> None:
-    takes: dict[str, Any] = {}
-    if annotation is bool:
-        takes = {"nargs": "?", "const": "true"}
-    elif "tuple[" in str(annotation):
-        takes = {"nargs": "+"}
-    default = "none" if item.default is None else item.default
-    help_text = f"{item.metadata['help']} [{default}]".replace("%", "%%")
-    group.add_argument(f"--{item.name}", default=argparse.SUPPRESS, metavar="X", help=help_text, **takes)
-
-
-def _assemble(
-    method: type[MethodConfig], data: type[DataConfig], flags: Mapping[str, Any], chosen: str | None
-) -> RunConfig:
+def _layered(
+    method: type[MethodConfig], data: type[DataConfig], values: Mapping[str, Any]
+) -> tuple[RunConfig, set[str]]:
+    """(the run, the names that a file of the user's sets)."""
+    flags = dict(values)
+    chosen = flags.pop("config", None)
     if chosen is None:
         chosen = "small" if "dataset" in flags else "demo"
+    known = [flag.name for flag in flags_of(section_types(method, data))]
+    for name in flags.keys() - set(known):
+        refuse_unknown(name, known, "keyword")
     path = preset_file(method.recipe, chosen)
     is_preset = path.is_file()
     layer = load_layer(path if is_preset else Path(chosen), method, data)
     for name in _LENGTH if any(name in flags for name in _LENGTH) else ():
-        layer["loop"].pop(name, None)  # a length on the command line stands for the file's, however that was said
+        layer["loop"].pop(name, None)  # a length that is given replaces the file's, however that was said
     written = set() if is_preset else {name for part in layer.values() for name in part}
     if not is_preset and is_stored_run(Path(chosen)):
         written &= _ADOPTED
@@ -164,14 +139,7 @@ def _assemble(
         annotations = annotations_of(config)
         mine = {name: convert(f"--{name}", flags[name], annotations[name]) for name in annotations if name in flags}
         configs[section] = config(**(layer[section] | mine))
-    if configs["data"].dataset is None:
-        raise ConfigError(f"the preset {chosen} brings no data: add --dataset (a folder, a file or a Hub id)")
-    run = RunConfig(recipe=method.recipe, preset=Path(chosen).stem, **configs, given=frozenset(flags))
-    given = run.given | written
-    require(not {"budget_hours", "max_steps"} <= given, _TWO_LENGTHS)
-    _check_optimizer(run.optim, given)
-    _check_run(run)
-    return dataclasses.replace(run, given=given)
+    return RunConfig(recipe=method.recipe, preset=Path(chosen).stem, **configs, given=frozenset(flags)), written
 
 
 def _check_run(run: RunConfig) -> None:

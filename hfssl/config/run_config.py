@@ -21,7 +21,7 @@ class RunConfig:
     """One complete, nameable run.
 
     architecture: the loaded transformers config of --model_config or --init_from as a dictionary, else None.
-    given: the names that the user set; from_command_line: a ConfigError becomes one line and exit 2.
+    given: the names that the user set.
     """
 
     recipe: str
@@ -32,7 +32,6 @@ class RunConfig:
     loop: LoopConfig
     architecture: dict[str, Any] | None = None
     given: frozenset[str] = field(default=frozenset(), compare=False)
-    from_command_line: bool = field(default=False, compare=False)
 
     def stored(self) -> dict[str, Any]:
         """The whole run as plain values, as config.yaml holds it."""

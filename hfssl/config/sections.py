@@ -60,7 +60,7 @@ class DataConfig:
     keeps_processor: ClassVar[bool] = False  # made from the data, so that a run has to keep it
 
     dataset: str | None = option(
-        None, "Hub id, folder, Parquet/JSONL/CSV file, save_to_disk folder or demo:NAME", "own_rule"
+        None, "Hub id, folder, Parquet/JSONL/CSV file, save_to_disk folder or demo:NAME", "own_rule", basic=True
     )
     dataset_config: str | None = option(None, "configuration name of a Hub data set")
     split: str = option("train", "split to train on")
@@ -101,7 +101,9 @@ class OptimConfig:
     """The optimizer and its schedule: linear warm-up, then half a cosine to zero."""
 
     optimizer: Literal["adamw", "lars"] = option("adamw", "adamw, or lars for convolutional networks and large batches")
-    base_learning_rate: float = option(1.5e-4, "vision: scaled by global batch / 256; text, audio, tasks: as it is")
+    base_learning_rate: float = option(
+        1.5e-4, "vision: scaled by global batch / 256; text, audio, tasks: as it is", basic=True
+    )
     weight_decay: float = option(0.05, "decoupled weight decay on matrices")
     final_weight_decay: float | None = option(None, "reach this decay along half a cosine (default: constant)")
     adam_beta1: float = option(0.9, "decay of AdamW's first moment")
@@ -125,18 +127,22 @@ class OptimConfig:
 class LoopConfig:
     """How long, how large and how safely a run trains."""
 
-    output_dir: str | None = option(None, "run folder (default: the next free runs/<recipe>-<NNN>)", "may_change")
-    max_steps: int | None = option(None, "optimizer steps of the whole run", "own_rule")
-    num_epochs: int | None = option(None, "passes over the rows, instead of max_steps", "own_rule")
-    budget_hours: float | None = option(None, "train for about so long, instead of max_steps", "own_rule")
-    global_batch_size: int = option(256, "samples an optimizer step, over all processes and accumulation")
+    output_dir: str | None = option(
+        None, "run folder (default: the next free runs/<recipe>-<NNN>)", "may_change", basic=True
+    )
+    max_steps: int | None = option(None, "optimizer steps of the whole run", "own_rule", basic=True)
+    num_epochs: int | None = option(None, "passes over the rows, instead of max_steps", "own_rule", basic=True)
+    budget_hours: float | None = option(None, "train for about so long, instead of max_steps", "own_rule", basic=True)
+    global_batch_size: int = option(256, "samples an optimizer step, over all processes and accumulation", basic=True)
     per_device_batch_size: int | Literal["auto"] | None = option(
         None, "samples a forward pass; auto: as many as fit (default: global batch / processes)", "may_change"
     )
-    seed: int = option(0, "the one seed: weights, order, crops, masks, dropout")
+    seed: int = option(0, "the one seed: weights, order, crops, masks, dropout", basic=True)
     resume: Literal["auto", "never", "must"] = option("auto", "go on with an interrupted run", "may_change")
     rescale_schedule: bool = option(False, "allow a resumed run another length", "may_change")
-    init_from: str | None = option(None, "checkpoint (Hub id, folder or run) to start the weights from", "own_rule")
+    init_from: str | None = option(
+        None, "checkpoint (Hub id, folder or run) to start the weights from", "own_rule", basic=True
+    )
     model_config: str | None = option(
         None,
         "config of the model to build: Hub id, path, or resnet18, resnet50, convnext_32px",
@@ -154,7 +160,7 @@ class LoopConfig:
     gradient_checkpointing: bool = option(False, "recompute activations to save memory", "may_change")
     compile: bool = option(False, "compile the model with torch.compile", "may_change")
     cpu_threads: int | None = option(None, "threads a process (default: cores / local processes)", "may_change")
-    push_to_hub: bool = option(False, "publish the finished run, as recipes/publish.py does", "may_change")
+    push_to_hub: bool = option(False, "publish the finished run, as `hfssl publish` does", "may_change", basic=True)
     hub_model_id: str | None = option(None, "with --push_to_hub: repository, NAME or USER/NAME", "may_change")
     hub_private: bool = option(False, "with --push_to_hub: make a new repository private", "may_change")
     price_per_hour: float | None = option(None, "what an hour of this machine costs, for the estimate", "may_change")

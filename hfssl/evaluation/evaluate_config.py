@@ -1,4 +1,4 @@
-"""What recipes/evaluate.py can be told."""
+"""What `hfssl evaluate` can be told."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoModel
 
 from hfssl.checkpoints.adapter_files import CONFIG_FILE, adapter_at
+from hfssl.config.invocation import command
 from hfssl.errors import ConfigError, one_line, require
 from hfssl.evaluation.pixels import pixel_blocks
 from hfssl.models.pooling import pool, pooling_of, registers_of
@@ -62,7 +63,7 @@ def find_checkpoint(model: str) -> Checkpoint:
     run_dir = RunDir(path)
     if not run_dir.config_file.is_file():
         return Checkpoint(str(path), path.parent.name if RunDir(path.parent).export == path else path.name)
-    remedy = f"python recipes/export.py --run {model} makes one of its newest checkpoint"
+    remedy = f"{command('export', '--run', str(model))} makes one of its newest checkpoint"
     is_there = any((run_dir.export / name).is_file() for name in ("config.json", CONFIG_FILE))
     require(is_there, f"--model {model} has no export yet: {remedy}")
     return Checkpoint(str(run_dir.export), path.name)

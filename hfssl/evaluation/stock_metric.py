@@ -1,19 +1,8 @@
-"""The base class of Hugging Face `evaluate`, kept in memory.
+"""The base class of Hugging Face `evaluate`, kept in memory."""
 
-`python recipes/x.py` puts recipes/ in front of the search path, where recipes/evaluate.py would be found for the library:
-folders with such a script are passed over while the library is imported.
-"""
-
-import sys
-from pathlib import Path
 from typing import Any
 
-_searched = sys.path[:]
-sys.path[:] = [folder for folder in _searched if not (Path(folder) / "evaluate.py").is_file()]
-try:
-    from evaluate import Metric, MetricInfo
-finally:
-    sys.path[:] = _searched
+from evaluate import Metric, MetricInfo
 
 __all__ = ["Metric", "MetricInfo", "StockMetric"]
 

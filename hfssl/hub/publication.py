@@ -9,6 +9,7 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
+from hfssl.config.invocation import command
 from hfssl.errors import require
 from hfssl.hub.errors import HubError, again, explained
 from hfssl.hub.files import HubFile, hub_files, is_of_card, listed, manifest
@@ -81,7 +82,7 @@ def _check_card(run_dir: RunDir, export: Path, card: Card, config: PublishConfig
     )
     require(
         config.card_only or (card.export is not None and card.export.num_parameters > 0),
-        f"{export} holds no model: make the export anew with python recipes/export.py --run {run_dir.path}",
+        f"{export} holds no model: export it again with {command('export', '--run', str(run_dir.path))}",
     )
     is_lonely = card.export is not None and card.export.base is not None and not (card.base_model or config.base_model)
     require(

@@ -1,4 +1,4 @@
-"""What recipes/publish.py can be told."""
+"""What `hfssl publish` can be told."""
 
 import re
 from dataclasses import dataclass

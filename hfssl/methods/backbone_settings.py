@@ -19,7 +19,9 @@ class BackboneSettings(MethodConfig):
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
     architecture_fields: ClassVar[frozenset[str]] = frozenset((*SIZES, "intermediate_size"))
 
-    patch_size: int | None = option(16, "side of a patch in pixels; none: another architecture, which has none")
+    patch_size: int | None = option(
+        16, "side of a patch in pixels; none: another architecture, which has none", basic=True
+    )
     hidden_size: int | None = option(768, "width of the ViT; none: another architecture's own")
     num_hidden_layers: int | None = option(12, "layers of the ViT; none: another architecture's own")
     num_attention_heads: int | None = option(12, "attention heads of the ViT; none: another architecture's own")

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from hfssl.checkpoints.adapter_files import adapter_at
+from hfssl.config.invocation import command
 from hfssl.data.texts.pipeline import TextPipeline
 from hfssl.errors import ConfigError, require
 from hfssl.methods.language_model_settings import LanguageModelConfig
@@ -86,7 +87,7 @@ class LanguageModel(Objective):
         require(
             self._exports_whole or adapter_at(checkpoint) is None,
             f"--init_from {checkpoint} is an adapter itself: add --merge to export the whole model, or merge it first "
-            "(python recipes/export.py --run RUN --merge) and start from that folder",
+            f"({command('export', '--run', 'RUN', '--merge')}) and start from that folder",
         )
 
     def inputs(self, batch: Batch) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What recipes/predict.py can be told."""
+"""What `hfssl predict` can be told."""
 
 from dataclasses import dataclass
 from pathlib import Path

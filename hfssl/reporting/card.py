@@ -284,7 +284,7 @@ def _public_data(config: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def _is_table(content: Mapping[str, Any]) -> bool:
-    """Whether it is what recipes/evaluate.py writes; a study of labels has curves, and no classes."""
+    """Whether it is what `hfssl evaluate` writes; a study of labels has curves, and no classes."""
     rows = content.get("rows")
     return isinstance(rows, list) and bool(rows) and "curve" in rows[0] and "classes" in content
 

@@ -64,12 +64,13 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     recipe, preset = config["recipe"], config["preset"]
     shipped = preset_names(recipe)
     base = next((name for name in (preset, "demo", "small") if name in shipped), None)
-    command = ["accelerate", "launch"]
+    launcher = []
     if environment.get("num_processes", 1) > 1:
-        command += ["--num_processes", str(environment["num_processes"])]
+        launcher += ["--num_processes", str(environment["num_processes"])]
     if environment.get("mixed_precision", "no") != "no":
-        command += ["--mixed_precision", environment["mixed_precision"]]
-    command += ["recipes/finetune.py", "--task", recipe] if is_fine_tuning(config) else [f"recipes/{recipe}.py"]
+        launcher += ["--mixed_precision", environment["mixed_precision"]]
+    command = ["accelerate", "launch", *launcher, "-m", "hfssl"] if launcher else ["hfssl"]
+    command += ["finetune", "--task", recipe] if is_fine_tuning(config) else [recipe]
     command += [] if base is None else ["--config", base]
     said = _said_already(recipe, base, _data_config(config))
     unused = _without_effect(config)

@@ -5,7 +5,6 @@ It is for whoever ran it: unlike the card, it names local paths.
 
 import base64
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hfssl.checkpoints.exports import describe_export
 from hfssl.config.files import SECTION_NAMES
+from hfssl.config.invocation import command
 from hfssl.figures import curves as figures
 from hfssl.reporting.facts import (
     CURVES,
@@ -99,7 +99,7 @@ def _contents(run_dir: RunDir, facts: Facts) -> dict[str, Any]:
         "settings": {name: facts.config[name] for name in SECTION_NAMES},
         "environment": _environment(facts),
         "command": facts.environment.get("command", NOT_MEASURED),
-        "report_command": shlex.join(["python", "recipes/report.py", "--run", str(run_dir.path)]),
+        "report_command": command("report", "--run", str(run_dir.path)),
     } | (task_contents(facts) if facts.is_fine_tuning else _closing(facts.summary))
 
 
@@ -167,10 +167,10 @@ def _watched(facts: Facts) -> list[tuple[str, str, str]]:
 def _evaluation(name: str, content: Mapping[str, Any], run_dir: RunDir) -> ReportEvaluation:
     rows = content.get("rows", [])
     is_table = bool(rows) and "curve" in rows[0]
-    example = shlex.join(["python", "recipes/evaluate.py", "--model", str(run_dir.path), "--dataset"])
-    command = str(content.get("command", f"{example} DATA"))
+    example = command("evaluate", "--model", str(run_dir.path), "--dataset", "DATA")
+    how = str(content.get("command", example))
     if not is_table:
-        return ReportEvaluation(name, None, [], json.dumps(content, indent=1), command)
+        return ReportEvaluation(name, None, [], json.dumps(content, indent=1), how)
     doubles = content["near_duplicates_in_test"]
     notes = [
         f"{content['train_rows']} training rows, {content['test_rows']} test rows of {content['data']}; {content['split']}",
@@ -179,7 +179,7 @@ def _evaluation(name: str, content: Mapping[str, Any], run_dir: RunDir) -> Repor
         f"{doubles['by_features']} by features",
         *content["notes"],
     ]
-    return ReportEvaluation(name, evaluation_table(content), notes, "", command)
+    return ReportEvaluation(name, evaluation_table(content), notes, "", how)
 
 
 def _data(facts: Facts) -> dict[str, str]:

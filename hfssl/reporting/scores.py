@@ -39,7 +39,7 @@ def results_table(table: Row) -> Table:
 
 
 def evaluation_table(result: Row) -> Table:
-    """The table of recipes/evaluate.py: kNN, linear probe and the label curve."""
+    """The table of `hfssl evaluate`: kNN, linear probe and the label curve."""
     sizes = [f"{point['labels']} labels" for point in result["rows"][0]["curve"]]
     lines = []
     for row in result["rows"]:

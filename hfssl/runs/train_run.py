@@ -1,10 +1,12 @@
 """A run from its settings to trained weights on disk: what pretraining and fine-tuning do alike."""
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
 from accelerate import Accelerator
 
+from hfssl.config.invocation import command, is_command, this_command
 from hfssl.config.run_config import RunConfig
 from hfssl.errors import require
 from hfssl.distributed import barrier, broadcast_object, is_main_process
@@ -19,7 +21,7 @@ from hfssl.hub.publication import check_can_push, publish_export
 from hfssl.run_dir import RunDir, forget_if_unused
 from hfssl.runs.open_session import choose_folder, open_session
 from hfssl.training.loop import Session, train
-from hfssl.training.start import command_line, environment
+from hfssl.training.start import environment
 from hfssl.training.tracking import open_tracker
 
 
@@ -67,7 +69,7 @@ def train_run(
     barrier()
     signal_number = train(session)
     if signal_number is not None:
-        raise Interrupted(signal_number, _how_to_go_on(run, run_dir))
+        raise Interrupted(signal_number, _how_to_resume(run, run_dir))
     if is_main_process():
         finish(session)  # the other ranks leave without waiting
         _push(run, run_dir)
@@ -108,13 +110,13 @@ def _push(run: RunConfig, run_dir: RunDir) -> None:
     try:
         publish_export(run_dir, run_dir.export, config)
     except ConfigError as error:
-        again = f"python recipes/publish.py --run {run_dir.path} --hub_model_id {run.loop.hub_model_id}"
-        private = " --private" if run.loop.hub_private else ""
-        raise HubError(f"{error}; the run is finished, and is published by: {again}{private}") from error
+        private = ["--private"] if run.loop.hub_private else []
+        again = command("publish", "--run", str(run_dir.path), "--hub_model_id", str(run.loop.hub_model_id), *private)
+        raise HubError(f"{error}; the run is finished; publish it with: {again}") from error
 
 
-def _how_to_go_on(run: RunConfig, run_dir: RunDir) -> str:
-    command = command_line()
-    if run.loop.output_dir is None:
-        command += f" --output_dir {run_dir.path}"
-    return f"stopped and saved; to go on:\n  {command}"
+def _how_to_resume(run: RunConfig, run_dir: RunDir) -> str:
+    if not is_command():
+        return f"Checkpoint saved. Resume with the same call and output_dir={str(run_dir.path)!r}."
+    folder = "" if run.loop.output_dir is not None else f" --output_dir {shlex.quote(str(run_dir.path))}"
+    return f"Checkpoint saved. Resume with:\n  {this_command()}{folder}"

@@ -23,9 +23,12 @@ class TaskConfig(MethodConfig):
         None,
         "checkpoint to fine-tune: run folder, export or Hub id (default: --model_config, from scratch)",
         "own_rule",
+        basic=True,
     )
     adaptation: Adaptation = option(  # noqa: RUF009
-        "full", "full: every weight; frozen: the head alone, on features computed once; lora: adapters and the head"
+        "full",
+        "full: every weight; frozen: the head alone, on features computed once; lora: adapters and the head",
+        basic=True,
     )
     lora_rank: int | None = option(None, "rank of the adapters' matrices (default: 16)")
     lora_alpha: int | None = option(None, "adapters are scaled by alpha / rank (default: 32)")
@@ -47,11 +50,13 @@ class TaskConfig(MethodConfig):
     label_share: float | None = option(None, "train on this share of the rows of each class, drawn by the seed")
 
     label_fractions: tuple[float, ...] | None = option(
-        None, "study instead of one run: train on these shares of the labels, like 0.01,0.1,1, and draw the curve"
+        None,
+        "study instead of one run: train on these shares of the labels, like 0.01,0.1,1, and draw the curve",
+        basic=True,
     )
     seeds: int = option(1, "draws of the labels, and runs, for each point of that curve")
     compare: Literal["none", "scratch"] = option(
-        "none", "scratch: the same from random weights, for what pretraining is worth"
+        "none", "scratch: the same from random weights, for what pretraining is worth", basic=True
     )
     learning_rates: tuple[float, ...] | None = option(
         None, "grid for each point of the curve (default: 0.1, 0.3, 1, 3 and 10 times base_learning_rate)"

@@ -2,12 +2,10 @@
 
 import os
 import signal
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-_LAUNCHERS = ("accelerate", "torchrun")
-_LAUNCHER_MODULES = ("accelerate.commands", "torch.distributed")
+from hfssl.config.invocation import launcher_arguments
 
 
 class StopRequest:
@@ -38,17 +36,3 @@ class StopRequest:
         if self.signal is None and self._launcher is not None and os.getppid() != self._launcher:
             self.signal = signal.SIGTERM  # the launcher died without telling: nobody would collect the results
         return self.signal is not None
-
-
-def launcher_arguments() -> list[str] | None:
-    """The command line of the launcher that started this process, from `accelerate` or `torchrun` on; None without one."""
-    try:
-        arguments = Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
-    except OSError:
-        return None
-    for index, argument in enumerate(arguments[:3]):
-        if Path(argument).name in _LAUNCHERS:
-            return [Path(argument).name, *arguments[index + 1 :]]
-        if argument == "-m" and arguments[index + 1].startswith(_LAUNCHER_MODULES):
-            return ["python", *arguments[index:]]
-    return None

@@ -97,7 +97,7 @@ def train(session: Session) -> int | None:
     session.objective.train()
     if state.step == 0:
         session.collapse_monitor.begin()
-        _look(session, watch)
+        _validate(session, watch)
     bar = step_bar(state.step, session.max_steps, is_main_process())
     with StopRequest() as request, _stacks_of_hanging_ranks(), bar, ExitStack() as resources:
         batches = resources.enter_context(closing(steps_of_batches(session, watch)))
@@ -124,7 +124,7 @@ def train(session: Session) -> int | None:
                 _log(session, interval, watch, rate)
             is_best = over = False
             if finished or state.step % run.loop.evaluate_every == 0:
-                is_best = _look(session, watch)
+                is_best = _validate(session, watch)
                 over = session.scored is not None and session.scored.choice.is_over(state)
             collapsed = run.loop.stop_on_collapse and bool(session.collapse_monitor.alarms)
             if stop or finished or over or collapsed or is_best or state.step % run.loop.save_every == 0:
@@ -197,8 +197,8 @@ def _log(session: Session, interval: Interval, watch: Stopwatch, rate: float) ->
         say(watch.line(row, session.max_steps))
 
 
-def _look(session: Session, watch: Stopwatch) -> bool:
-    """A row of `validation/...` figures in metrics.jsonl, where there are rows to look at; whether the step is the best so far."""
+def _validate(session: Session, watch: Stopwatch) -> bool:
+    """Validate where there are validation rows: a row of metrics.jsonl. Returns whether the step is the best so far."""
     validation = session.scored or session.monitor
     if validation is None:
         return False
@@ -210,7 +210,7 @@ def _look(session: Session, watch: Stopwatch) -> bool:
             say("held-out rows can no longer be read: this look at them is left out")
         return False
     row = {"step": session.state.step} | figures
-    row |= session.collapse_monitor.after_look(row)
+    row |= session.collapse_monitor.after_validate(row)
     track(session.accelerator, row)
     if is_main_process():
         session.run_dir.append_metrics(row)

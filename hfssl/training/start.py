@@ -5,8 +5,6 @@ import functools
 import importlib.metadata
 import os
 import platform
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,12 @@ import torch
 from accelerate import Accelerator
 
 from hfssl import __version__
+from hfssl.config.invocation import this_command
 from hfssl.config.run_config import RunConfig
 from hfssl.errors import ConfigError, require
 from hfssl.run_dir import LOCK, RUNS, RunDir, next_free, runs_of, why_not_usable
 from hfssl.training.checkpoint import TrainState, clear_away, newest_whole, read_state
 from hfssl.training.energy import power_of
-from hfssl.training.interruption import launcher_arguments
 
 _PACKAGES = (
     "torch",
@@ -149,16 +147,8 @@ def environment(accelerator: Accelerator) -> dict[str, Any]:
         "num_processes": accelerator.num_processes,
         "mixed_precision": accelerator.mixed_precision,
         "power": power_of(accelerator.device, accelerator.num_processes)._asdict(),
-        "command": command_line(),
+        "command": this_command(),
     }
-
-
-def command_line() -> str:
-    """The command that started this run, its launcher included, as a shell takes it."""
-    launched = launcher_arguments()
-    command = shlex.join(["python", *sys.argv] if launched is None else launched)
-    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1") and "--cpu" not in command
-    return f"ACCELERATE_USE_CPU=true {command}" if launched is not None and on_cpu else command
 
 
 def cpu_name() -> str:

@@ -14,7 +14,7 @@ def predicted(
 ) -> list[dict[str, Any]]:
     """The rows that `model` says of `given`; CSV files give texts alone."""
     config = PredictConfig(model=str(model), input=str(given), output=str(folder / "out" / output), **flags)
-    file = predict(config, from_command_line=False)
+    file = predict(config)
     if file.suffix == ".jsonl":
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     with file.open(encoding="utf-8", newline="") as written:

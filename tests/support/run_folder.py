@@ -86,7 +86,7 @@ def summary(data: str, labels: bool) -> dict[str, Any]:
 
 
 def evaluation(data: str, classes: Sequence[str], local: bool) -> dict[str, Any]:
-    """What recipes/evaluate.py writes."""
+    """What `hfssl evaluate` writes."""
     point = {"labels": 20, "accuracy": 0.7, "low": 0.6, "high": 0.75}
     row = {"features": "evaluated", "width": 16, "knn": 0.8, "linear": 0.85, "std": 0.3, "rank_me": 9.0}
     return {

@@ -25,16 +25,18 @@ class TextDataConfig(DataConfig):
     keeps_processor: ClassVar[bool] = True
 
     text_column: str | None = option(None, "column of the texts (default: the only one of strings)")
-    label_column: str | None = option(None, "column of the labels (default: the only one of classes)", "own_rule")
+    label_column: str | None = option(
+        None, "column of the labels (default: the only one of classes)", "own_rule", basic=True
+    )
     text_unit: Literal["document", "paragraph", "line"] = option("document", "what a plain text file is cut into")
     invalid_utf8: Literal["error", "replace"] = option("error", "what to do where a text file is not UTF-8")
-    tokenizer: str | None = option(None, "tokenizer to take (Hub id or path)")
+    tokenizer: str | None = option(None, "tokenizer to take (Hub id or path)", basic=True)
     train_tokenizer: Literal["wordpiece", "bpe", "unigram"] | None = option(
         None, "kind of tokenizer to train on the training rows"
     )
     vocab_size: int | None = option(None, f"tokens of a trained tokenizer (default: {DEFAULT_VOCAB_SIZE})")
     lowercase: bool = option(False, "a trained tokenizer reads everything in lower case")
-    max_length: int = option(128, "tokens of a row, special ones included")
+    max_length: int = option(128, "tokens of a row, special ones included", basic=True)
     no_packing: bool = option(False, "one document a row, padded, instead of rows filled with several")
 
     def __post_init__(self) -> None:

@@ -16,7 +16,9 @@ class BYOLConfig(JointEmbeddingConfig):
     projection_hidden_size: int = option(4096, "width of the projection head's hidden layer")
     projection_size: int = option(256, "width of the projections")
     prediction_hidden_size: int = option(4096, "width of the prediction head's hidden layer; 0: no prediction head")
-    teacher_momentum: float = option(0.996, "share of the teacher that stays at a step; rises to 1 along a cosine")
+    teacher_momentum: float = option(
+        0.996, "share of the teacher that stays at a step; rises to 1 along a cosine", basic=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

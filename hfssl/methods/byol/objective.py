@@ -10,7 +10,7 @@ Where we differ from the published code:
 - the views differ in blur and solarisation as in table 6, where the augmentation has them.
 - `--prediction_hidden_size 0` leaves the prediction head out: the features then collapse, which the monitor says.
 
-    accelerate launch recipes/byol.py --dataset path/to/images
+    hfssl byol --dataset path/to/images
 """
 
 from typing import Any

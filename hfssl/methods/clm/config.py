@@ -11,7 +11,9 @@ from hfssl.methods.language_model_settings import LanguageModelConfig
 class CLMConfig(LanguageModelConfig):
     recipe: ClassVar[str] = "clm"
 
-    model_type: str = option("gpt2", "architecture of transformers to build, any behind AutoModelForCausalLM")
+    model_type: str = option(
+        "gpt2", "architecture of transformers to build, any behind AutoModelForCausalLM", basic=True
+    )
 
     @classmethod
     def tiny(cls) -> Self:

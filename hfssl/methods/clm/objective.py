@@ -10,7 +10,7 @@ Where we differ from transformers' example, which glues all documents together a
   boundary.
 - the end of a document is learnt: its last token predicts the end-of-sequence token, also where that is the padding token.
 
-    accelerate launch recipes/clm.py --dataset path/to/texts --train_tokenizer bpe
+    hfssl clm --dataset path/to/texts --train_tokenizer bpe
 """
 
 from typing import Any, ClassVar

@@ -25,7 +25,9 @@ class DINOConfig(MultiCropEmbeddingConfig):
     )
     student_temperature: float = option(0.1, "sharpens the student's output")
     initial_teacher_temperature: float = option(0.04, "sharpens the teacher's output, at the start")
-    teacher_temperature: float = option(0.04, "sharpens the teacher's output, after the warm-up; up to 0.07 on ViTs")
+    teacher_temperature: float = option(
+        0.04, "sharpens the teacher's output, after the warm-up; up to 0.07 on ViTs", basic=True
+    )
     teacher_temperature_warmup_fraction: float = option(0.0, "share of the run in which that temperature rises")
     teacher_momentum: float = option(0.996, "share of the teacher that stays at a step; rises to 1 along a cosine")
     centre_momentum: float = option(0.9, "share of the centre that stays at a step; 1: the outputs are not centred")

@@ -12,7 +12,7 @@ Where we differ from the published code:
 - the last layer's gain is fixed at 1; its direction is normalised inside the forward pass.
 - `--max_grad_norm` clips the norm of the whole gradient, not that of each tensor; there is no drop-path.
 
-    accelerate launch recipes/dino.py --dataset path/to/images
+    hfssl dino --dataset path/to/images
 """
 
 import math

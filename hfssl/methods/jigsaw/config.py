@@ -22,7 +22,7 @@ class JigsawConfig(VisionConfig):
     num_global_crops: ClassVar[int] = 1
 
     augmentation: AugmentationName = option("plain", "what is done to an image before it is cut up")  # noqa: RUF009
-    grid: Literal[2, 3] = option(3, "tiles in a row and in a column")
+    grid: Literal[2, 3] = option(3, "tiles in a row and in a column", basic=True)
     tile_size: int | None = option(
         None, "side of a tile in pixels; the rest of its cell is gap (default: 64/75 of the cell, whole patches)"
     )

@@ -13,7 +13,7 @@ Where we differ from the paper:
 - the backbone is exported for whole images, which it never saw: it was trained on tiles of mean 0 and deviation 1, and so were
   the running moments of its BatchNorms; a ViT's position embeddings are resized to a tile's.
 
-    accelerate launch recipes/jigsaw.py --dataset path/to/images
+    hfssl jigsaw --dataset path/to/images
 """
 
 import math

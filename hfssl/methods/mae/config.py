@@ -24,7 +24,7 @@ class MAEConfig(MethodConfig):
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
     architecture_fields: ClassVar[frozenset[str]] = frozenset(_ENCODER_FIELDS)
 
-    patch_size: int = option(16, "side of a patch in pixels")
+    patch_size: int = option(16, "side of a patch in pixels", basic=True)
     hidden_size: int = option(768, "width of the encoder")
     num_hidden_layers: int = option(12, "layers of the encoder")
     num_attention_heads: int = option(12, "attention heads of the encoder")
@@ -33,7 +33,7 @@ class MAEConfig(MethodConfig):
     decoder_num_hidden_layers: int = option(8, "layers of the decoder")
     decoder_num_attention_heads: int = option(16, "attention heads of the decoder")
     decoder_intermediate_size: int | None = option(None, "width of the decoder's MLPs (default: 4 x its width)")
-    mask_ratio: float = option(0.75, "share of the patches that is hidden")
+    mask_ratio: float = option(0.75, "share of the patches that is hidden", basic=True)
     norm_pix_loss: bool = option(False, "reconstruct pixels normalised within their patch")
     crop_scale: tuple[float, float] = option((0.2, 1.0), "smallest and largest share of the area that a crop takes")
     horizontal_flip: bool = option(True, "mirror half of the images")

@@ -11,7 +11,7 @@ The model is transformers' `ViTMAEForPreTraining`. Where we differ from it:
 - masks come from the sample's key, not from a generator.
 - the encoder is exported as a `ViTModel`, since `ViTMAEModel` hides patches at random even in eval mode.
 
-    accelerate launch recipes/mae.py --dataset path/to/images
+    hfssl mae --dataset path/to/images
 """
 
 import copy

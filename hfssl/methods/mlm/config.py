@@ -12,8 +12,10 @@ from hfssl.methods.language_model_settings import LanguageModelConfig
 class MLMConfig(LanguageModelConfig):
     recipe: ClassVar[str] = "mlm"
 
-    model_type: str = option("bert", "architecture of transformers to build, any behind AutoModelForMaskedLM")
-    mask_ratio: float = option(0.15, "share of the tokens that is predicted")
+    model_type: str = option(
+        "bert", "architecture of transformers to build, any behind AutoModelForMaskedLM", basic=True
+    )
+    mask_ratio: float = option(0.15, "share of the tokens that is predicted", basic=True)
     whole_word: bool = option(False, "choose whole words instead of tokens")
 
     def __post_init__(self) -> None:

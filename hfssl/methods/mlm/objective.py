@@ -11,7 +11,7 @@ The model is any stock one behind `AutoModelForMaskedLM`. Where we differ from t
 - masks belong to the sample, the number of slots is fixed, and `--whole_word` keeps the mask ratio.
 - there is no next-sentence task (Liu et al. 2019, arXiv 1907.11692, table 2).
 
-    accelerate launch recipes/mlm.py --dataset path/to/texts --train_tokenizer wordpiece
+    hfssl mlm --dataset path/to/texts --train_tokenizer wordpiece
 """
 
 from dataclasses import dataclass

@@ -14,7 +14,9 @@ class MoCoConfig(JointEmbeddingConfig):
     recipe: ClassVar[str] = "moco"
 
     temperature: float = option(0.2, "of the cosines")
-    queue_size: int = option(65536, "keys of earlier batches that serve as negatives; a multiple of the global batch")
+    queue_size: int = option(
+        65536, "keys of earlier batches that serve as negatives; a multiple of the global batch", basic=True
+    )
     teacher_momentum: float = option(0.999, "share of the key encoder that stays at a step")
     batch_norm_splits: int | None = option(
         None, "parts of the batch with BatchNorm statistics of their own (default: 8, or none without BatchNorms)"

@@ -13,7 +13,7 @@ Where we differ from the published code:
   and normalised in splits (section 3.3), also on one device and by the samples' keys. A backbone without BatchNorm, a
   ViT for example, needs neither.
 
-    accelerate launch recipes/moco.py --dataset path/to/images
+    hfssl moco --dataset path/to/images
 """
 
 import math

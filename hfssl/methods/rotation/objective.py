@@ -13,7 +13,7 @@ Where we differ from the published code:
 - the classifier is one linear layer on the pooled features, which are what is exported; there the last convolutional block
   belongs to the task alone.
 
-    accelerate launch recipes/rotation.py --dataset path/to/images
+    hfssl rotation --dataset path/to/images
 """
 
 import math
@@ -81,9 +81,7 @@ class Rotation(VisionObjective):
     def diagnoses(self) -> dict[str, Diagnosis]:
         upright = "nothing in the images stands upright, or the learning rate is too high or too low"
         return {
-            "baseline_loss": Diagnosis(
-                upright, "look at the images with recipes/preview.py, then at --base_learning_rate"
-            )
+            "baseline_loss": Diagnosis(upright, "look at the images with `hfssl preview`, then at --base_learning_rate")
         }
 
     @torch.no_grad()

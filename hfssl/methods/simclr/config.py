@@ -11,7 +11,7 @@ from hfssl.methods.joint_embedding_settings import JointEmbeddingConfig, check_p
 class SimCLRConfig(JointEmbeddingConfig):
     recipe: ClassVar[str] = "simclr"
 
-    temperature: float = option(0.1, "of the cosines: 0.1 on ImageNet, 0.5 on CIFAR-10 in the paper")
+    temperature: float = option(0.1, "of the cosines: 0.1 on ImageNet, 0.5 on CIFAR-10 in the paper", basic=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,7 +10,7 @@ Where we differ from the usual:
 - both views go through the network in one batch, also past its BatchNorms.
 - on images of 32 pixels there is no blur (`--augmentation small`; appendix B.9).
 
-    accelerate launch recipes/simclr.py --dataset path/to/images
+    hfssl simclr --dataset path/to/images
 """
 
 import math

@@ -13,7 +13,7 @@ from hfssl.methods.joint_embedding_settings import MultiCropEmbeddingConfig, che
 class SwAVConfig(MultiCropEmbeddingConfig):
     recipe: ClassVar[str] = "swav"
 
-    num_prototypes: int = option(3000, "clusters")
+    num_prototypes: int = option(3000, "clusters", basic=True)
     temperature: float = option(0.1, "of the cosines with the prototypes")
     sinkhorn_epsilon: float = option(0.05, "smoothness of the codes: larger is smoother")
     sinkhorn_iterations: int = option(3, "normalisations of the codes over samples and prototypes")

@@ -11,7 +11,7 @@ Where we differ from the published code:
 - codes are computed crop by crop over the joined batch of all ranks: two ranks give the codes of one.
 - the queue is filled from the first step on and used after `--queue_start_fraction`, whatever its length.
 
-    accelerate launch recipes/swav.py --dataset path/to/images
+    hfssl swav --dataset path/to/images
 """
 
 import math

@@ -23,7 +23,7 @@ class Wav2Vec2PretrainingConfig(MethodConfig):
         (*_SIZES, *_CONVOLUTIONS, "dropout", "feat_extract_norm", "num_codevectors", "codevector_size")
     )
 
-    hidden_size: int = option(768, "width of the transformer")
+    hidden_size: int = option(768, "width of the transformer", basic=True)
     num_hidden_layers: int = option(12, "layers of the transformer")
     num_attention_heads: int = option(12, "attention heads of the transformer")
     intermediate_size: int | None = option(None, "width of the MLPs (default: 4 x hidden_size)")
@@ -37,7 +37,9 @@ class Wav2Vec2PretrainingConfig(MethodConfig):
     )
     num_codevectors: int = option(320, "entries of each of the two codebooks")
     codevector_size: int = option(256, "width of an entry pair, and of the space in which frames are compared")
-    mask_probability: float = option(0.65, "share of the frames that spans would hide if they did not overlap")
+    mask_probability: float = option(
+        0.65, "share of the frames that spans would hide if they did not overlap", basic=True
+    )
     mask_length: int = option(10, "frames of a span")
     num_negatives: int = option(100, "distractors of a masked frame")
     contrastive_temperature: float = option(0.1, "of the cosines")

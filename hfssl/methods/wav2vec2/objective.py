@@ -14,7 +14,7 @@ differ from it and its example:
   penalty is the mean of each utterance, weighted by its masked frames, so that no batch of utterances counts differently.
 - no layerdrop: all parameters get a gradient at every step.
 
-    accelerate launch recipes/wav2vec2.py --dataset path/to/recordings
+    hfssl wav2vec2 --dataset path/to/recordings
 """
 
 import copy

@@ -8,7 +8,7 @@ hold it, points at the first token. The answer is the span of highest summed log
 none where the first token's sum is higher in all of them. Unlike transformers' loss padding has no part in the softmax, so that a
 window's loss does not depend on its batch.
 
-    python recipes/finetune.py --task question_answering --model RUN --dataset path/to/questions
+    hfssl finetune --task question_answering --model RUN --dataset path/to/questions
 """
 
 from dataclasses import replace

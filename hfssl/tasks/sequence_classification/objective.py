@@ -10,7 +10,7 @@ Texts are padded to the longest of their batch, in the order of the keys, and cu
 run once a text, where its head reads one vector of it (models/head_reading.py); BERT's pooler is part of the head, since masked
 language models do not train it.
 
-    python recipes/finetune.py --task sequence_classification --model RUN --dataset path/to/labelled/texts
+    hfssl finetune --task sequence_classification --model RUN --dataset path/to/labelled/texts
 """
 
 from dataclasses import replace

@@ -7,7 +7,7 @@ said at its first piece; the loss is the cross-entropy there, and nothing is ask
 IOB2. Words that do not fit into `--max_length` tokens are counted, not trained on, and scored as outside of all entities. A
 frozen body is run in every step: sentences are of all lengths, so that its outputs are not kept.
 
-    python recipes/finetune.py --task token_classification --model RUN --dataset path/to/tagged/sentences
+    hfssl finetune --task token_classification --model RUN --dataset path/to/tagged/sentences
 """
 
 from dataclasses import replace

@@ -194,14 +194,14 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_a_signal_to_one_rank_saves_on_all_and_says_how_to_go_on(world_size: int, tmp_path: Path) -> None:
+def test_a_signal_to_one_rank_saves_on_all_and_says_how_to_resume(world_size: int, tmp_path: Path) -> None:
     loop = LOOP | {"save_every": 100}
     started = launch(train_slowly, "mae", tmp_path / "run", loop, world_size=world_size)
     wait_for_step(tmp_path / "run", 3)
     started[-1][0].terminate()
     for number, message in collect(started):
         assert number == signal.SIGTERM
-        assert "to go on" in message
+        assert "Checkpoint saved. Resume with" in message
     (step,) = RunDir(tmp_path / "run").checkpoint_steps()
     assert 3 <= step < STEPS
     for folder in ("run", "unbroken"):

@@ -25,7 +25,7 @@ def launched_command(name: str, *arguments: str) -> str:
 
 
 def this_command() -> str:
-    """The command that started this process, its launcher included, as a shell takes it."""
+    """The command that started this process, its launcher included, as a shell takes it; of a notebook, that it is one."""
     launched = launcher_arguments()
     script = Path(sys.argv[0])
     if launched is not None:
@@ -34,7 +34,14 @@ def this_command() -> str:
         return f"ACCELERATE_USE_CPU=true {command}" if on_cpu else command
     if _is_module(script):
         return shlex.join(["python", "-m", "hfssl", *sys.argv[1:]])
-    return shlex.join([*(["hfssl"] if script.name == "hfssl" else ["python", str(script)]), *sys.argv[1:]])
+    if script.name == "hfssl":
+        return shlex.join(["hfssl", *sys.argv[1:]])
+    is_script = script.suffix == ".py" and "site-packages" not in script.parts
+    return (
+        shlex.join(["python", str(script), *sys.argv[1:]])
+        if is_script
+        else "called from Python, in a notebook or a shell"
+    )
 
 
 def is_command() -> bool:

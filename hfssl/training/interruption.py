@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -9,7 +10,10 @@ from hfssl.config.invocation import launcher_arguments
 
 
 class StopRequest:
-    """A context in which signals ask to stop instead of killing; a second SIGINT kills as usual."""
+    """A context in which signals ask to stop instead of killing; a second SIGINT kills as usual.
+
+    Signals reach the main thread only: in another one only a vanished launcher asks to stop.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -17,7 +21,7 @@ class StopRequest:
         self._launcher = os.getppid() if launcher_arguments() is not None else None
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT) if _is_main_thread() else ():
             self._previous[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -36,3 +40,7 @@ class StopRequest:
         if self.signal is None and self._launcher is not None and os.getppid() != self._launcher:
             self.signal = signal.SIGTERM  # the launcher died without telling: nobody would collect the results
         return self.signal is not None
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -393,7 +393,7 @@ def test_a_number_that_changes_in_the_folder_changes_alone_in_the_card(at_hub: L
         ({"data_name": "demo:mine"}, "data_name must be up to 100 letters"),
         ({"data_name": "/mnt/clinic"}, "data_name must be up to 100 letters"),
         ({"base_model": "ada/digits"}, "--base_model has no effect"),
-        ({"run": "/nowhere"}, "--run /nowhere is not a run folder"),
+        ({"run": "/nowhere"}, "--run /nowhere does not exist"),
     ],
 )
 def test_what_can_not_work_is_said_at_once(given: dict[str, Any], said: str, at_hub: LocalHub, run_dir: RunDir) -> None:

@@ -20,13 +20,12 @@ import numpy as np
 from accelerate import Accelerator
 
 from hfssl.config.run_config import RunConfig
-from hfssl.errors import require
 from hfssl.distributed import barrier, broadcast_object, is_main_process
+from hfssl.errors import Interrupted, require
 from hfssl.evaluation.label_curve import interval, paired_difference
-from hfssl.runs.labelled import predictions_on, load_best, open_divided
-from hfssl.errors import Interrupted
 from hfssl.figures.curves import label_curves
 from hfssl.run_dir import RunDir, write_text
+from hfssl.runs.labelled import load_best, open_divided, predictions_on
 from hfssl.runs.open_session import choose_folder, open_session
 from hfssl.training.loop import Session, train
 from hfssl.training.start import Start, environment
@@ -60,7 +59,10 @@ def study(task_class: type[Any], run: RunConfig, model_config: Any, accelerator:
     require(
         not run.loop.push_to_hub, "push_to_hub has no effect beside label_fractions, which makes no model: leave it out"
     )
-    require(run.method.output_type == "classes", "label_fractions needs rows of one class each, for the sake of pairing them")
+    require(
+        run.method.output_type == "classes",
+        "label_fractions needs rows of one class each, for the sake of pairing them",
+    )
     require(opened.test is not None, "label_fractions needs test rows")
     require(opened.validation is not None, "label_fractions needs validation rows, to choose learning rates by")
     if run.loop.max_steps is None:

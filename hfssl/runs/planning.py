@@ -13,12 +13,10 @@ import torch
 from accelerate import Accelerator
 
 from hfssl.config.run_config import RunConfig
-from hfssl.errors import require
-from hfssl.distributed import broadcast_object, is_main_process
-from hfssl.errors import BatchSizeError, ConfigError
-from hfssl.objective import Objective
-from hfssl.errors import SharedError
 from hfssl.console import quieten_libraries
+from hfssl.distributed import broadcast_object, is_main_process
+from hfssl.errors import BatchSizeError, ConfigError, SharedError, require
+from hfssl.objective import Objective
 from hfssl.run_dir import RunDir
 from hfssl.runs.open_session import open_session
 from hfssl.training.accelerator import start
@@ -81,7 +79,9 @@ def _with_loop(run: RunConfig, **values: Any) -> RunConfig:
     return dataclasses.replace(run, loop=dataclasses.replace(run.loop, **values))
 
 
-def _with_batch_size(objective_class: type[Objective], run: RunConfig, model_config: Any, accelerator: Accelerator) -> RunConfig:
+def _with_batch_size(
+    objective_class: type[Objective], run: RunConfig, model_config: Any, accelerator: Accelerator
+) -> RunConfig:
     if run.loop.per_device_batch_size != "auto":
         return run
     total, world = run.loop.global_batch_size, accelerator.num_processes
@@ -136,7 +136,9 @@ def _searched_in_a_child(
         return f"the search ended with exit code {child.exitcode}; set a number"
 
 
-def _search(objective_class: type[Objective], run: RunConfig, model_config: Any, sizes: Sequence[int], sender: Any) -> None:
+def _search(
+    objective_class: type[Objective], run: RunConfig, model_config: Any, sizes: Sequence[int], sender: Any
+) -> None:
     for name in _LAUNCHER_VARIABLES:
         os.environ.pop(name, None)
     quieten_libraries()
@@ -154,7 +156,11 @@ def _search(objective_class: type[Objective], run: RunConfig, model_config: Any,
 
 
 def fits(
-    objective_class: type[Objective], run: RunConfig, model_config: Any, accelerator: Accelerator, per_device_batch_size: int
+    objective_class: type[Objective],
+    run: RunConfig,
+    model_config: Any,
+    accelerator: Accelerator,
+    per_device_batch_size: int,
 ) -> bool:
     """Whether whole steps of one micro-batch of this size fit into the device's memory."""
     run = _with_loop(run, per_device_batch_size=per_device_batch_size, global_batch_size=per_device_batch_size)

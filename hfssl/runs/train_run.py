@@ -6,20 +6,18 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from hfssl.checkpoints.exports import write_processor
 from hfssl.config.invocation import command, is_command, this_command
 from hfssl.config.run_config import RunConfig
-from hfssl.errors import require
 from hfssl.distributed import barrier, broadcast_object, is_main_process
-from hfssl.errors import ConfigError
-from hfssl.objective import Objective
-from hfssl.errors import Interrupted, SharedError
-from hfssl.runs.planning import print_opening, settled
-from hfssl.hub.publish_config import PublishConfig
-from hfssl.checkpoints.exports import write_processor
+from hfssl.errors import ConfigError, Interrupted, SharedError, require
 from hfssl.hub.errors import HubError
 from hfssl.hub.publication import check_can_push, publish_export
+from hfssl.hub.publish_config import PublishConfig
+from hfssl.objective import Objective
 from hfssl.run_dir import RunDir, forget_if_unused
 from hfssl.runs.open_session import choose_folder, open_session
+from hfssl.runs.planning import print_opening, settled
 from hfssl.training.loop import Session, train
 from hfssl.training.start import environment
 from hfssl.training.tracking import open_tracker

@@ -106,14 +106,13 @@ def _is_adapter(export: Path) -> bool:
 
 def _loaded_by(export: Path) -> str:
     from hfssl.checkpoints.exports import describe_export
-    from hfssl.reporting.usage import auto_class
+    from hfssl.reporting.usage import opening
 
     exported = describe_export(export)
     if exported is None:
-        return f"AutoModel.from_pretrained({str(export)!r})"
-    options = ", add_pooling_layer=False" if exported.model_type == "vit" else ""
+        return f'AutoModel.from_pretrained("{export}")'
     note = "" if exported.base is None else f" and peft: an adapter of {exported.base}"
-    return f"{auto_class(exported)}.from_pretrained({str(export)!r}{options}){note}"
+    return f"{opening(exported, str(export))}{note}"
 
 
 def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:

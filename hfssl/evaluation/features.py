@@ -16,8 +16,9 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel
 from hfssl.checkpoints.locate import loading
 from hfssl.errors import require
 from hfssl.evaluation.pixels import pixel_blocks
+from hfssl.models.pooler import untrained, without_pooler_of
 from hfssl.models.pooling import pool, pooling_of, registers_of
-from hfssl.models.stock_encoder import encoder_class, without_pooler
+from hfssl.models.stock_encoder import encoder_class
 from hfssl.objective import BadRowError, Examples
 
 Array = np.ndarray[Any, Any]
@@ -49,7 +50,7 @@ def open_encoder(name: str | Path, device: torch.device) -> Encoder:
         config, options = _config_for_features(name)
         processor = AutoImageProcessor.from_pretrained(name)
         model, info = AutoModel.from_pretrained(name, config=config, output_loading_info=True, **options)
-    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    missing = untrained(info["missing_keys"])
     require(
         not missing, f"{name} lacks weights of the encoder ({', '.join(missing[:3])}): its features would be random"
     )
@@ -70,7 +71,7 @@ def _config_for_features(name: str | Path) -> tuple[Any, dict[str, Any]]:
     encoder_class(config, str(name))
     if config.model_type == "vit_mae":
         config.mask_ratio = 0.0
-    return config, without_pooler(config)
+    return config, without_pooler_of(config)
 
 
 class FeatureBlock(NamedTuple):

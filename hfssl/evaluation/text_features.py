@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, 
 from hfssl.checkpoints.adapter_files import adapter_at
 from hfssl.checkpoints.locate import loading
 from hfssl.errors import require
+from hfssl.models.pooler import untrained
 
 Array = np.ndarray[Any, Any]
 BATCH = 64
@@ -38,7 +39,7 @@ def open_text_encoder(name: str | Path, device: torch.device) -> TextEncoder:
     with loading(str(name)):
         tokenizer = AutoTokenizer.from_pretrained(name)
         model, info = _body_of(str(name))
-    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    missing = untrained(info["missing_keys"])
     require(
         not missing, f"{name} lacks weights of the encoder ({', '.join(missing[:3])}): its features would be random"
     )

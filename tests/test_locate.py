@@ -33,6 +33,7 @@ from hfssl.methods.mae.config import MAEConfig
 from hfssl.methods.mae.objective import MAE
 from hfssl.predicting.predict_config import PredictConfig
 from hfssl.run_dir import RunDir
+from hfssl.runs.context import Blueprint
 from hfssl.runs.open_session import build_objective
 from hfssl.tasks.image_classification.config import ImageClassificationConfig
 from hfssl.tasks.image_classification.objective import ImageClassification
@@ -122,7 +123,7 @@ def test_the_command_that_the_error_names_makes_the_model_that_was_missing(tmp_p
     run_dir.write_config(run.stored())
     accelerator = start(run.loop)
     pipeline = MAE.data_pipeline(run.method, run.data, None)
-    accelerator.prepare(build_objective(MAE, run, pipeline, None, load=False, verbose=False))
+    accelerator.prepare(build_objective(Blueprint(MAE, run, None), pipeline, load=False, verbose=False))
     save(accelerator, run_dir, TrainState(step=2, max_steps=4, num_rows=8, loss_scale=1.0), keep=1)
     with pytest.raises(ConfigError) as refused:
         find_checkpoint(str(run_dir.path))

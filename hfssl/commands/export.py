@@ -15,6 +15,7 @@ from hfssl.config.sections import LoopConfig, MethodConfig, OptimConfig
 from hfssl.console import quieten_libraries
 from hfssl.errors import require
 from hfssl.run_dir import RunDir
+from hfssl.runs.context import Blueprint
 from hfssl.runs.open_session import build_objective
 from hfssl.training.checkpoint import newest_whole, read_state, weights_file, what_is_wrong
 
@@ -82,7 +83,8 @@ def _write(run_dir: RunDir, step: int, folder: Path, *, merge: bool) -> None:
     model_config = AutoConfig.for_model(**stored["model_config"]) if stored["model_config"] else None
     data = run.data.with_processor(str(run_dir.processor)) if run.data.keeps_processor else run.data
     pipeline = objective_class.data_pipeline(run.method, data, None)
-    objective = build_objective(objective_class, run, pipeline, model_config, load=False, verbose=False)
+    blueprint = Blueprint(objective_class, run, model_config)
+    objective = build_objective(blueprint, pipeline, load=False, verbose=False)
     load_model(objective, weights_file(run_dir, step), strict=True)
     write_export(objective.eval().export(), folder)
 

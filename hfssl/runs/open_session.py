@@ -26,6 +26,7 @@ from hfssl.errors import BatchSizeError, ConfigError, SharedError, require
 from hfssl.evaluation.scoring.output_types import scoring_of
 from hfssl.objective import BadRowError, Batch, DataPipeline, Objective
 from hfssl.randomness import combine, stream_id
+from hfssl.runs.context import Blueprint, RunContext
 from hfssl.runs.init_from import start_of
 from hfssl.runs.validation import open_labelled_validation, open_monitor
 from hfssl.training.checkpoint import TrainState
@@ -94,26 +95,19 @@ def choose_folder(run: RunConfig) -> tuple[Start, FolderLock | None]:
     return choice, lock
 
 
-def open_session(
-    objective_class: type[Objective],
-    run: RunConfig,
-    model_config: Any,
-    started: Start,
-    accelerator: Accelerator,
-    *,
-    verbose: bool = True,
-) -> tuple[Session, Rehearsal]:
+def open_session(context: RunContext, started: Start, *, verbose: bool = True) -> tuple[Session, Rehearsal]:
     """Data, model and state of a run on this rank, and what one trial micro-batch told. Called by all ranks.
 
     Raises:
         ConfigError: on every rank, what on one of them can not work.
     """
+    run, accelerator = context.run, context.accelerator
 
     def open_data() -> _Data:
         source = open_rows(run)
         kept = run.data.keeps_processor and started.run_dir.processor.is_dir()
         data = run.data.with_processor(str(started.run_dir.processor)) if kept else run.data
-        pipeline = objective_class.data_pipeline(run.method, data, source)
+        pipeline = context.objective_class.data_pipeline(run.method, data, source)
         rows = KeyedDataset(pipeline.prepare(source), pipeline, run.loop.seed)
         monitor = scored = None
         if run.method.needs_labels:
@@ -142,7 +136,7 @@ def open_session(
     state = dataclasses.replace(state, max_steps=max_steps, config_digest=run.digest(), versions=versions())
     is_new = started.state is None
     loud = verbose and is_main_process()
-    objective = build_objective(objective_class, run, pipeline, model_config, load=is_new, verbose=loud)
+    objective = build_objective(context, pipeline, load=is_new, verbose=loud)
     if run.loop.gradient_checkpointing:
         objective.enable_gradient_checkpointing()
     objective.to(accelerator.device).train()
@@ -210,18 +204,11 @@ def _rehearse(accelerator: Accelerator, objective: Objective, pipeline: DataPipe
         ) from error
 
 
-def build_objective(
-    objective_class: type[Objective],
-    run: RunConfig,
-    pipeline: DataPipeline,
-    model_config: Any,
-    *,
-    load: bool,
-    verbose: bool,
-) -> Objective:
+def build_objective(blueprint: Blueprint, pipeline: DataPipeline, *, load: bool, verbose: bool) -> Objective:
     """The objective at step 0, a pure function of the run's settings; `load` says whether to take --init_from's weights."""
+    run = blueprint.run
     torch.manual_seed(combine(run.loop.seed, stream_id("weights")))
-    objective = objective_class.build(run.method, pipeline, model_config)
+    objective = blueprint.objective_class.build(run.method, pipeline, blueprint.model_config)
     if run.loop.init_from is None or not load:
         return objective
     report = objective.load_pretrained(start_of(run).location)

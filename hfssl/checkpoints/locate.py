@@ -7,7 +7,7 @@ imported before a config is read.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors import SafetensorError
@@ -125,7 +125,7 @@ def input_of(checkpoint: Checkpoint) -> str:
     """What the model reads: `pixel_values`, `input_ids`, `input_values`, as transformers names it. Raises as `config_of`."""
     from transformers import MODEL_MAPPING  # torch
 
-    known = MODEL_MAPPING.get(type(config_of(checkpoint)), None)
+    known: Any = MODEL_MAPPING.get(type(config_of(checkpoint)), None)
     return "pixel_values" if known is None else str(known.main_input_name)
 
 

@@ -30,7 +30,7 @@ def without_pooler_of(config: Any) -> dict[str, bool]:
 
 def without_pooler_of_type(model_type: str | None) -> dict[str, bool]:
     """The same by the `model_type` that a config.json names."""
-    name = MODEL_MAPPING_NAMES.get(model_type, None)
+    name = MODEL_MAPPING_NAMES.get(model_type or "")
     return without_pooler(getattr(transformers, name)) if isinstance(name, str) else {}
 
 

@@ -21,6 +21,7 @@ from transformers import (
 
 from hfssl.commands.embed import embed
 from hfssl.commands.embed_config import EmbedConfig
+from hfssl.console import reported
 from hfssl.errors import ConfigError
 from hfssl.evaluation import pixels
 from hfssl.evaluation.feature_file import write_features
@@ -219,7 +220,7 @@ def test_what_can_not_be_embedded_says_why_in_one_line(
         ({"query": str(tmp_path / "no-images")}, "holds no image"),
         ({"split": "test"}, "--split test is not in"),
     ):
-        with pytest.raises(SystemExit) as stopped:
+        with pytest.raises(SystemExit) as stopped, reported():
             embed(EmbedConfig(**(good | flags)))
         assert stopped.value.code == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]

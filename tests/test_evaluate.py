@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from hfssl.commands.evaluate import evaluate
+from hfssl.console import reported
 from hfssl.data.splits import held_out_rows
 from hfssl.errors import ConfigError
 from hfssl.evaluation import linear_probe as probe_module
@@ -173,7 +174,7 @@ def test_a_size_that_takes_all_rows_is_not_fitted_again(monkeypatch: pytest.Monk
 
 def refused(flags: dict[str, str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line with which a command stops; its exit code is 2."""
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as stopped, reported():
         evaluate(EvaluateConfig(**flags))
     assert stopped.value.code == 2
     return capsys.readouterr().err.strip().splitlines()[-1]

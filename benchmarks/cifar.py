@@ -27,11 +27,12 @@ from matplotlib import pyplot
 from torch.nn.functional import cross_entropy
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
+from hfssl.checkpoints.locate import find_checkpoint
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.crops import crop_boxes, resized_crop
 from hfssl.data.images.pipeline import open_images
 from hfssl.data.source import fixed_rows
-from hfssl.evaluation.features import Encoder, find_checkpoint, image_features, open_encoder, untrained_encoder
+from hfssl.evaluation.features import Encoder, image_features, open_encoder, untrained_encoder
 from hfssl.evaluation.images import Images, baselines
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.label_curve import label_curve

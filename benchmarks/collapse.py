@@ -29,6 +29,7 @@ from hfssl.console import quieten_libraries
 from hfssl.data.demo.sets import digits
 from hfssl.errors import TrainingError
 from hfssl.run_dir import RunDir
+from hfssl.runs.context import RunContext
 from hfssl.runs.open_session import open_session
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session, train
@@ -142,7 +143,7 @@ def run_once(name: str, what: str, flags: dict[str, str], run_dir: Path) -> dict
         for text in (f"--{key}", *value.split())
     ]
     run: RunConfig = parse(config_class, catalog.DATA_CONFIGS["image"], argv)
-    session, _ = open_session(objective_class, run, None, Start(RunDir(run_dir), None, []), start(run.loop))
+    session, _ = open_session(RunContext(objective_class, run, None, start(run.loop)), Start(RunDir(run_dir), None, []))
     began, error = time.perf_counter(), None
     with MISTAKES.get(what, none)(session):
         try:

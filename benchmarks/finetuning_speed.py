@@ -99,6 +99,7 @@ def opened(arguments: argparse.Namespace, folder: Path, adaptation: Any, width: 
     from hfssl.config.sections import LoopConfig, OptimConfig
     from hfssl.data.images.config import ImageDataConfig
     from hfssl.run_dir import RunDir
+    from hfssl.runs.context import RunContext
     from hfssl.runs.open_session import open_session
     from hfssl.tasks.image_classification.config import ImageClassificationConfig
     from hfssl.tasks.image_classification.objective import ImageClassification
@@ -121,7 +122,7 @@ def opened(arguments: argparse.Namespace, folder: Path, adaptation: Any, width: 
     )
     started = Start(RunDir(folder / "run"), None, [])
     config = AutoConfig.from_pretrained(encoder)
-    session, _ = open_session(ImageClassification, run, config, started, start(run.loop), verbose=False)
+    session, _ = open_session(RunContext(ImageClassification, run, config, start(run.loop)), started, verbose=False)
     return session
 
 

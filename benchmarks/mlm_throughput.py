@@ -118,6 +118,7 @@ def opened(arguments: argparse.Namespace, folder: str) -> Any:
     from hfssl.methods.mlm.config import MLMConfig
     from hfssl.methods.mlm.objective import MLM
     from hfssl.run_dir import RunDir
+    from hfssl.runs.context import RunContext
     from hfssl.runs.open_session import open_session
     from hfssl.training.accelerator import start
     from hfssl.training.start import Start
@@ -126,7 +127,9 @@ def opened(arguments: argparse.Namespace, folder: str) -> Any:
     run = parse(
         MLMConfig, TextDataConfig, [*FLAGS, *data, "--max_steps", "1000", "--cpu_threads", str(arguments.threads)]
     )
-    session, _ = open_session(MLM, run, None, Start(RunDir(Path(folder)), None, []), start(run.loop), verbose=False)
+    session, _ = open_session(
+        RunContext(MLM, run, None, start(run.loop)), Start(RunDir(Path(folder)), None, []), verbose=False
+    )
     return session
 
 

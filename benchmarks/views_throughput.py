@@ -22,6 +22,7 @@ from hfssl.config.parse import parse
 from hfssl.console import quieten_libraries
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.run_dir import RunDir
+from hfssl.runs.context import RunContext
 from hfssl.runs.open_session import open_session
 from hfssl.training.accelerator import start
 from hfssl.training.loop import prepare, steps_of_batches
@@ -86,9 +87,8 @@ def shares(name: str, arguments: argparse.Namespace, flags: list[str]) -> dict[s
     ]
     run = parse(config, ImageDataConfig, flags)
     with tempfile.TemporaryDirectory() as scratch:
-        session, _ = open_session(
-            objective, run, None, Start(RunDir(Path(scratch)), None, []), start(run.loop), verbose=False
-        )
+        context = RunContext(objective, run, None, start(run.loop))
+        session, _ = open_session(context, Start(RunDir(Path(scratch)), None, []), verbose=False)
         parts = prepare(session)
     session.objective.train()
     batches = steps_of_batches(session, Stopwatch("image"))

@@ -138,6 +138,7 @@ def opened(arguments: argparse.Namespace, folder: str) -> Any:
     from hfssl.methods.wav2vec2.config import Wav2Vec2PretrainingConfig
     from hfssl.methods.wav2vec2.objective import Wav2Vec2
     from hfssl.run_dir import RunDir
+    from hfssl.runs.context import RunContext
     from hfssl.runs.open_session import open_session
     from hfssl.training.accelerator import start
     from hfssl.training.start import Start
@@ -155,7 +156,7 @@ def opened(arguments: argparse.Namespace, folder: str) -> Any:
         LoopConfig(output_dir=folder, max_steps=1000, global_batch_size=1, cpu_threads=arguments.threads),
     )
     started = Start(RunDir(Path(folder)), None, [])
-    session, _ = open_session(Wav2Vec2, run, None, started, start(run.loop), verbose=False)
+    session, _ = open_session(RunContext(Wav2Vec2, run, None, start(run.loop)), started, verbose=False)
     return session
 
 

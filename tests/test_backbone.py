@@ -290,7 +290,7 @@ def test_init_from_resizes_positions_and_names_what_is_new_unused_or_can_not_fit
         backbone_of("vit").load_pretrained(str(tmp_path / "wider"))
     with pytest.raises(ConfigError, match="is a vit, the model to train a dinov2"):
         backbone_of("dinov2").load_pretrained(str(tmp_path / "vit"))
-    with pytest.raises(ConfigError, match="can not be loaded"):
+    with pytest.raises(ConfigError, match="cannot be loaded"):
         backbone_of("vit").load_pretrained(str(tmp_path / "nothing"))
     ViTModel(config_of("vit", num_hidden_layers=1), add_pooling_layer=False).save_pretrained(tmp_path / "shallow")
     report = backbone_of("vit").load_pretrained(str(tmp_path / "shallow"))

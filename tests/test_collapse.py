@@ -238,7 +238,7 @@ def test_alarms_begin_and_end_in_lines_of_their_own(tmp_path: Path, capsys: pyte
     train(opened)
     assert capsys.readouterr().out.count("warning: collapse: the teacher has not moved") == 1
     opened.state.held_signs.clear()
-    opened.collapse_monitor.after_validation({})
+    opened.collapse_monitor.after_validate({})
     assert "no longer so: the teacher has not moved" in capsys.readouterr().out
 
 

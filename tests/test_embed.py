@@ -21,10 +21,11 @@ from transformers import (
 
 from hfssl.commands.embed import embed
 from hfssl.commands.embed_config import EmbedConfig
+from hfssl.console import reported
 from hfssl.errors import ConfigError
 from hfssl.evaluation import pixels
 from hfssl.evaluation.feature_file import write_features
-from hfssl.evaluation.features import feature_blocks, find_checkpoint, image_features, open_encoder
+from hfssl.evaluation.features import feature_blocks, image_features, open_encoder
 from hfssl.objective import BadRowError
 
 CPU = torch.device("cpu")
@@ -189,16 +190,6 @@ def test_features_come_in_order_with_the_bad_rows_of_their_block(model: str) -> 
         image_features(open_encoder(model, CPU), Some())
 
 
-def test_a_checkpoint_is_called_by_its_run_folder_or_hub_id(tmp_path: Path) -> None:
-    export = tmp_path / "mae-007" / "export"
-    export.mkdir(parents=True)
-    (export / "config.json").write_text("{}")
-    (export.parent / "config.yaml").write_text("recipe: mae\n")
-    assert find_checkpoint(str(export.parent)) == (str(export), "mae-007")
-    assert find_checkpoint(str(export)) == (str(export), "mae-007")
-    assert find_checkpoint("facebook/dinov2-small") == ("facebook/dinov2-small", "facebook/dinov2-small")
-
-
 def test_what_can_not_be_embedded_says_why_in_one_line(
     model: str, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,9 +209,9 @@ def test_what_can_not_be_embedded_says_why_in_one_line(
     for flags, message in (
         ({"model": str(tmp_path / "text")}, "is a bert model, which reads input_ids"),
         ({"model": str(tmp_path / "audio")}, "is a wav2vec2 model, which reads input_values"),
-        ({"model": str(tmp_path / "nowhere")}, "is no folder: give a run folder, an export or a Hub id"),
-        ({"model": str(damaged)}, "can not be loaded as an image encoder"),
-        ({"model": str(unfinished)}, "has no export yet: hfssl export"),
+        ({"model": str(tmp_path / "nowhere")}, "does not exist: name a run folder, an export or a Hub id"),
+        ({"model": str(damaged)}, "is damaged"),
+        ({"model": str(unfinished)}, "has no checkpoint to make an export of"),
         ({"neighbours": 10}, "10 neighbours need more than 10 rows that can be decoded, there are 10"),
         ({"neighbours": 9}, "9 neighbours need more than 9 rows that can be decoded, there are 9"),
         ({"outliers": 3}, "lower --neighbours"),
@@ -229,7 +220,7 @@ def test_what_can_not_be_embedded_says_why_in_one_line(
         ({"query": str(tmp_path / "no-images")}, "holds no image"),
         ({"split": "test"}, "--split test is not in"),
     ):
-        with pytest.raises(SystemExit) as stopped:
+        with pytest.raises(SystemExit) as stopped, reported():
             embed(EmbedConfig(**(good | flags)))
         assert stopped.value.code == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from hfssl.commands.evaluate import evaluate
+from hfssl.console import reported
 from hfssl.data.splits import held_out_rows
 from hfssl.errors import ConfigError
 from hfssl.evaluation import linear_probe as probe_module
@@ -173,7 +174,7 @@ def test_a_size_that_takes_all_rows_is_not_fitted_again(monkeypatch: pytest.Monk
 
 def refused(flags: dict[str, str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line with which a command stops; its exit code is 2."""
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as stopped, reported():
         evaluate(EvaluateConfig(**flags))
     assert stopped.value.code == 2
     return capsys.readouterr().err.strip().splitlines()[-1]
@@ -198,8 +199,8 @@ def test_what_can_not_be_evaluated_says_why(
         ({"dataset": str(tmp_path / "unlabelled")}, "name one with --label_column"),
         ({"label_sizes": ("50",)}, "label size 50: the class 0 has"),
         ({"label_sizes": ("2.5",)}, "a count a class like 20 or a share like 5%"),
-        ({"model": str(tmp_path / "nowhere")}, "is no folder: give a run folder, an export or a Hub id"),
-        ({"model": "nobody/nothing"}, "--model nobody/nothing can not be loaded"),
+        ({"model": str(tmp_path / "nowhere")}, "does not exist: name a run folder, an export or a Hub id"),
+        ({"model": "nobody/nothing"}, "--model nobody/nothing is no folder here, and the Hub cannot be reached"),
         (
             {"model": str(tmp_path / "text"), "image_column": "image"},
             "--image_column has no effect: text reads input_ids",
@@ -210,7 +211,7 @@ def test_what_can_not_be_evaluated_says_why(
             {"model": str(tmp_path / "audio")},
             "audio reads input_features: name a checkpoint that reads images, texts or waveforms",
         ),
-        ({"model": str(run)}, "has no export yet: hfssl export"),
+        ({"model": str(run)}, "has no checkpoint to make an export of"),
     ):
         assert message in refused(good | flags, capsys)
     (tmp_path / "file").write_text("")

@@ -336,7 +336,7 @@ def test_flags_without_effect_or_sense_are_refused(flags: list[str], says: str) 
     [
         ({"model": None}, {}, "name the checkpoint with --model"),
         ({"model": None, "adaptation": "lora"}, {"model_config": "resnet18"}, "adaptation lora needs --model"),
-        ({"model": "/nowhere/at/all"}, {}, "--model /nowhere/at/all can not be loaded"),
+        ({"model": "/nowhere/at/all"}, {}, "--model /nowhere/at/all does not exist"),
         ({}, {"init_from": "elsewhere"}, "--init_from has no effect: name the checkpoint with --model"),
     ],
 )

@@ -70,7 +70,7 @@ class Adapted:
         trained(self.opened)
         self.objective = self.opened.objective.eval()
         write_export(self.objective.export(), self.folder / "export")
-        whole = Export(merged(self.objective.model), self.opened.rows.spec.processor)
+        whole = Export(merged(self.objective.model), self.opened.rows.pipeline.processor)
         write_export(whole, self.folder / "merged")
         self.inputs = {"input_ids": some_ids(self.opened)}
         torch.save(self.inputs, self.folder / "inputs.pt")
@@ -129,7 +129,7 @@ def test_features_of_either_export_are_those_of_the_run(
     model_type: str, export: str, adapted: dict[str, Adapted]
 ) -> None:
     run = adapted[model_type]
-    samples, spec = run.opened.rows.spec.whole_examples(few_texts()), run.opened.rows.spec
+    samples, spec = run.opened.rows.pipeline.whole_examples(few_texts()), run.opened.rows.pipeline
     batch = spec.eval_transform([samples[row] for row in range(6)])
     encoder, bare = (open_text_encoder(folder, torch.device("cpu")) for folder in (run.folder / export, run.base))
     seen = (batch["segments"] > 0).long()
@@ -159,7 +159,7 @@ def test_an_adapter_that_lacks_weights_is_refused(adapted: dict[str, Adapted], t
 
     run = adapted["bert"]
     run.opened.objective.export().model.save_pretrained(tmp_path)
-    run.opened.rows.spec.processor.save_pretrained(tmp_path)
+    run.opened.rows.pipeline.processor.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "adapter_model.safetensors")
     weights.pop(next(iter(weights)))
     save_file(weights, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -128,13 +128,13 @@ def test_a_run_without_labels_is_watched_without_knn_and_one_without_rows_not_at
 def test_a_collapsed_encoder_is_said_to_be_one(tmp_path: Path) -> None:
     opened = validation(open_small("mae", tmp_path))
     healthy = opened.monitor.validate(opened.accelerator, opened.objective, opened.layout, 0.0)
-    assert opened.collapse_monitor.after_validation(healthy) == {}
+    assert opened.collapse_monitor.after_validate(healthy) == {}
     with torch.no_grad():
         opened.objective.model.vit.layernorm.weight.zero_()
         opened.objective.model.vit.layernorm.bias.fill_(1.0)
     collapsed = opened.monitor.validate(opened.accelerator, opened.objective, opened.layout, 0.0)
     assert collapsed["validation/std"] < 1e-6
-    (warning,) = opened.collapse_monitor.after_validation(collapsed)["warnings"]
+    (warning,) = opened.collapse_monitor.after_validate(collapsed)["warnings"]
     assert warning.startswith("collapse: features of different rows are nearly equal")
 
 
@@ -163,7 +163,7 @@ def test_features_that_are_not_finite_are_said_and_do_not_end_the_run(tmp_path: 
         opened.objective.model.vit.layernorm.bias.fill_(torch.nan)
     figures = opened.monitor.validate(opened.accelerator, opened.objective, opened.layout, 0.0)
     assert figures["validation/std"] is figures["validation/rank_me"] is None
-    (warning,) = opened.collapse_monitor.after_validation(figures)["warnings"]
+    (warning,) = opened.collapse_monitor.after_validate(figures)["warnings"]
     assert "features of held-out rows are not finite" in warning
     assert "held out: loss" in validation_line(1, 2, figures)
 

@@ -11,6 +11,7 @@ from hfssl.data.images.config import ImageDataConfig
 from hfssl.errors import ConfigError
 from hfssl.methods.mae.config import MAEConfig
 from hfssl.run_dir import RunDir
+from hfssl.runs.context import RunContext
 from hfssl.runs.open_session import open_session
 from hfssl.training.accelerator import start
 from hfssl.training.checkpoint import save
@@ -149,7 +150,9 @@ def open_with(optim: OptimConfig, folder: Path, started: Start | None = None) ->
     config, objective = classes("toy")
     loop = {"output_dir": str(folder), "max_steps": 8, "global_batch_size": 8, "save_every": 100, "cpu_threads": 1}
     run = make_run(config.tiny(), ImageDataConfig.tiny(), optim, LoopConfig(**loop))
-    return open_session(objective, run, None, started or Start(RunDir(folder), None, []), start(run.loop))[0]
+    return open_session(RunContext(objective, run, None, start(run.loop)), started or Start(RunDir(folder), None, []))[
+        0
+    ]
 
 
 LARS_WITH_DECAY = OptimConfig(optimizer="lars", base_learning_rate=20.0, weight_decay=0.04, final_weight_decay=0.4)

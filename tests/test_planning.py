@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hfssl.methods.mae.config import MAEConfig
 from hfssl.run_dir import RunDir
 from hfssl.runs import open_session as session
 from hfssl.runs import planning
+from hfssl.runs.context import RunContext
 from hfssl.runs.planning import divisors, fits, largest_that_fits, measured_copy, settled
 from hfssl.training.accelerator import start
 from hfssl.training.energy import Power, estimate_lines, power_of
@@ -67,15 +69,16 @@ def test_a_budget_is_turned_into_steps_once_and_read_back_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_few_rows()
-    run, accelerator = with_budget(tmp_path), start(with_budget(tmp_path).loop)
+    run = with_budget(tmp_path)
+    context = RunContext(classes("mae")[1], run, None, start(run.loop))
     slow = Measured(30, 9.0, 0.0, 0.0, 1, 0.0)
     monkeypatch.setattr(planning, "measured_copy", lambda *anything: (slow, None))
-    first = settled(classes("mae")[1], run, None, Start(RunDir(tmp_path), None, []), accelerator)
+    first = settled(context, Start(RunDir(tmp_path), None, [])).run
     assert first.loop.max_steps == 400
     assert first.digest() == run.digest() != run_of("mae", tmp_path).digest()
     RunDir(tmp_path).write_config(first.stored())
     monkeypatch.setattr(planning, "measured_copy", lambda *anything: pytest.fail("measured twice"))
-    assert settled(classes("mae")[1], run, None, Start(RunDir(tmp_path), None, []), accelerator) == first
+    assert settled(context, Start(RunDir(tmp_path), None, [])).run == first
     again = mae("--config", str(RunDir(tmp_path).config_file))
     assert (again.loop.budget_hours, again.loop.max_steps) == (1.0, 400)
 
@@ -85,7 +88,7 @@ def test_a_measured_copy_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
     session.OPENERS["image"] = lambda data: few_rows_with_test()
     run = with_budget(tmp_path)
     accelerator = start(run.loop)
-    measured, copied = measured_copy(classes("mae")[1], run, None, accelerator)
+    measured, copied = measured_copy(RunContext(classes("mae")[1], run, None, accelerator))
     assert measured.num_steps == 30
     assert min(measured.seconds_a_step, measured.validation_seconds, measured.peak_bytes) > 0
     assert list(tmp_path.iterdir()) == []
@@ -113,13 +116,14 @@ class Greedy(Toy):
 def test_a_batch_that_does_not_fit_is_no_error_of_the_search(tmp_path: Path) -> None:
     use_few_rows()
     run = run_of("toy", tmp_path)
-    accelerator = start(run.loop)
-    assert largest_that_fits([1, 2, 4, 8, 16], lambda size: fits(Greedy, run, None, accelerator, size)) == 4
+    context = RunContext(Greedy, run, None, start(run.loop))
+    assert largest_that_fits([1, 2, 4, 8, 16], partial(fits, context)) == 4
 
 
 def test_auto_takes_the_whole_share_on_a_cpu(tmp_path: Path) -> None:
     run = run_of("mae", tmp_path, per_device_batch_size="auto")
-    resolved = settled(classes("mae")[1], run, None, Start(RunDir(tmp_path), None, []), start(run.loop))
+    context = RunContext(classes("mae")[1], run, None, start(run.loop))
+    resolved = settled(context, Start(RunDir(tmp_path), None, [])).run
     assert resolved.loop.per_device_batch_size == 8
     assert mae("--per_device_batch_size", "auto").digest() == mae().digest()
     with pytest.raises(ConfigError, match=r"must be a whole number \| auto, got 'most'"):

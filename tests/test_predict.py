@@ -38,6 +38,7 @@ from transformers import (
 )
 
 from hfssl.commands.predict import predict
+from hfssl.console import reported
 from hfssl.errors import ConfigError
 from hfssl.evaluation import pixels
 from hfssl.predicting import batches, opened
@@ -516,8 +517,8 @@ def test_what_can_not_be_predicted_says_why_in_one_line(
             {"model": headless, "input": str(tmp_path / "t.csv"), "column": "a"},
             "lacks trained weights (classifier.bias",
         ),
-        ({"model": str(tmp_path / "nowhere")}, "is no folder: give a run folder, an export or a Hub id"),
-        ({"model": str(tmp_path / "empty")}, "can not be loaded"),
+        ({"model": str(tmp_path / "nowhere")}, "does not exist: name a run folder, an export or a Hub id"),
+        ({"model": str(tmp_path / "empty")}, "holds no model"),
         ({"input": str(tmp_path / "empty")}, "holds no images (.bmp"),
         ({"input": str(photographs / "notes.txt")}, "the model reads images (.bmp"),
         (
@@ -531,7 +532,7 @@ def test_what_can_not_be_predicted_says_why_in_one_line(
         ({"top_k": 4}, "--top_k 4 is more than the 3 labels"),
         ({"model": several, "top_k": 2}, "--top_k has no effect: the head gives several labels a row"),
     ):
-        with pytest.raises(SystemExit) as stopped:
+        with pytest.raises(SystemExit) as stopped, reported():
             predict(PredictConfig(**(good | flags)))
         assert stopped.value.code == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]

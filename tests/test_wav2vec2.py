@@ -524,7 +524,7 @@ def test_a_checkpoint_of_other_sizes_is_refused_with_both_shapes(tmp_path: Path)
     write_export(built("layer")[0].export(), tmp_path)
     with pytest.raises(ConfigError, match=r"codevectors does not fit: \(1, 16, 4\) in .*, \(1, 32, 4\) here"):
         built("layer", num_codevectors=16)[0].load_pretrained(str(tmp_path / "pretraining"))
-    with pytest.raises(ConfigError, match="nowhere can not be loaded"):
+    with pytest.raises(ConfigError, match="nowhere cannot be loaded"):
         built("layer")[0].load_pretrained(str(tmp_path / "nowhere"))
 
 

@@ -1,10 +1,11 @@
 """What an adapter in a folder or on the Hub says of itself: read from `adapter_config.json`, without peft."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 from transformers.utils.peft_utils import find_adapter_config_file
+
+from hfssl.checkpoints.model_files import settings_in
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -24,8 +25,8 @@ def adapter_at(name: str | Path) -> AdapterFacts | None:
     file = find_adapter_config_file(str(name))
     if file is None:
         return None
-    content = json.loads(Path(file).read_text(encoding="utf-8"))
-    is_whole = (Path(name) / "config.json").is_file()  # the base lies beside its adapter, and comes first
+    content = settings_in(Path(file))
+    is_whole = (Path(name) / "config.json").is_file()  # the base lies in the same folder, and comes first
     base = str(name) if is_whole else str(content["base_model_name_or_path"])
     architecture = (content.get("auto_mapping") or {}).get("base_model_class")
     return AdapterFacts(base, architecture, content.get("task_type") == "CAUSAL_LM")

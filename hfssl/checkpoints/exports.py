@@ -1,16 +1,14 @@
 """An Export as a folder that strangers load with plain `from_pretrained`."""
 
-import json
 import math
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from hfssl.checkpoints.adapter_files import WEIGHTS_FILE, adapter_at
-from hfssl.errors import ConfigError, one_line
+from hfssl.checkpoints.model_files import settings_in, shapes_in
 from hfssl.objective import Export
 
 
@@ -104,8 +102,8 @@ def task_of_recipe(recipe: str, modality: str) -> str:
 def describe_export(folder: Path) -> Exported | None:
     """What lies in an export, read without loading it; None where there is none yet."""
     if (folder / "config.json").is_file():
-        config = _settings_in(folder / "config.json")
-        num_parameters = sum(_num_parameters(file) for file in folder.glob("model*.safetensors"))
+        config = settings_in(folder / "config.json")
+        num_parameters = sum(map(_num_parameters, folder.glob("model*.safetensors")))
         channels = config.get("num_channels", 3)
         registers = config.get("num_register_tokens", 0)
         kind = (config.get("architectures") or ["model"])[0], config.get("model_type"), config.get("hfssl_pooling")
@@ -125,21 +123,10 @@ def _processor_in(folder: Path) -> dict[str, Any]:
     there is none."""
     file, joint = folder / "preprocessor_config.json", folder / "processor_config.json"
     if file.is_file():
-        return _settings_in(file)
-    content = _settings_in(joint) if joint.is_file() else {}
+        return settings_in(file)
+    content = settings_in(joint) if joint.is_file() else {}
     return dict(content.get("feature_extractor", {}))
 
 
-def _settings_in(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{file} is damaged ({one_line(error)}): make the export anew") from error
-
-
 def _num_parameters(file: Path) -> int:
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ConfigError(f"{file} is damaged ({one_line(error)}): make the export anew") from error
+    return sum(math.prod(shape) for shape in shapes_in(file).values())

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hfssl.checkpoints.locate import config_of, find_checkpoint, public_name
 from hfssl.commands.embed_config import EmbedConfig
 from hfssl.console import quieten_libraries
 from hfssl.data.file_names import file_names
@@ -22,7 +23,7 @@ from hfssl.data.images.pipeline import open_images
 from hfssl.data.source import Source
 from hfssl.errors import require
 from hfssl.evaluation.feature_file import write_features
-from hfssl.evaluation.features import Encoder, feature_blocks, find_checkpoint, open_encoder, public_name
+from hfssl.evaluation.features import Encoder, feature_blocks, open_encoder
 from hfssl.evaluation.neighbours import Nearest, nearest_rows, nearest_to, outlier_scores
 from hfssl.figures.image_sheet import SheetCell, image_sheet, nearest_lines, shrunk
 from hfssl.objective import Examples
@@ -72,6 +73,7 @@ def embed(config: EmbedConfig) -> Path:
         torch.set_num_threads(config.cpu_threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = find_checkpoint(str(config.model))
+    config_of(checkpoint)
     encoder = open_encoder(checkpoint.location, device)
     source = open_images(config.image_data(encoder.num_channels))
     _check_counts(config, len(source))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 
+from hfssl.checkpoints.locate import Checkpoint, find_checkpoint, input_of
 from hfssl.config.invocation import this_command
 from hfssl.console import quieten_libraries
 from hfssl.data.source import Source
@@ -22,7 +23,6 @@ from hfssl.errors import require
 from hfssl.evaluation.audio_modality import AudioModality
 from hfssl.evaluation.duplicates import SIMILARITY, same_features, same_samples
 from hfssl.evaluation.evaluate_config import EvaluateConfig
-from hfssl.evaluation.features import Checkpoint, find_checkpoint, input_of
 from hfssl.evaluation.image_modality import ImageModality
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.label_curve import Curve, interval, label_curve, paired_difference, rows_of_size

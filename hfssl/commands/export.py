@@ -7,6 +7,7 @@ from transformers import AutoConfig
 
 from hfssl.catalog import DATA_CONFIGS, objective_of
 from hfssl.checkpoints.exports import write_export
+from hfssl.checkpoints.locate import find_run, without_checkpoint
 from hfssl.commands.export_config import ExportConfig
 from hfssl.config.files import load_layer
 from hfssl.config.run_config import RunConfig
@@ -14,6 +15,7 @@ from hfssl.config.sections import LoopConfig, MethodConfig, OptimConfig
 from hfssl.console import quieten_libraries
 from hfssl.errors import require
 from hfssl.run_dir import RunDir
+from hfssl.runs.context import Blueprint
 from hfssl.runs.open_session import build_objective
 from hfssl.training.checkpoint import newest_whole, read_state, weights_file, what_is_wrong
 
@@ -26,8 +28,7 @@ def export_checkpoint(config: ExportConfig) -> Path:
     """
     assert config.run is not None
     quieten_libraries()
-    run_dir = RunDir(Path(config.run))
-    require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
+    run_dir = find_run(config.run)
     step, what_it_is = choose_step(run_dir, config.step)
     default = _default_folder(run_dir, config, step)
     folder = default if config.output_dir is None else Path(config.output_dir)
@@ -47,13 +48,14 @@ def _default_folder(run_dir: RunDir, config: ExportConfig, step: int) -> Path:
 
 def choose_step(run_dir: RunDir, step: int | None) -> tuple[int, str]:
     """(the step, what it is in words): the best one on validation rows where the run chose one, else the newest."""
-    steps = ", ".join(map(str, run_dir.checkpoint_steps())) or "none"
+    require(bool(run_dir.checkpoint_steps()), without_checkpoint(f"--run {run_dir.path}"))
+    steps = ", ".join(map(str, run_dir.checkpoint_steps()))
     if step is not None:
         problem = what_is_wrong(run_dir.checkpoint(step))
         require(problem is None, f"there is no whole checkpoint of step {step}; there are: {steps}")
         return step, ""
     newest, _ = newest_whole(run_dir)
-    require(newest is not None, f"{run_dir.path} has no whole checkpoint yet (folders: {steps})")
+    require(newest is not None, f"--run {run_dir.path} has no whole checkpoint: those of the steps {steps} are damaged")
     assert newest is not None
     best = read_state(run_dir, newest).best_step
     if best is None:
@@ -81,7 +83,8 @@ def _write(run_dir: RunDir, step: int, folder: Path, *, merge: bool) -> None:
     model_config = AutoConfig.for_model(**stored["model_config"]) if stored["model_config"] else None
     data = run.data.with_processor(str(run_dir.processor)) if run.data.keeps_processor else run.data
     pipeline = objective_class.data_pipeline(run.method, data, None)
-    objective = build_objective(objective_class, run, pipeline, model_config, load=False, verbose=False)
+    blueprint = Blueprint(objective_class, run, model_config)
+    objective = build_objective(blueprint, pipeline, load=False, verbose=False)
     load_model(objective, weights_file(run_dir, step), strict=True)
     write_export(objective.eval().export(), folder)
 

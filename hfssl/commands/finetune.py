@@ -19,6 +19,7 @@ from hfssl.predicting.adapted import open_adapted_model
 from hfssl.reporting.card import write_card
 from hfssl.reporting.report import write_report
 from hfssl.run_dir import RunDir
+from hfssl.runs.context import RunContext
 from hfssl.runs.label_study import study
 from hfssl.runs.labelled import (
     check_and_say,
@@ -52,9 +53,10 @@ def _finetune(task_class: type[Task], run: RunConfig, accelerator: Accelerator) 
     opened = open_divided(run)
     run = with_classes(task_class, run, opened.source)
     check_and_say(task_class, run, opened)
+    context = RunContext(task_class, run, model_config, accelerator)
     if run.method.label_fractions is not None:
-        return study(task_class, run, model_config, accelerator)
-    return train_run(task_class, run, model_config, accelerator, finish=_finish, summarise=_print_summary)
+        return study(context)
+    return train_run(context, finish=_finish, summarise=_print_summary)
 
 
 def _finish(session: Session) -> None:

@@ -9,6 +9,7 @@ from hfssl.config.run_config import RunConfig
 from hfssl.console import quieten_libraries
 from hfssl.distributed import is_main_process
 from hfssl.run_dir import RunDir
+from hfssl.runs.context import RunContext
 from hfssl.runs.init_from import adopt_checkpoint
 from hfssl.runs.planning import measured_copy, opening_lines, settled
 from hfssl.training.accelerator import start
@@ -26,11 +27,12 @@ def plan(run: RunConfig) -> dict[str, Any]:
     accelerator = start(run.loop)
     quieten_libraries()
     _, objective_class = method(run.recipe)
-    run, model_config = adopt_checkpoint(run)
+    context = RunContext(objective_class, *adopt_checkpoint(run), accelerator)
     with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:
         nowhere = Start(RunDir(Path(scratch)), None, [])
-        run = settled(objective_class, run, model_config, nowhere, accelerator)
-    measured, session = measured_copy(objective_class, run, model_config, accelerator)
+        context = settled(context, nowhere)
+    measured, session = measured_copy(context)
+    run = context.run
     steps, batch = session.max_steps, run.loop.global_batch_size
     seconds = measured.training_seconds(steps, run.loop.evaluate_every)
     power = power_of(accelerator.device, accelerator.num_processes)

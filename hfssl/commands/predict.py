@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
+from hfssl.checkpoints.locate import find_checkpoint
 from hfssl.console import quieten_libraries
 from hfssl.errors import require
-from hfssl.evaluation.features import find_checkpoint
 from hfssl.predicting.batches import Answer, answers
 from hfssl.predicting.heads import HEADS, Head
 from hfssl.predicting.inputs import Inputs, open_inputs

@@ -3,10 +3,9 @@
 import dataclasses
 import importlib
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from accelerate import Accelerator
 
 from hfssl.checkpoints.exports import write_export
 from hfssl.config.invocation import command, launched_command
@@ -16,6 +15,7 @@ from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
 from hfssl.objective import Objective
 from hfssl.run_dir import RunDir
+from hfssl.runs.context import RunContext
 from hfssl.runs.init_from import adopt_checkpoint
 from hfssl.runs.open_session import OPENERS, build_objective
 from hfssl.runs.train_run import train_run
@@ -37,21 +37,13 @@ def pretrain(objective_class: type[Objective], run: RunConfig) -> RunDir:
     accelerator = start(run.loop)
     quieten_libraries()
     try:
-        return _pretrain(objective_class, run, accelerator)
+        context = RunContext(objective_class, *adopt_checkpoint(run), accelerator)
+        return train_run(context, finish=partial(_finish, context), summarise=_print_summary)
     finally:
         accelerator.end_training()
 
 
-def _pretrain(objective_class: type[Objective], run: RunConfig, accelerator: Accelerator) -> RunDir:
-    run, model_config = adopt_checkpoint(run)
-
-    def finish(session: Session) -> None:
-        _finish(objective_class, session, model_config)
-
-    return train_run(objective_class, run, model_config, accelerator, finish=finish, summarise=_print_summary)
-
-
-def _finish(objective_class: type[Objective], session: Session, model_config: Any) -> None:
+def _finish(context: RunContext, session: Session) -> None:
     """Export, evaluate, draw, and print the table. For the main process alone."""
     from hfssl.figures import curves as figures
     from hfssl.reporting.card import write_card
@@ -63,7 +55,7 @@ def _finish(objective_class: type[Objective], session: Session, model_config: An
     figures.watch_curve(run_dir)
     final_table = importlib.import_module(f"hfssl.runs.final_evaluation.{objective.modality}").final_table
     with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:
-        untrained = build_objective(objective_class, run, session.rows.pipeline, model_config, load=True, verbose=False)
+        untrained = build_objective(context.with_run(run), session.rows.pipeline, load=True, verbose=False)
         write_export(untrained.export(), Path(scratch) / "untrained")
         before = "untrained" if run.loop.init_from is None else "before this run"
         encoders = {before: Path(scratch) / "untrained", "pretrained": run_dir.export}
@@ -106,14 +98,13 @@ def _is_adapter(export: Path) -> bool:
 
 def _loaded_by(export: Path) -> str:
     from hfssl.checkpoints.exports import describe_export
-    from hfssl.reporting.usage import auto_class
+    from hfssl.reporting.usage import opening
 
     exported = describe_export(export)
     if exported is None:
-        return f"AutoModel.from_pretrained({str(export)!r})"
-    options = ", add_pooling_layer=False" if exported.model_type == "vit" else ""
+        return f'AutoModel.from_pretrained("{export}")'
     note = "" if exported.base is None else f" and peft: an adapter of {exported.base}"
-    return f"{auto_class(exported)}.from_pretrained({str(export)!r}{options}){note}"
+    return f"{opening(exported, str(export))}{note}"
 
 
 def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:

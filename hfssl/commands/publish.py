@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from hfssl.checkpoints.locate import adapter_of, find_checkpoint, find_run
 from hfssl.commands.export import choose_step, export_checkpoint
 from hfssl.commands.export_config import ExportConfig
 from hfssl.console import quieten_libraries
@@ -22,11 +23,10 @@ def publish(config: PublishConfig) -> Published | None:
         HubError: it did not get to the Hub.
     """
     quieten_libraries()
-    run_dir = RunDir(Path(str(config.run)).expanduser())
-    require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
+    run_dir = find_run(str(config.run))
     require(
         run_dir.is_finished() or config.allow_unfinished,
-        f"{run_dir.path} is not finished: let it finish, or publish it as it is with --allow_unfinished",
+        f"--run {config.run} is not finished: let it finish, or publish it as it is with --allow_unfinished",
     )
     with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:
         export, step = _export(run_dir, config, Path(scratch) / "export")
@@ -35,10 +35,13 @@ def publish(config: PublishConfig) -> Published | None:
 
 def _export(run_dir: RunDir, config: PublishConfig, scratch: Path) -> tuple[Path, int | None]:
     """The run's own export, or one that is made now and does not stay, with its step where that is not the last."""
-    if run_dir.is_finished() and not config.merge:
-        return run_dir.export, None
     if config.card_only:
-        return run_dir.export, newest_whole(run_dir)[0]
+        return run_dir.export, None if run_dir.is_finished() else newest_whole(run_dir)[0]
+    if run_dir.is_finished() and not config.merge:
+        checkpoint = find_checkpoint(str(run_dir.path), "--run")
+        if config.base_model is None:
+            adapter_of(checkpoint)
+        return run_dir.export, None
     step, _ = choose_step(run_dir, None)
     asked = ExportConfig(run=str(run_dir.path), step=step, merge=config.merge, output_dir=str(scratch))
     return export_checkpoint(asked), None if run_dir.is_finished() else step

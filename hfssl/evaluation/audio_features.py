@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 
-from hfssl.errors import ConfigError, one_line, require
+from hfssl.checkpoints.locate import loading
+from hfssl.errors import require
 from hfssl.evaluation.clips import Clips
-from hfssl.models.stock_encoder import UNREADABLE
 
 Array = np.ndarray[Any, Any]
 BATCH = 64
@@ -37,13 +37,11 @@ def open_audio_encoder(name: str | Path, device: torch.device) -> AudioEncoder:
     """The encoder of any checkpoint of transformers that reads waveforms, in eval mode.
 
     Raises:
-        ConfigError: it can not be loaded, or reads something else.
+        ConfigError: it cannot be loaded, or reads something else.
     """
-    try:
+    with loading(str(name)):
         config, processor = _config_and_processor(name)
         model, info = AutoModel.from_pretrained(name, config=config, output_loading_info=True)
-    except UNREADABLE as error:
-        raise ConfigError(f"{name} can not be loaded as a speech encoder: {one_line(error)}") from error
     missing = sorted(key for key in info["missing_keys"] if "masked_spec_embed" not in key)
     require(
         not missing, f"{name} lacks weights of the encoder ({', '.join(missing[:3])}): its features would be random"

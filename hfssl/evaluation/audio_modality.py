@@ -5,13 +5,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from hfssl.checkpoints.locate import Checkpoint
 from hfssl.data.audio.source import open_recordings
 from hfssl.data.source import Source
 from hfssl.evaluation.audio_features import layer_features, open_audio_encoder, untrained_audio_encoder
 from hfssl.evaluation.audio_table import PROTOCOL
 from hfssl.evaluation.clips import FLOOR, Clips, log_mel_statistics
 from hfssl.evaluation.evaluate_config import EvaluateConfig
-from hfssl.evaluation.features import Checkpoint
 from hfssl.evaluation.layers import layer_probes, sentence
 from hfssl.evaluation.modality import Features, Modality
 

@@ -11,16 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoModel
+from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
-from hfssl.checkpoints.adapter_files import CONFIG_FILE, adapter_at
-from hfssl.config.invocation import command
-from hfssl.errors import ConfigError, one_line, require
+from hfssl.checkpoints.locate import loading
+from hfssl.errors import require
 from hfssl.evaluation.pixels import pixel_blocks
+from hfssl.models.pooler import untrained, without_pooler_of
 from hfssl.models.pooling import pool, pooling_of, registers_of
-from hfssl.models.stock_encoder import UNREADABLE, encoder_class, without_pooler
+from hfssl.models.stock_encoder import encoder_class
 from hfssl.objective import BadRowError, Examples
-from hfssl.run_dir import RunDir
 
 Array = np.ndarray[Any, Any]
 BATCH = 256
@@ -41,71 +40,17 @@ class Encoder:
         return int(self.model.config.to_dict().get("num_channels", 3))
 
 
-class Checkpoint(NamedTuple):
-    """location: what from_pretrained takes; name: what tables call it, a Hub id or the last part of a path."""
-
-    location: str
-    name: str
-
-
-def find_checkpoint(model: str) -> Checkpoint:
-    """A run folder stands for its export.
-
-    Raises:
-        ConfigError: a run without an export.
-    """
-    path = Path(model).expanduser()
-    if not path.is_dir():
-        name = public_name(model)
-        require(name == model, f"--model {model} is no folder: give a run folder, an export or a Hub id")
-        return Checkpoint(model, name)
-    path = path.resolve()
-    run_dir = RunDir(path)
-    if not run_dir.config_file.is_file():
-        return Checkpoint(str(path), path.parent.name if RunDir(path.parent).export == path else path.name)
-    remedy = f"{command('export', '--run', str(model))} makes one of its newest checkpoint"
-    is_there = any((run_dir.export / name).is_file() for name in ("config.json", CONFIG_FILE))
-    require(is_there, f"--model {model} has no export yet: {remedy}")
-    return Checkpoint(str(run_dir.export), path.name)
-
-
-def input_of(checkpoint: Checkpoint) -> str:
-    """What the model reads: `pixel_values`, `input_ids`, `input_values`, as transformers names it.
-
-    Raises:
-        ConfigError: there is no such checkpoint.
-    """
-    adapter = adapter_at(checkpoint.location)
-    try:
-        config = AutoConfig.from_pretrained(checkpoint.location if adapter is None else adapter.base)
-    except UNREADABLE as error:
-        raise ConfigError(f"--model {checkpoint.name} can not be loaded: {one_line(error)}") from error
-    known: Any = MODEL_MAPPING.get(type(config), None)
-    return "pixel_values" if known is None else str(known.main_input_name)
-
-
-def public_name(name: str) -> str:
-    """A Hub id as it is; of a local folder or file its last part alone."""
-    path = Path(name).expanduser()
-    is_local = path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
-    return path.resolve().name if is_local else name
-
-
 def open_encoder(name: str | Path, device: torch.device) -> Encoder:
     """The encoder of any image checkpoint of transformers, in eval mode.
 
     Raises:
-        ConfigError: it can not be loaded, has no image processor, or is of another modality.
+        ConfigError: it cannot be loaded, has no image processor, or is of another modality.
     """
-    try:
+    with loading(str(name)):
         config, options = _config_for_features(name)
         processor = AutoImageProcessor.from_pretrained(name)
         model, info = AutoModel.from_pretrained(name, config=config, output_loading_info=True, **options)
-    except ConfigError:
-        raise
-    except UNREADABLE as error:
-        raise ConfigError(f"{name} can not be loaded as an image encoder: {one_line(error)}") from error
-    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    missing = untrained(info["missing_keys"])
     require(
         not missing, f"{name} lacks weights of the encoder ({', '.join(missing[:3])}): its features would be random"
     )
@@ -126,7 +71,7 @@ def _config_for_features(name: str | Path) -> tuple[Any, dict[str, Any]]:
     encoder_class(config, str(name))
     if config.model_type == "vit_mae":
         config.mask_ratio = 0.0
-    return config, without_pooler(config)
+    return config, without_pooler_of(config)
 
 
 class FeatureBlock(NamedTuple):

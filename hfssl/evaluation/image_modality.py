@@ -5,11 +5,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from hfssl.checkpoints.locate import Checkpoint
 from hfssl.data.images.pipeline import open_images
 from hfssl.data.source import Source
 from hfssl.errors import require
 from hfssl.evaluation.evaluate_config import EvaluateConfig
-from hfssl.evaluation.features import Checkpoint, image_features, open_encoder, untrained_encoder
+from hfssl.evaluation.features import image_features, open_encoder, untrained_encoder
 from hfssl.evaluation.image_table import PROTOCOL
 from hfssl.evaluation.images import Images, baselines
 from hfssl.evaluation.modality import Features, Modality

@@ -13,7 +13,9 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from hfssl.checkpoints.adapter_files import adapter_at
-from hfssl.errors import ConfigError, require
+from hfssl.checkpoints.locate import loading
+from hfssl.errors import require
+from hfssl.models.pooler import untrained
 
 Array = np.ndarray[Any, Any]
 BATCH = 64
@@ -32,15 +34,12 @@ def open_text_encoder(name: str | Path, device: torch.device) -> TextEncoder:
     """The encoder of any text checkpoint of transformers, in eval mode.
 
     Raises:
-        ConfigError: it can not be loaded, or reads something else than text.
+        ConfigError: it cannot be loaded, or reads something else than text.
     """
-    try:
+    with loading(str(name)):
         tokenizer = AutoTokenizer.from_pretrained(name)
         model, info = _body_of(str(name))
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError(f"{name} can not be loaded as a text encoder: {reason}") from error
-    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    missing = untrained(info["missing_keys"])
     require(
         not missing, f"{name} lacks weights of the encoder ({', '.join(missing[:3])}): its features would be random"
     )

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from hfssl.checkpoints.locate import Checkpoint
 from hfssl.data.source import Source
 from hfssl.data.texts.source import open_texts
 from hfssl.evaluation.evaluate_config import EvaluateConfig
-from hfssl.evaluation.features import Checkpoint
 from hfssl.evaluation.linear_probe import SPARSE
 from hfssl.evaluation.modality import Features, Modality
 from hfssl.evaluation.perplexity import open_language_model, perplexity_of, sentence

@@ -4,12 +4,11 @@ import fnmatch
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from safetensors import SafetensorError, safe_open
+from typing import NamedTuple
 
 from hfssl.checkpoints.adapter_files import CONFIG_FILE
-from hfssl.errors import ConfigError, one_line, require
+from hfssl.checkpoints.model_files import settings_in, shapes_in
+from hfssl.errors import require
 from hfssl.hub.public_scores import public_scores
 from hfssl.hub.secrets import refuse_secrets, secrets
 from hfssl.reporting.card import Card, render
@@ -89,8 +88,7 @@ def _of_model(export: Path, base_model: str | None) -> Iterator[HubFile]:
 
 def _with_base(path: Path, base_model: str | None) -> bytes:
     """An adapter's settings with the published name of its base."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    content["base_model_name_or_path"] = base_model
+    content = settings_in(path) | {"base_model_name_or_path": base_model}
     return json.dumps(content, indent=2, sort_keys=True).encode()
 
 
@@ -100,13 +98,9 @@ def _check(file: HubFile) -> None:
         return
     path = file.content
     require(not path.is_symlink(), f"{path} is a link: what it leads to is not published; put the file itself there")
-    require(path.is_file() and file.size > 0, f"{path} is no file, or empty: make the export or the figures anew")
+    require(path.is_file() and file.size > 0, f"{path} is no file, or empty: make the export or the figures again")
     if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt") as tensors:
-                require(bool(list(tensors.keys())), f"{path} holds no weights: make the export anew")
-        except SafetensorError as error:
-            raise ConfigError(f"{path} is damaged ({one_line(error)}): make the export anew") from error
+        require(bool(shapes_in(path)), f"{path} holds no weights: make the export again")
 
 
 def listed(files: Sequence[HubFile]) -> list[str]:

@@ -5,6 +5,7 @@ B rows, T tokens, D width.
 
 import copy
 import math
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from hfssl.checkpoints.adapter_files import adapter_at
+from hfssl.checkpoints.locate import loading
+from hfssl.checkpoints.weights import stored_weights, take_weights
 from hfssl.config.invocation import command
 from hfssl.data.texts.pipeline import TextPipeline
 from hfssl.errors import ConfigError, require
@@ -61,26 +64,21 @@ class LanguageModel(Objective):
 
     def load_pretrained(self, checkpoint: str) -> LoadReport:
         self._check_base(checkpoint)
-        stored, info = open_adapted(self.auto_class, checkpoint)
-        stored = merged(stored) if has_adapter(stored) else stored
-        num_rows = stored.config.get_text_config().vocab_size
+        said = f"--init_from {checkpoint}"
+        with loading(said):
+            opened, info = open_adapted(self.auto_class, checkpoint)
+        opened = merged(opened) if has_adapter(opened) else opened
+        num_rows = opened.config.get_text_config().vocab_size
         check_vocabulary(self._tokenizer, checkpoint, num_rows)
-        found, missing = stored.state_dict(), set(info["missing_keys"])
-        own = base_tensors(self.model)
-        loaded = sorted(name for name in own if name in found and name not in missing)
-        for name in loaded:
-            tensor = first_rows(found[name], own[name], num_rows)
-            if tensor.shape != own[name].shape:
-                shapes = f"{tuple(tensor.shape)} in {checkpoint}, {tuple(own[name].shape)} here"
-                raise ConfigError(f"--init_from {checkpoint}: {name} does not fit: {shapes}")
-            own[name].copy_(tensor)
-        new = sorted(own.keys() - set(loaded))
+        stored = stored_weights(said, opened, info)
+        fitted = partial(first_rows, num_rows=num_rows)
+        report = take_weights(base_tensors(self.model), stored, fitted=fitted)
         require(
-            not (new and has_adapter(self.model)),
-            f"--init_from {checkpoint} lacks weights of {type(self.model).__name__} ({', '.join(new[:3])}), which --lora would "
-            "leave random: name a checkpoint with this head, or leave --lora out",
+            not (report.new and has_adapter(self.model)),
+            f"{said} lacks weights of {type(self.model).__name__} ({', '.join(report.new[:3])}), which --lora would leave "
+            "random: name a checkpoint with this head, or leave --lora out",
         )
-        return LoadReport(loaded, new, sorted(info["unexpected_keys"]))
+        return report
 
     def _check_base(self, checkpoint: str) -> None:
         """An adapter names the model that it belongs to, so that one on top of another could not be loaded by a stranger."""

@@ -34,7 +34,7 @@ def check_vocabulary(tokenizer: Any, checkpoint: str, num_rows: int) -> None:
     )
 
 
-def first_rows(stored: Tensor, own: Tensor, num_rows: int) -> Tensor:
-    """What fits into `own` of a tensor with a row a token; any other tensor as it is."""
+def first_rows(name: str, stored: Tensor, own: Tensor, *, num_rows: int) -> Tensor:
+    """What fits into `own` of a stored tensor with a row per token; any other tensor, whatever its name, as it is."""
     is_padded = stored.shape[1:] == own.shape[1:] and len(own) < len(stored) == num_rows if stored.ndim else False
     return stored[: len(own)] if is_padded else stored

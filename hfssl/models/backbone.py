@@ -11,17 +11,18 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, ViTConfig
 
-from hfssl.errors import ConfigError, one_line
+from hfssl.checkpoints.locate import loading
+from hfssl.checkpoints.weights import StoredWeights, read_weights, take_weights
+from hfssl.errors import ConfigError
+from hfssl.models.pooler import without_pooler_of
 from hfssl.models.pooling import pool, pooling_of, registers_of
 from hfssl.models.stock_encoder import (
-    UNREADABLE,
     correct_initialisation,
     encoder_class,
     fresh_encoder,
     hidden_of_noise,
     options_for_other_sizes,
     trial,
-    without_pooler,
 )
 from hfssl.nn.batch_norm import across_ranks
 from hfssl.nn.positions import resize_positions
@@ -113,23 +114,14 @@ class Backbone(nn.Module):
             )
         self.model.gradient_checkpointing_enable()
 
-    @torch.no_grad()
     def load_pretrained(self, checkpoint: str) -> LoadReport:
         """Take the encoder's weights of `checkpoint` (Hub id or folder), positions resized to this image size.
 
         Raises:
             ConfigError: it is of another kind or its tensors do not fit.
         """
-        stored, found = stored_tensors(checkpoint, self.model.config.model_type)
-        own = self.model.state_dict()
-        loaded = sorted(name for name in own if name in stored)
-        for name in loaded:
-            tensor = fitted(name, stored[name], own[name])
-            if tensor.shape != own[name].shape:
-                shapes = f"{tuple(stored[name].shape)} in {checkpoint}, {tuple(own[name].shape)} here"
-                raise ConfigError(f"--init_from {checkpoint}: {name} does not fit: {shapes}")
-            own[name].copy_(tensor)
-        return LoadReport(loaded, sorted(own.keys() - stored.keys()), sorted(found - set(loaded)))
+        stored = encoder_weights("--init_from", checkpoint, self.model.config.model_type)
+        return take_weights(self.model.state_dict(), stored, fitted=with_own_grid)
 
 
 def encoder_config(model_config: Any) -> Any:
@@ -157,24 +149,24 @@ def _pooling_for(hidden: Tensor, pooling: str, model_type: str) -> str:
     return _MAPS
 
 
-def stored_tensors(checkpoint: str, model_type: str) -> tuple[dict[str, Tensor], set[str]]:
-    """({name in the encoder: tensor}, all names found) of a checkpoint."""
-    try:
+def encoder_weights(flag: str, checkpoint: str, model_type: str) -> StoredWeights:
+    """Those of an image encoder, by the encoder's own names.
+
+    Raises:
+        ConfigError: the checkpoint cannot be loaded, or is no `model_type`.
+    """
+    said = f"{flag} {checkpoint}"
+    with loading(said):
         config = AutoConfig.from_pretrained(checkpoint)
         encoder_class(config)
-        opened: Any = AutoModel.from_pretrained(
-            checkpoint, config=config, dtype=torch.float32, output_loading_info=True, **without_pooler(config)
-        )
-    except UNREADABLE as error:
-        raise ConfigError(f"--init_from {checkpoint} can not be loaded: {one_line(error)}") from error
+    options = without_pooler_of(config)
+    stored = read_weights(said, AutoModel, checkpoint, config=config, dtype=torch.float32, **options)
     if encoder_config(config).model_type != model_type:
-        raise ConfigError(f"--init_from {checkpoint} is a {config.model_type}, the model to train a {model_type}")
-    model, info = opened
-    stored = {name: tensor for name, tensor in model.state_dict().items() if name not in info["missing_keys"]}
-    return stored, stored.keys() | set(info["unexpected_keys"])
+        raise ConfigError(f"{said} is a {config.model_type}, the model to train a {model_type}")
+    return stored
 
 
-def fitted(name: str, stored: Tensor, own: Tensor) -> Tensor:
-    """Position embeddings of a grid brought to the own grid; everything else as it is."""
+def with_own_grid(name: str, stored: Tensor, own: Tensor) -> Tensor:
+    """Position embeddings brought to the own grid; everything else as it is."""
     is_grid = name.endswith("position_embeddings") and stored.ndim == 3 and stored.shape != own.shape
     return resize_positions(stored, math.isqrt(own.shape[1])) if is_grid else stored

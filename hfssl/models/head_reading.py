@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
 from hfssl.errors import require
+from hfssl.models.pooler import pooler_in
 from hfssl.models.text_head import body_of
 
 Inputs = dict[str, Tensor]
@@ -78,7 +79,7 @@ def head_logits(model: Any, inputs_B1W: Tensor) -> Tensor:
 def _handing_on(model: Any) -> Iterator[None]:
     """The body gives its `inputs_embeds` as last hidden state; its pooler works as ever."""
     body = body_of(model)
-    pooler = getattr(body, "pooler", None)
+    pooler = pooler_in(body)
 
     def forward(*arguments: Any, inputs_embeds: Tensor, **others: Any) -> BaseModelOutputWithPoolingAndCrossAttentions:
         pooled = None if pooler is None else pooler(inputs_embeds)

@@ -14,14 +14,16 @@ import torch
 from torch import Tensor, nn
 from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, AutoModelForImageClassification, BeitConfig
 
+from hfssl.checkpoints.weights import take_weights
 from hfssl.errors import ConfigError, one_line
-from hfssl.models.backbone import encoder_config, fitted, stored_tensors
+from hfssl.models.backbone import encoder_config, encoder_weights, with_own_grid
 from hfssl.models.lora import base_tensors
 from hfssl.models.pooling import pooling_of
 from hfssl.models.stock_encoder import correct_initialisation
 from hfssl.objective import LoadReport
 
 _HEADS = ("classifier", "head", "cls_classifier")
+_WITHOUT_MEANING = "k_proj.bias"  # cancels in the softmax
 
 
 def classifier_config(model_config: Any, class_names: Sequence[str], drop_path: float | None) -> Any:
@@ -106,38 +108,24 @@ def body_of(model: Any) -> Any:
     return getattr(model, model.base_model_prefix)
 
 
-@torch.no_grad()
 def load_body(model: Any, checkpoint: str, model_type: str) -> LoadReport:
     """Take the encoder of `checkpoint`, which is a `model_type`; the head stays as it was initialised.
 
     Raises:
         ConfigError: it is of another kind or its tensors do not fit.
     """
-    stored, found = stored_tensors(checkpoint, model_type)
+    stored = encoder_weights("--model", checkpoint, model_type)
     prefix = f"{model.base_model_prefix}."
-    own = base_tensors(model)
-    loaded, used = [], set()
-    for name, tensor in own.items():
-        source = _name_in_checkpoint(name.removeprefix(prefix), stored)
-        if not name.startswith(prefix) or source is None:
-            continue
-        fitting = fitted(source, stored[source], tensor)
-        if fitting.shape != tensor.shape:
-            shapes = f"{tuple(stored[source].shape)} in {checkpoint}, {tuple(tensor.shape)} here"
-            raise ConfigError(f"--model {checkpoint}: {source} does not fit: {shapes}")
-        tensor.copy_(fitting)
-        loaded.append(name)
-        used.add(source)
-    without_meaning = {name for name in stored if name.endswith("k_proj.bias")}  # cancels in the softmax
-    return LoadReport(loaded, sorted(own.keys() - set(loaded)), sorted(found - used - without_meaning))
 
+    def source_of(name: str) -> str | None:
+        """A ViT's last norm is the pooler's in the BEiT that it becomes."""
+        if not name.startswith(prefix):
+            return None
+        inside = name.removeprefix(prefix)
+        return inside if inside in stored.tensors else inside.removeprefix("pooler.")
 
-def _name_in_checkpoint(name: str, stored: dict[str, Tensor]) -> str | None:
-    """A ViT's last norm is the pooler's in the BEiT that it becomes."""
-    if name in stored:
-        return name
-    moved = name.removeprefix("pooler.")
-    return moved if moved in stored else None
+    report = take_weights(base_tensors(model), stored, source_of=source_of, fitted=with_own_grid)
+    return report._replace(unused=[name for name in report.unused if not name.endswith(_WITHOUT_MEANING)])
 
 
 class HeadInputs(nn.Module):

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
+from hfssl.checkpoints.locate import loading
+from hfssl.checkpoints.weights import read_weights, take_weights
 from hfssl.errors import ConfigError, one_line, require
 from hfssl.models.lora import base_tensors
-from hfssl.models.stock_encoder import UNREADABLE
 from hfssl.nn.frames import num_frames
 from hfssl.objective import Batch, LoadReport
 
@@ -79,35 +80,24 @@ def body_of(model: Any) -> Any:
     return getattr(model, model.base_model_prefix)
 
 
-@torch.no_grad()
 def load_body(model: Any, checkpoint: str) -> LoadReport:
     """Take the encoder of `checkpoint`; the head stays as it was initialised.
 
     Raises:
-        ConfigError: it can not be read, lacks weights of the encoder, or they do not fit.
+        ConfigError: it cannot be read, lacks weights of the encoder, or they do not fit.
     """
-    try:
+    said = f"--model {checkpoint}"
+    with loading(said):
         config = AutoConfig.from_pretrained(checkpoint)
         config.add_adapter = False  # strides on top, trained by whoever fine-tunes
-        opened: Any = AutoModel.from_pretrained(
-            checkpoint, config=config, dtype=torch.float32, output_loading_info=True
-        )
-    except UNREADABLE as error:
-        raise ConfigError(f"--model {checkpoint} can not be loaded: {one_line(error)}") from error
-    encoder, info = opened
-    stored = {name: tensor for name, tensor in encoder.state_dict().items() if name not in info["missing_keys"]}
-    own = base_tensors(model)
-    prefix = f"{model.base_model_prefix}."
+    stored = read_weights(said, AutoModel, checkpoint, config=config, dtype=torch.float32)
+    own, prefix = base_tensors(model), f"{model.base_model_prefix}."
     needed = {name.removeprefix(prefix) for name in own if name.startswith(prefix)}
-    missing = sorted(name for name in needed - stored.keys() if not name.endswith(_WITHOUT_MEANING))
-    require(not missing, f"--model {checkpoint} lacks weights of the encoder ({', '.join(missing[:3])})")
-    for name in sorted(needed & stored.keys()):
-        shapes = f"{tuple(stored[name].shape)} in {checkpoint}, {tuple(own[prefix + name].shape)} here"
-        require(stored[name].shape == own[prefix + name].shape, f"--model {checkpoint}: {name} does not fit: {shapes}")
-        own[prefix + name].copy_(stored[name])
-    loaded = sorted(f"{prefix}{name}" for name in needed & stored.keys())
-    unused = (stored.keys() - needed) | set(info["unexpected_keys"])
-    return LoadReport(loaded, sorted(own.keys() - set(loaded)), sorted(unused))
+    missing = sorted(name for name in needed - stored.tensors.keys() if not name.endswith(_WITHOUT_MEANING))
+    require(not missing, f"{said} lacks weights of the encoder ({', '.join(missing[:3])})")
+    return take_weights(
+        own, stored, source_of=lambda name: name.removeprefix(prefix) if name.startswith(prefix) else None
+    )
 
 
 def frame_counts(model_config: Any, lengths: Any) -> Any:

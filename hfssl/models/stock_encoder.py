@@ -4,14 +4,13 @@ import inspect
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import MODEL_MAPPING, AutoModel
 
 from hfssl.errors import ConfigError, one_line
+from hfssl.models.pooler import without_pooler_of
 from hfssl.models.pooling import pool, registers_of
 
-UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)  # what from_pretrained raises
 _TRIAL_IMAGES = 2
 
 
@@ -28,15 +27,6 @@ def encoder_class(config: Any, name: str = "this") -> Any:
     return found
 
 
-def without_pooler(config: Any) -> dict[str, Any]:
-    """Further arguments of the class: no pooler on top, where that can be said; features are pooled by `pool`."""
-    return (
-        {"add_pooling_layer": False}
-        if "add_pooling_layer" in inspect.signature(encoder_class(config)).parameters
-        else {}
-    )
-
-
 def options_for_other_sizes(config: Any) -> dict[str, Any]:
     """Further arguments of its forward pass: positions are interpolated to the image, where that has to be asked for."""
     taken = inspect.signature(encoder_class(config).forward).parameters
@@ -49,7 +39,8 @@ def fresh_encoder(config: Any) -> Any:
     Raises:
         ConfigError: no image encoder, or the config can not be built.
     """
-    options = without_pooler(config)
+    encoder_class(config)
+    options = without_pooler_of(config)
     try:
         return AutoModel.from_config(config, dtype=torch.float32, **options)
     except (ValueError, RuntimeError, KeyError, TypeError, ZeroDivisionError) as error:

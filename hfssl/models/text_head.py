@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
+from hfssl.checkpoints.locate import loading
+from hfssl.checkpoints.weights import StoredWeights, stored_weights, take_weights
 from hfssl.errors import ConfigError, one_line, require
 from hfssl.models.lora import base_tensors
-from hfssl.models.stock_encoder import UNREADABLE
+from hfssl.models.pooler import POOLER, pooler_in
 from hfssl.objective import LoadReport
-
-_POOLER = "pooler"
 
 
 def head_config(model_config: Any, tokenizer: Any, class_names: Sequence[str] | None) -> Any:
@@ -58,8 +57,8 @@ def head_names(model: Any) -> list[str]:
     """Names of the modules that are trained whole where the body is not."""
     prefix = model.base_model_prefix
     names = [name for name, child in model.named_children() if name != prefix and any(True for _ in child.parameters())]
-    has_pooler = isinstance(getattr(body_of(model), _POOLER, None), nn.Module)
-    return [*names, *([f"{prefix}.{_POOLER}"] if has_pooler else [])]
+    has_pooler = pooler_in(body_of(model)) is not None
+    return [*names, *([f"{prefix}.{POOLER}"] if has_pooler else [])]
 
 
 def freeze_body(model: Any) -> None:
@@ -69,15 +68,15 @@ def freeze_body(model: Any) -> None:
         model.get_submodule(name).requires_grad_(True)
 
 
-@torch.no_grad()
 def load_into(model: Any, auto_class: Any, checkpoint: str) -> LoadReport:
     """Take from `checkpoint` whatever the stock class finds in it; the layer of the labels only where these are the same.
 
     Raises:
-        ConfigError: it can not be read, or its tensors do not fit.
+        ConfigError: it cannot be read, or its tensors do not fit.
     """
-    try:
-        stored, info = auto_class.from_pretrained(
+    said = f"--model {checkpoint}"
+    with loading(said):
+        opened, info = auto_class.from_pretrained(
             checkpoint,
             config=copy.deepcopy(model.config),
             dtype=torch.float32,
@@ -85,31 +84,25 @@ def load_into(model: Any, auto_class: Any, checkpoint: str) -> LoadReport:
             output_loading_info=True,
         )
         labels = type(model.config).from_pretrained(checkpoint).id2label
-    except UNREADABLE as error:
-        raise ConfigError(f"--model {checkpoint} can not be loaded: {one_line(error)}") from error
+    stored = stored_weights(said, opened, info)
     prefix = f"{model.base_model_prefix}."
     mismatched = {name: shapes for name, *shapes in info["mismatched_keys"]}
     wrong = sorted(name for name in mismatched if name.startswith(prefix))
-    require(not wrong, f"--model {checkpoint}: {wrong[:1]} does not fit: {[mismatched[name] for name in wrong[:1]]}")
-    absent = {*info["missing_keys"], *mismatched}
-    if labels != model.config.id2label:
-        absent |= _of_labels(model, stored, prefix)
-    found, loaded, new = stored.state_dict(), [], []
-    for name, tensor in base_tensors(model).items():
-        source = name.replace(".original_module", "").replace(".modules_to_save.default", "")
-        if source in absent:
-            new.append(name)
-        else:
-            tensor.copy_(found[source])
-            loaded.append(name)
-    return LoadReport(sorted(loaded), sorted(new), sorted(info["unexpected_keys"]))
+    require(not wrong, f"{said}: {wrong[:1]} does not fit: {[mismatched[name] for name in wrong[:1]]}")
+    other_labels = set() if labels == model.config.id2label else _of_labels(model, stored, prefix)
+    return take_weights(base_tensors(model), stored.without({*mismatched, *other_labels}), source_of=_stock_name)
 
 
-def _of_labels(model: Any, stored: Any, prefix: str) -> set[str]:
-    """Names of tensors of the last layer, which has a row a label."""
+def _stock_name(name: str) -> str:
+    """Of a head that is saved whole with an adapter, which holds it twice."""
+    return name.replace(".original_module", "").replace(".modules_to_save.default", "")
+
+
+def _of_labels(model: Any, stored: StoredWeights, prefix: str) -> set[str]:
+    """Names of tensors of the last layer, which has a row per label."""
     num_labels = model.config.num_labels
     return {
         name
-        for name, tensor in stored.state_dict().items()
+        for name, tensor in stored.tensors.items()
         if not name.startswith(prefix) and tensor.ndim and len(tensor) == num_labels
     }

@@ -6,12 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig
 
 from hfssl.checkpoints.adapter_files import AdapterFacts, adapter_at
-from hfssl.errors import ConfigError, one_line, require
-from hfssl.evaluation.features import Checkpoint
-from hfssl.models.stock_encoder import UNREADABLE
+from hfssl.checkpoints.locate import Checkpoint, config_of, loading
+from hfssl.errors import ConfigError, require
 from hfssl.predicting.answers import Answers, Arrays, Opening
 from hfssl.predicting.heads import HEADS, Head
 from hfssl.predicting.predict_config import PredictConfig
@@ -67,16 +65,13 @@ def describe(checkpoint: Checkpoint) -> Described:
         ConfigError: there is no such checkpoint, or it has a head that answers nothing, or none.
     """
     name, of_run = checkpoint.location, _settings_of_run(checkpoint.location)
-    try:
+    config, base = config_of(checkpoint), None
+    with loading(checkpoint.said):
         adapter = adapter_at(name)
-        if adapter is None or _holds_base(name, adapter):
-            config, base = AutoConfig.from_pretrained(name), None
-        else:
+        if adapter is not None and not _holds_base(name, adapter):
             from hfssl.predicting.adapted import adapted_config  # peft
 
             config, base = adapted_config(name, of_run.get("class_names"))
-    except UNREADABLE as error:
-        raise ConfigError(f"--model {checkpoint.name} can not be loaded: {one_line(error)}") from error
     architecture = (config.architectures or ["model whose config names no class"])[0]
     for head in HEADS:
         if head.has(config.model_type, architecture):
@@ -92,16 +87,12 @@ def open_model(described: Described, config: PredictConfig, device: torch.device
     """The model with its processors.
 
     Raises:
-        ConfigError: it can not be loaded, weights are missing, those of the head above all, or a setting does not fit it.
+        ConfigError: it cannot be loaded, weights are missing, those of the head above all, or a setting does not fit it.
     """
     checkpoint = described.checkpoint
-    try:
+    with loading(checkpoint.said):
         processors = tuple(_processor(described, one) for one in described.head.processors)
         model, missing = _model(described)
-    except ConfigError:
-        raise
-    except UNREADABLE as error:
-        raise ConfigError(f"--model {checkpoint.name} can not be loaded with its head: {one_line(error)}") from error
     missing = [name for name in missing if not name.endswith(_NEVER_USED)]
     shown = ", ".join(missing[:3])
     require(

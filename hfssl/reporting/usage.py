@@ -1,6 +1,7 @@
 """How a stranger gets features out of an export: a few lines that run as they stand beside it."""
 
 from hfssl.checkpoints.exports import Exported
+from hfssl.models.pooler import without_pooler_of_type
 
 _POOLED = {
     "cls": "hidden[:, 0]  # the class token",
@@ -8,7 +9,6 @@ _POOLED = {
     "mean_positions": "hidden.mean(dim=(2, 3))",
 }
 _BLANK = {1: 'Image.new("L", (64, 64))', 3: 'Image.new("RGB", (64, 64))'}
-_WITH_POOLER = ("vit", "deit", "beit")
 
 
 def usage(exported: Exported, name: str) -> str:
@@ -19,7 +19,6 @@ def usage(exported: Exported, name: str) -> str:
         return _usage_of_text(exported, name)
     known = exported.num_channels in _BLANK
     blank = _BLANK.get(exported.num_channels, f"torch.zeros({exported.num_channels}, 64, 64, dtype=torch.uint8)")
-    no_pooler = ", add_pooling_layer=False" if exported.model_type in _WITH_POOLER else ""
     layout = "" if known else ', input_data_format="channels_first"'
     lines = [
         "import torch",
@@ -27,7 +26,7 @@ def usage(exported: Exported, name: str) -> str:
         "from transformers import AutoImageProcessor, AutoModel",
         "",
         f'processor = AutoImageProcessor.from_pretrained("{name}")',
-        f'model = AutoModel.from_pretrained("{name}"{no_pooler}).eval()',
+        f"model = {opening(exported, name)}.eval()",
         f"image = {blank}  # your image",
         "with torch.inference_mode():",
         f'    hidden = model(**processor(images=image, return_tensors="pt"{layout})).last_hidden_state',
@@ -52,6 +51,12 @@ def auto_class(exported: Exported) -> str:
     return "AutoModelForMaskedLM" if exported.task == "fill-mask" else "AutoModelForCausalLM"
 
 
+def opening(exported: Exported, name: str) -> str:
+    """The call that opens the export `name` for its features, without a pooler, which would be random."""
+    options = "".join(f", {option}={value}" for option, value in without_pooler_of_type(exported.model_type).items())
+    return f'{auto_class(exported)}.from_pretrained("{name}"{options})'
+
+
 def _usage_of_speech(exported: Exported, name: str) -> str:
     lines = [
         "import numpy as np",
@@ -59,7 +64,7 @@ def _usage_of_speech(exported: Exported, name: str) -> str:
         "from transformers import AutoFeatureExtractor, AutoModel, pipeline",
         "",
         f'extractor = AutoFeatureExtractor.from_pretrained("{name}")',
-        f'model = AutoModel.from_pretrained("{name}").eval()',
+        f"model = {opening(exported, name)}.eval()",
         f"audio = np.zeros({exported.sampling_rate}, dtype=np.float32)  # your recording, one channel, "
         f"{exported.sampling_rate} samples a second",
         'inputs = extractor(audio, sampling_rate=extractor.sampling_rate, return_tensors="pt")',
@@ -83,7 +88,7 @@ def _usage_of_text(exported: Exported, name: str) -> str:
         "",
         *(["# an adapter, put into its base model: needs the package peft"] if adapter else []),
         f'tokenizer = AutoTokenizer.from_pretrained("{name}")',
-        f'model = {loader}.from_pretrained("{name}"){".base_model" if adapter else ""}.eval()',
+        f"model = {opening(exported, name)}{'.base_model' if adapter else ''}.eval()",
         'inputs = tokenizer("your text", return_tensors="pt", return_token_type_ids=False)',
         "with torch.inference_mode():",
         "    hidden = model(**inputs).last_hidden_state",

@@ -6,38 +6,58 @@ from typing import Any
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor
 
-from hfssl.errors import ConfigError
-from hfssl.config.run_config import RunConfig
-from hfssl.checkpoints.adapter_files import CONFIG_FILE, adapter_at
-from hfssl.run_dir import RunDir
+from hfssl.checkpoints.locate import Checkpoint, adapter_of, config_of, find_checkpoint, loading
 from hfssl.config.files import model_config_file
+from hfssl.config.run_config import RunConfig
+from hfssl.errors import require
 
 
 def adopt_checkpoint(run: RunConfig) -> tuple[RunConfig, Any]:
-    """(the run with the sizes that --init_from or --model_config dictates, the loaded transformers config or None)."""
-    run = _with_whole_path(run)
-    name = run.loop.init_from or run.loop.model_config
-    if name is None:
+    """(the run with the sizes that --init_from or --model_config dictates, the loaded transformers config or None).
+
+    Raises:
+        ConfigError: there is no such checkpoint, or the method cannot start from it.
+    """
+    if run.loop.init_from is not None:
+        return adopted(run, start_of(run))
+    if run.loop.model_config is None:
         return run, None
-    name = inside_run(name) if run.loop.init_from else model_config_file(name)
-    adapter = adapter_at(name) if run.loop.init_from and run.method.takes_adapters else None
-    try:
-        model_config = AutoConfig.from_pretrained(name if adapter is None else adapter.base)
-    except (OSError, ValueError) as error:
-        flag = ("model" if run.method.needs_labels else "init_from") if run.loop.init_from else "model_config"
-        raise ConfigError(f"--{flag} {name} can not be loaded: {' '.join(str(error).split())[:300]}") from error
+    with loading(f"--model_config {run.loop.model_config}"):
+        model_config = AutoConfig.from_pretrained(model_config_file(run.loop.model_config))
     method, data = run.method.adopt(run.data, model_config, run.given)
-    if run.loop.init_from:
-        data = data.adopt_processor(processor_of(name, run.method.modality), run.given)
+    return dataclasses.replace(run, method=method, data=data, architecture=model_config.to_dict()), model_config
+
+
+def start_of(run: RunConfig) -> Checkpoint:
+    """The checkpoint of --init_from, or of a task's --model; of a run the full pretraining model, where its export has one.
+
+    Raises:
+        ConfigError: there is no such checkpoint.
+    """
+    flag = "--model" if run.method.needs_labels else "--init_from"
+    return find_checkpoint(str(run.loop.init_from), flag, prefers_pretraining=True)
+
+
+def adopted(run: RunConfig, checkpoint: Checkpoint) -> tuple[RunConfig, Any]:
+    """The same for a checkpoint that is found already."""
+    adapter = adapter_of(checkpoint)
+    require(
+        adapter is None or adapter.base == checkpoint.location or run.method.takes_adapters,
+        f"{checkpoint.said} is an adapter: name a whole model, as --merge exports it",
+    )
+    model_config = config_of(checkpoint)
+    run = _with_whole_path(run)
+    method, data = run.method.adopt(run.data, model_config, run.given)
+    data = data.adopt_processor(processor_of(checkpoint.location, run.method.modality), run.given)
     return dataclasses.replace(run, method=method, data=data, architecture=model_config.to_dict()), model_config
 
 
 def _with_whole_path(run: RunConfig) -> RunConfig:
-    """An adapter records the folder that it started from, which is found from anywhere by its whole path alone."""
-    if run.loop.init_from is None or not Path(run.loop.init_from).expanduser().exists():
+    """An adapter records the folder that it started from, which only its whole path finds from anywhere."""
+    place = Path(str(run.loop.init_from)).expanduser()
+    if not place.exists():
         return run
-    whole = str(Path(run.loop.init_from).expanduser().absolute())
-    return dataclasses.replace(run, loop=dataclasses.replace(run.loop, init_from=whole))
+    return dataclasses.replace(run, loop=dataclasses.replace(run.loop, init_from=str(place.absolute())))
 
 
 def processor_of(name: str, modality: str) -> Any:
@@ -50,10 +70,3 @@ def processor_of(name: str, modality: str) -> Any:
         return auto_class.from_pretrained(name)
     except (OSError, ValueError):
         return None  # it brings none: the run's own pixel statistics, sampling rate and normalisation are used then
-
-
-def inside_run(name: str) -> str:
-    """A run folder stands for its export, the full pretraining model first."""
-    export = RunDir(Path(name)).export
-    candidates = [export / "pretraining" / "config.json", export / "config.json", export / CONFIG_FILE]
-    return next((str(file.parent) for file in candidates if file.is_file()), name)

@@ -17,16 +17,15 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from accelerate import Accelerator
 
 from hfssl.config.run_config import RunConfig
-from hfssl.errors import require
 from hfssl.distributed import barrier, broadcast_object, is_main_process
+from hfssl.errors import Interrupted, require
 from hfssl.evaluation.label_curve import interval, paired_difference
-from hfssl.runs.labelled import predictions_on, load_best, open_divided
-from hfssl.errors import Interrupted
 from hfssl.figures.curves import label_curves
 from hfssl.run_dir import RunDir, write_text
+from hfssl.runs.context import RunContext
+from hfssl.runs.labelled import load_best, open_divided, predictions_on
 from hfssl.runs.open_session import choose_folder, open_session
 from hfssl.training.loop import Session, train
 from hfssl.training.start import Start, environment
@@ -50,17 +49,21 @@ class StudyCell(NamedTuple):
         return f"{self.arm.replace(' ', '_')}-{self.share:g}-{self.rate:.3g}-{self.seed}"
 
 
-def study(task_class: type[Any], run: RunConfig, model_config: Any, accelerator: Accelerator) -> RunDir:
-    """All cells of `run.method.label_fractions`, the table, eval/label_study.json and figures/label_study.png.
+def study(context: RunContext) -> RunDir:
+    """All cells of `label_fractions`, the table, eval/label_study.json and figures/label_study.png.
 
     Raises:
         ConfigError: no test rows, or a task whose rows have no single class.
     """
+    run = context.run
     opened = open_divided(run).source
     require(
         not run.loop.push_to_hub, "push_to_hub has no effect beside label_fractions, which makes no model: leave it out"
     )
-    require(run.method.output_type == "classes", "label_fractions needs rows of one class each, for the sake of pairing them")
+    require(
+        run.method.output_type == "classes",
+        "label_fractions needs rows of one class each, for the sake of pairing them",
+    )
     require(opened.test is not None, "label_fractions needs test rows")
     require(opened.validation is not None, "label_fractions needs validation rows, to choose learning rates by")
     if run.loop.max_steps is None:
@@ -70,8 +73,8 @@ def study(task_class: type[Any], run: RunConfig, model_config: Any, accelerator:
     run_dir = started.run_dir
     if is_main_process():
         run_dir.write_config(run.stored())
-        run_dir.write_environment(environment(accelerator))
-    study_of_run = _Study(task_class, run, model_config, accelerator, run_dir)
+        run_dir.write_environment(environment(context.accelerator))
+    study_of_run = _Study(context.with_run(run), run_dir)
     found = study_of_run.points()
     if is_main_process():
         _write(run_dir, run, found, study_of_run.num_labels())
@@ -81,13 +84,9 @@ def study(task_class: type[Any], run: RunConfig, model_config: Any, accelerator:
 
 
 class _Study:
-    def __init__(
-        self, task_class: type[Any], run: RunConfig, model_config: Any, accelerator: Accelerator, run_dir: RunDir
-    ) -> None:
-        self._task_class = task_class
-        self._run = run
-        self._model_config = model_config
-        self._accelerator = accelerator
+    def __init__(self, context: RunContext, run_dir: RunDir) -> None:
+        self._context = context
+        self._run = run = context.run
         self._run_dir = run_dir
         self.arms: list[Arm] = ["fine-tuned"] if run.method.compare == "none" else ["fine-tuned", "from scratch"]
         self.rates = run.method.learning_rates or tuple(run.optim.base_learning_rate * factor for factor in GRID)
@@ -138,21 +137,15 @@ class _Study:
             folder.path.mkdir(parents=True)
         barrier()
         with _quiet(folder):
-            session, _ = open_session(
-                self._task_class,
-                self._run_of(cell, folder),
-                self._model_config,
-                Start(folder, None, []),
-                self._accelerator,
-                verbose=False,
-            )
+            context = self._context.with_run(self._run_of(cell, folder))
+            session, _ = open_session(context, Start(folder, None, []), verbose=False)
             signal_number = train(session)
             if signal_number is not None:
                 raise Interrupted(
                     signal_number, "stopped; the same command goes on with the cell that was not finished"
                 )
             found = broadcast_object(self._scored(session) if is_main_process() else None)
-        self._accelerator.free_memory()
+        self._context.accelerator.free_memory()
         barrier()
         if is_main_process():
             shutil.rmtree(folder.path, ignore_errors=True)

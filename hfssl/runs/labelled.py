@@ -2,24 +2,21 @@
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_model
 
+from hfssl.checkpoints.locate import find_checkpoint
 from hfssl.config.run_config import RunConfig
-from hfssl.errors import require
-from hfssl.data.labels import class_counts, imbalance_sentence
-from hfssl.data.labels import class_names_of, class_numbers
+from hfssl.data.labelled_splits import Divided, divided
+from hfssl.data.labels import class_counts, class_names_of, class_numbers, imbalance_sentence
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
-from hfssl.data.labelled_splits import Divided, divided
-from hfssl.checkpoints.adapter_files import CONFIG_FILE
+from hfssl.errors import require
 from hfssl.objective import BadRowError, DataPipeline
-from hfssl.run_dir import RunDir
+from hfssl.runs.init_from import adopt_checkpoint, adopted
 from hfssl.runs.open_session import open_labelled
-from hfssl.runs.init_from import adopt_checkpoint
 from hfssl.tasks.task import Task
 from hfssl.training.checkpoint import weights_file
 from hfssl.training.loop import Session
@@ -31,7 +28,7 @@ def with_model(run: RunConfig) -> tuple[RunConfig, Any]:
     """(the run with the sizes that --model or --model_config dictates, the loaded transformers config).
 
     Raises:
-        ConfigError: neither or both are named, or it can not be loaded.
+        ConfigError: neither or both are named, or it cannot be loaded.
     """
     is_stored = (
         run.method.model is not None and run.loop.init_from == run.method.model
@@ -39,28 +36,12 @@ def with_model(run: RunConfig) -> tuple[RunConfig, Any]:
     require(run.loop.init_from is None or is_stored, "--init_from has no effect: name the checkpoint with --model")
     run.method.check_model(run.loop.model_config)
     name = run.method.model
-    if name is not None:
-        name = _encoder_of(name)
-        is_adapter = (_path(name) / CONFIG_FILE).is_file() and not (_path(name) / "config.json").is_file()
-        require(
-            not is_adapter,
-            f"--model {name} is an adapter: name a whole model, as --merge exports it",
-        )
-        method = dataclasses.replace(run.method, model=name)
-        run = dataclasses.replace(run, method=method, loop=dataclasses.replace(run.loop, init_from=name))
-    run, model_config = adopt_checkpoint(run)
-    return run, model_config
-
-
-def _encoder_of(name: str) -> str:
-    """A run folder stands for the root of its export: the model that strangers load."""
-    export = RunDir(_path(name)).export
-    has_export = (export / "config.json").is_file() or (export / CONFIG_FILE).is_file()
-    return str((export if has_export else _path(name)).absolute()) if _path(name).exists() else name
-
-
-def _path(name: str) -> Path:
-    return Path(name).expanduser()
+    if name is None:
+        return adopt_checkpoint(run)
+    checkpoint = find_checkpoint(name)
+    method = dataclasses.replace(run.method, model=checkpoint.location)
+    loop = dataclasses.replace(run.loop, init_from=checkpoint.location)
+    return adopted(dataclasses.replace(run, method=method, loop=loop), checkpoint)
 
 
 def open_divided(run: RunConfig) -> Divided:

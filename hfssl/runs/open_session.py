@@ -10,32 +10,31 @@ import torch
 from accelerate import Accelerator
 
 from hfssl.config.run_config import RunConfig
-from hfssl.errors import require
 from hfssl.data.audio.source import open_recordings
 from hfssl.data.images.pipeline import open_images
-from hfssl.data.texts.labelled import open_labelled_texts
-from hfssl.data.loader import KeyedDataset, BatchLayout
-from hfssl.data.labels import num_unnamed, refuse_missing
-from hfssl.data.provenance import provenance
-from hfssl.data.texts.questions import open_questions
-from hfssl.data.source import Source
-from hfssl.data.texts.tagged_words import open_tagged_words
-from hfssl.data.texts.source import open_texts
-from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
 from hfssl.data.labelled_splits import divided
-from hfssl.errors import BatchSizeError, ConfigError
-from hfssl.objective import BadRowError, Batch, DataPipeline, Objective
-from hfssl.errors import SharedError
-from hfssl.randomness import combine, stream_id
+from hfssl.data.labels import num_unnamed, refuse_missing
+from hfssl.data.loader import BatchLayout, KeyedDataset
+from hfssl.data.provenance import provenance
+from hfssl.data.source import Source
+from hfssl.data.texts.labelled import open_labelled_texts
+from hfssl.data.texts.questions import open_questions
+from hfssl.data.texts.source import open_texts
+from hfssl.data.texts.tagged_words import open_tagged_words
+from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
+from hfssl.errors import BatchSizeError, ConfigError, SharedError, require
 from hfssl.evaluation.scoring.output_types import scoring_of
-from hfssl.runs.init_from import inside_run
+from hfssl.objective import BadRowError, Batch, DataPipeline, Objective
+from hfssl.randomness import combine, stream_id
+from hfssl.runs.context import Blueprint, RunContext
+from hfssl.runs.init_from import start_of
+from hfssl.runs.validation import open_labelled_validation, open_monitor
 from hfssl.training.checkpoint import TrainState
+from hfssl.training.labelled_validation import BestStep, LabelledValidation
 from hfssl.training.loop import Session
 from hfssl.training.monitor import Monitor
 from hfssl.training.rehearsal import Rehearsal, loss_scale_for, rehearse
-from hfssl.training.labelled_validation import BestStep, LabelledValidation
 from hfssl.training.start import FolderLock, Start, choose, versions
-from hfssl.runs.validation import open_monitor, open_labelled_validation
 
 OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images, "text": open_texts, "audio": open_recordings}
 TASK_OPENERS: dict[str, Callable[[Any, Any], Source]] = {
@@ -96,26 +95,19 @@ def choose_folder(run: RunConfig) -> tuple[Start, FolderLock | None]:
     return choice, lock
 
 
-def open_session(
-    objective_class: type[Objective],
-    run: RunConfig,
-    model_config: Any,
-    started: Start,
-    accelerator: Accelerator,
-    *,
-    verbose: bool = True,
-) -> tuple[Session, Rehearsal]:
+def open_session(context: RunContext, started: Start, *, verbose: bool = True) -> tuple[Session, Rehearsal]:
     """Data, model and state of a run on this rank, and what one trial micro-batch told. Called by all ranks.
 
     Raises:
         ConfigError: on every rank, what on one of them can not work.
     """
+    run, accelerator = context.run, context.accelerator
 
     def open_data() -> _Data:
         source = open_rows(run)
         kept = run.data.keeps_processor and started.run_dir.processor.is_dir()
         data = run.data.with_processor(str(started.run_dir.processor)) if kept else run.data
-        pipeline = objective_class.data_pipeline(run.method, data, source)
+        pipeline = context.objective_class.data_pipeline(run.method, data, source)
         rows = KeyedDataset(pipeline.prepare(source), pipeline, run.loop.seed)
         monitor = scored = None
         if run.method.needs_labels:
@@ -144,7 +136,7 @@ def open_session(
     state = dataclasses.replace(state, max_steps=max_steps, config_digest=run.digest(), versions=versions())
     is_new = started.state is None
     loud = verbose and is_main_process()
-    objective = build_objective(objective_class, run, pipeline, model_config, load=is_new, verbose=loud)
+    objective = build_objective(context, pipeline, load=is_new, verbose=loud)
     if run.loop.gradient_checkpointing:
         objective.enable_gradient_checkpointing()
     objective.to(accelerator.device).train()
@@ -158,7 +150,9 @@ def open_session(
     rehearsal = _on_all_ranks(lambda: _rehearse(accelerator, objective, pipeline, data.batch))
     if is_new:
         state.loss_scale = loss_scale_for(rehearsal.num_targets * layout.num_micro_batches * layout.world_size)
-    workers = run.data.num_workers if run.data.num_workers is not None else _choose_workers(pipeline, accelerator.device)
+    workers = (
+        run.data.num_workers if run.data.num_workers is not None else _choose_workers(pipeline, accelerator.device)
+    )
     session = Session(run, started.run_dir, accelerator, objective, rows, layout, workers, state, monitor, scored)
     session.provenance |= data.provenance
     return session, rehearsal
@@ -210,15 +204,14 @@ def _rehearse(accelerator: Accelerator, objective: Objective, pipeline: DataPipe
         ) from error
 
 
-def build_objective(
-    objective_class: type[Objective], run: RunConfig, pipeline: DataPipeline, model_config: Any, *, load: bool, verbose: bool
-) -> Objective:
+def build_objective(blueprint: Blueprint, pipeline: DataPipeline, *, load: bool, verbose: bool) -> Objective:
     """The objective at step 0, a pure function of the run's settings; `load` says whether to take --init_from's weights."""
+    run = blueprint.run
     torch.manual_seed(combine(run.loop.seed, stream_id("weights")))
-    objective = objective_class.build(run.method, pipeline, model_config)
+    objective = blueprint.objective_class.build(run.method, pipeline, blueprint.model_config)
     if run.loop.init_from is None or not load:
         return objective
-    report = objective.load_pretrained(inside_run(run.loop.init_from))
+    report = objective.load_pretrained(start_of(run).location)
     require(bool(report.loaded), f"--init_from {run.loop.init_from} holds no tensor that fits this model")
     if verbose:
         flag = "model" if run.method.needs_labels else "init_from"

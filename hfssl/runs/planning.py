@@ -1,25 +1,23 @@
 """How long, how large, at what cost: what is said before a run, and what is settled by trying it on a throwaway copy."""
 
-import dataclasses
 import gc
 import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from hfssl.config.run_config import RunConfig
-from hfssl.errors import require
-from hfssl.distributed import broadcast_object, is_main_process
-from hfssl.errors import BatchSizeError, ConfigError
-from hfssl.objective import Objective
-from hfssl.errors import SharedError
 from hfssl.console import quieten_libraries
+from hfssl.distributed import broadcast_object, is_main_process
+from hfssl.errors import BatchSizeError, ConfigError, SharedError, require
+from hfssl.objective import Objective
 from hfssl.run_dir import RunDir
+from hfssl.runs.context import Blueprint, RunContext
 from hfssl.runs.open_session import open_session
 from hfssl.training.accelerator import start
 from hfssl.training.energy import estimate_lines, power_of
@@ -35,20 +33,19 @@ _LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "
 _ENDLESS = 10**9
 
 
-def settled(
-    objective_class: type[Objective], run: RunConfig, model_config: Any, started: Start, accelerator: Accelerator
-) -> RunConfig:
-    """`run` with numbers in place of `--per_device_batch_size auto` and `--budget_hours`. Called by all ranks."""
-    run = _with_batch_size(objective_class, run, model_config, accelerator)
+def settled(context: RunContext, started: Start) -> RunContext:
+    """`context` with numbers in place of `--per_device_batch_size auto` and `--budget_hours`. Called by all ranks."""
+    context = _with_batch_size(context)
+    run = context.run
     if run.loop.budget_hours is None or run.loop.max_steps is not None:
-        return run
+        return context
     max_steps = broadcast_object(_stored_length(run, started.run_dir) if is_main_process() else None)
     if max_steps is None:
         if is_main_process():
             print(f"measuring a few steps, to fill {run.loop.budget_hours:g} hours", flush=True)
-        measured, _ = measured_copy(objective_class, run, model_config, accelerator)
+        measured, _ = measured_copy(context)
         max_steps = measured.steps_within(run.loop.budget_hours * 3600, run.loop.evaluate_every)
-    return _with_loop(run, max_steps=max_steps)
+    return context.with_loop(max_steps=max_steps)
 
 
 def _stored_length(run: RunConfig, run_dir: RunDir) -> int | None:
@@ -59,46 +56,37 @@ def _stored_length(run: RunConfig, run_dir: RunDir) -> int | None:
     return stored["max_steps"] if stored.get("budget_hours") == run.loop.budget_hours else None
 
 
-def measured_copy(
-    objective_class: type[Objective],
-    run: RunConfig,
-    model_config: Any,
-    accelerator: Accelerator,
-    num_steps: int | None = None,
-) -> tuple[Measured, Session]:
+def measured_copy(context: RunContext, num_steps: int | None = None) -> tuple[Measured, Session]:
     """Real steps on a copy of the run that leaves nothing behind; the session is for reading sizes, its weights are spoiled."""
-    if run.loop.max_steps is None and run.loop.num_epochs is None:
-        run = _with_loop(run, max_steps=_ENDLESS)
+    if context.run.loop.max_steps is None and context.run.loop.num_epochs is None:
+        context = context.with_loop(max_steps=_ENDLESS)
     with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:
         nowhere = Start(RunDir(Path(scratch)), None, [])
-        session, _ = open_session(objective_class, run, model_config, nowhere, accelerator, verbose=False)
+        session, _ = open_session(context, nowhere, verbose=False)
         measured = measure(session) if num_steps is None else measure(session, num_steps)
-    accelerator.free_memory()
+    context.accelerator.free_memory()
     return measured, session
 
 
-def _with_loop(run: RunConfig, **values: Any) -> RunConfig:
-    return dataclasses.replace(run, loop=dataclasses.replace(run.loop, **values))
-
-
-def _with_batch_size(objective_class: type[Objective], run: RunConfig, model_config: Any, accelerator: Accelerator) -> RunConfig:
+def _with_batch_size(context: RunContext) -> RunContext:
+    run, accelerator = context.run, context.accelerator
     if run.loop.per_device_batch_size != "auto":
-        return run
+        return context
     total, world = run.loop.global_batch_size, accelerator.num_processes
     require(total % world == 0, f"global_batch_size {total} must be a multiple of the {world} processes")
     share = total // world
     if run.method.default_micro_batch is not None:
-        return _with_loop(run, per_device_batch_size=run.method.default_micro_batch)
+        return context.with_loop(per_device_batch_size=run.method.default_micro_batch)
     if accelerator.device.type == "cpu":
-        return _with_loop(run, per_device_batch_size=share)
+        return context.with_loop(per_device_batch_size=share)
     found: int | str = 0
     if is_main_process():
         print("searching for the largest batch that fits ...", flush=True)
-        found = _searched_in_a_child(objective_class, run, model_config, divisors(share))
+        found = _searched_in_a_child(context.blueprint, divisors(share))
     found = broadcast_object(found)
     if isinstance(found, str):
         raise SharedError(f"--per_device_batch_size auto: {found}")
-    return _with_loop(run, per_device_batch_size=found)
+    return context.with_loop(per_device_batch_size=found)
 
 
 def divisors(number: int) -> list[int]:
@@ -120,13 +108,11 @@ def largest_that_fits(sizes: Sequence[int], fits: Callable[[int], bool]) -> int 
     return sizes[low] if low >= 0 else None
 
 
-def _searched_in_a_child(
-    objective_class: type[Objective], run: RunConfig, model_config: Any, sizes: Sequence[int]
-) -> int | str:
+def _searched_in_a_child(blueprint: Blueprint, sizes: Sequence[int]) -> int | str:
     """The size, or why there is none. A process of its own, so that nothing of the search stays on the device."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_search, args=(objective_class, run, model_config, sizes, sender))
+    spawning = multiprocessing.get_context("spawn")
+    receiver, sender = spawning.Pipe(duplex=False)
+    child = spawning.Process(target=_search, args=(blueprint, sizes, sender))
     child.start()
     sender.close()
     try:
@@ -136,15 +122,15 @@ def _searched_in_a_child(
         return f"the search ended with exit code {child.exitcode}; set a number"
 
 
-def _search(objective_class: type[Objective], run: RunConfig, model_config: Any, sizes: Sequence[int], sender: Any) -> None:
+def _search(blueprint: Blueprint, sizes: Sequence[int], sender: "Connection[int | str, object]") -> None:
     for name in _LAUNCHER_VARIABLES:
         os.environ.pop(name, None)
     quieten_libraries()
-    accelerator = start(run.loop)
+    accelerator = start(blueprint.run.loop)
     if accelerator.device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(_MEMORY_SHARE)
     try:
-        found = largest_that_fits(sizes, lambda size: fits(objective_class, run, model_config, accelerator, size))
+        found = largest_that_fits(sizes, partial(fits, blueprint.on(accelerator)))
     except ConfigError as error:
         sender.send(str(error))
     else:
@@ -153,13 +139,11 @@ def _search(objective_class: type[Objective], run: RunConfig, model_config: Any,
         )
 
 
-def fits(
-    objective_class: type[Objective], run: RunConfig, model_config: Any, accelerator: Accelerator, per_device_batch_size: int
-) -> bool:
+def fits(context: RunContext, per_device_batch_size: int) -> bool:
     """Whether whole steps of one micro-batch of this size fit into the device's memory."""
-    run = _with_loop(run, per_device_batch_size=per_device_batch_size, global_batch_size=per_device_batch_size)
+    size = per_device_batch_size
     try:
-        measured_copy(objective_class, run, model_config, accelerator, num_steps=2)
+        measured_copy(context.with_loop(per_device_batch_size=size, global_batch_size=size), num_steps=2)
     except torch.OutOfMemoryError:
         return False
     except ConfigError as error:
@@ -167,7 +151,7 @@ def fits(
             return False
         raise
     finally:
-        accelerator.free_memory()
+        context.accelerator.free_memory()
         gc.collect()
         torch.cuda.empty_cache()
     return True

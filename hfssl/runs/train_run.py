@@ -2,34 +2,26 @@
 
 import shlex
 from collections.abc import Callable
-from typing import Any
 
-from accelerate import Accelerator
-
+from hfssl.checkpoints.exports import write_processor
 from hfssl.config.invocation import command, is_command, this_command
 from hfssl.config.run_config import RunConfig
-from hfssl.errors import require
 from hfssl.distributed import barrier, broadcast_object, is_main_process
-from hfssl.errors import ConfigError
-from hfssl.objective import Objective
-from hfssl.errors import Interrupted, SharedError
-from hfssl.runs.planning import print_opening, settled
-from hfssl.hub.publish_config import PublishConfig
-from hfssl.checkpoints.exports import write_processor
+from hfssl.errors import ConfigError, Interrupted, SharedError, require
 from hfssl.hub.errors import HubError
 from hfssl.hub.publication import check_can_push, publish_export
+from hfssl.hub.publish_config import PublishConfig
 from hfssl.run_dir import RunDir, forget_if_unused
+from hfssl.runs.context import RunContext
 from hfssl.runs.open_session import choose_folder, open_session
+from hfssl.runs.planning import print_opening, settled
 from hfssl.training.loop import Session, train
 from hfssl.training.start import environment
 from hfssl.training.tracking import open_tracker
 
 
 def train_run(
-    objective_class: type[Objective],
-    run: RunConfig,
-    model_config: Any,
-    accelerator: Accelerator,
+    context: RunContext,
     *,
     finish: Callable[[Session], None],
     summarise: Callable[[RunDir], None],
@@ -42,16 +34,17 @@ def train_run(
     Raises:
         ConfigError, TrainingError, Interrupted: see `pretrain.pretrain`.
     """
-    _check_push(run)
-    started, lock = choose_folder(run)
+    _check_push(context.run)
+    started, lock = choose_folder(context.run)
     run_dir = started.run_dir
     if started.finished:
         summarise(run_dir)
-        _push(run, run_dir)
+        _push(context.run, run_dir)
         return run_dir
     try:
-        run = settled(objective_class, run, model_config, started, accelerator)
-        session, rehearsal = open_session(objective_class, run, model_config, started, accelerator)
+        context = settled(context, started)
+        run, accelerator = context.run, context.accelerator
+        session, rehearsal = open_session(context, started)
         open_tracker(accelerator, run, run_dir, session.state.step)
     except BaseException:
         if is_main_process():

@@ -8,10 +8,10 @@ from torch import Tensor
 from hfssl.data.loader import KeyedDataset
 from hfssl.data.source import Source, fixed_rows
 from hfssl.distributed import is_main_process, world_size
-from hfssl.evaluation.knn import knn_accuracy
 from hfssl.errors import ConfigError
-from hfssl.training.monitor import Monitor, good_rows, validation_rows_of
+from hfssl.evaluation.knn import knn_accuracy
 from hfssl.training.labelled_validation import BestStep, LabelledValidation, Scores
+from hfssl.training.monitor import Monitor, good_rows, validation_rows_of
 
 _WATCHED_ROWS, _VOTING_ROWS, _SCORED_ROWS = 512, 1024, 5000
 
@@ -21,7 +21,9 @@ def open_monitor(source: Source, training_rows: KeyedDataset) -> Monitor | None:
     if source.validation is None:
         return None
     part = source.validation.part(fixed_rows(len(source.validation), _WATCHED_ROWS))
-    pipeline = copy.copy(training_rows.pipeline)  # the same processor; what prepare finds out about its source is its own
+    pipeline = copy.copy(
+        training_rows.pipeline
+    )  # the same processor; what prepare finds out about its source is its own
     try:
         rows, looked_at = KeyedDataset(pipeline.prepare(part), pipeline, seed=0), pipeline.whole_examples(part)
     except ConfigError as error:
@@ -41,7 +43,9 @@ def open_monitor(source: Source, training_rows: KeyedDataset) -> Monitor | None:
     return Monitor(rows, good, samples, voters, knn_accuracy)
 
 
-def open_labelled_validation(source: Source, training_rows: KeyedDataset, scores: Scores, choice: BestStep) -> LabelledValidation | None:
+def open_labelled_validation(
+    source: Source, training_rows: KeyedDataset, scores: Scores, choice: BestStep
+) -> LabelledValidation | None:
     """Labelled rows that choose the best step; None where the data holds nothing out."""
     if source.validation is None:
         return None

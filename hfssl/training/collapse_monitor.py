@@ -41,7 +41,7 @@ class CollapseMonitor:
         )
         return {name: of_state[name] for name in _SHOWN if name in of_state} | warnings
 
-    def after_validation(self, figures: dict[str, Any]) -> dict[str, Any]:
+    def after_validate(self, figures: dict[str, Any]) -> dict[str, Any]:
         """`warnings` of a row on held-out data, where there are some. Called by all ranks."""
         return self._observe("validation", figures) if self.is_on else {}
 

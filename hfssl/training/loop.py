@@ -210,7 +210,7 @@ def _validate(session: Session, watch: Stopwatch) -> bool:
             say("held-out rows can no longer be read: this look at them is left out")
         return False
     row = {"step": session.state.step} | figures
-    row |= session.collapse_monitor.after_validation(row)
+    row |= session.collapse_monitor.after_validate(row)
     track(session.accelerator, row)
     if is_main_process():
         session.run_dir.append_metrics(row)

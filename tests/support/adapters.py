@@ -9,6 +9,7 @@ from torch import Tensor
 from hfssl.checkpoints.exports import write_export
 from hfssl.run_dir import RunDir
 from hfssl.runs import open_session as session
+from hfssl.runs.context import RunContext
 from hfssl.runs.init_from import adopt_checkpoint
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session
@@ -36,7 +37,7 @@ def open_adapted_run(
     run = run_of(name, folder, settings, init_from=str(base), **loop)
     run, model_config = adopt_checkpoint(run)
     started = started or Start(RunDir(folder), None, [])
-    opened, _ = session.open_session(classes(name)[1], run, model_config, started, start(run.loop))
+    opened, _ = session.open_session(RunContext(classes(name)[1], run, model_config, start(run.loop)), started)
     return opened
 
 

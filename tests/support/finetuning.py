@@ -14,6 +14,7 @@ from hfssl.config.sections import LoopConfig, OptimConfig
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.run_dir import RunDir
 from hfssl.runs import open_session as session
+from hfssl.runs.context import RunContext
 from hfssl.training.accelerator import start
 from hfssl.training.checkpoint import TrainState
 from hfssl.training.loop import Session, prepare
@@ -61,7 +62,9 @@ def open_task(
     open_rows = session.open_rows
     session.open_rows = lambda run: few_rows_with_test()  # 40 digits to train on, 24 to look at
     try:
-        opened, _ = session.open_session(catalog.task("image_classification")[1], run, config, started, start(run.loop))
+        opened, _ = session.open_session(
+            RunContext(catalog.task("image_classification")[1], run, config, start(run.loop)), started
+        )
     finally:
         session.open_rows = open_rows
     return opened

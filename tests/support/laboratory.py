@@ -25,6 +25,7 @@ from hfssl.objective import Batch, Objective
 from hfssl.randomness import random_bits
 from hfssl.run_dir import RunDir
 from hfssl.runs import open_session as session
+from hfssl.runs.context import RunContext
 from hfssl.runs.validation import open_monitor
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session, prepare
@@ -160,7 +161,7 @@ def open_small(
     use_few_rows()
     run = run_of(name, folder, method, **loop)
     started = started or Start(RunDir(folder), None, [])
-    opened, _ = session.open_session(classes(name)[1], run, None, started, start(run.loop))
+    opened, _ = session.open_session(RunContext(classes(name)[1], run, None, start(run.loop)), started)
     return opened
 
 

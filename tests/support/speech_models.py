@@ -20,6 +20,7 @@ from hfssl.data.source import Source
 from hfssl.run_dir import RunDir
 from hfssl.runs import labelled as labelled_run
 from hfssl.runs import open_session as session
+from hfssl.runs.context import RunContext
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session
 from hfssl.training.start import Start
@@ -93,7 +94,7 @@ def open_task(
     run, model_config = labelled_run.with_model(task_run(task, base, folder, method, **loop))
     run = labelled_run.with_classes(catalog.task(task)[1], run, labelled_run.open_divided(run).source)  # type: ignore[arg-type]
     started = started or Start(RunDir(folder), None, [])
-    opened, _ = session.open_session(task_class, run, model_config, started, start(run.loop))
+    opened, _ = session.open_session(RunContext(task_class, run, model_config, start(run.loop)), started)
     return opened
 
 

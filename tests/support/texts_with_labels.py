@@ -19,6 +19,7 @@ from hfssl.data.texts.tokenizer import train_tokenizer
 from hfssl.run_dir import RunDir
 from hfssl.runs import labelled as labelled_run
 from hfssl.runs import open_session as session
+from hfssl.runs.context import RunContext
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session
 from hfssl.training.start import Start
@@ -142,7 +143,7 @@ def opened(run: RunConfig) -> Session:
     run = labelled_run.with_classes(task, run, labelled_run.open_divided(run).source)
     assert run.loop.output_dir is not None
     started = Start(RunDir(Path(run.loop.output_dir)), None, [])
-    return session.open_session(task, run, model_config, started, start(run.loop), verbose=False)[0]
+    return session.open_session(RunContext(task, run, model_config, start(run.loop)), started, verbose=False)[0]
 
 
 def trained(run: RunConfig) -> RunDir:

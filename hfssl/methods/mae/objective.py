@@ -22,11 +22,14 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, ViTConfig, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
 
+from hfssl.checkpoints.locate import loading
+from hfssl.checkpoints.weights import StoredWeights, read_weights, take_weights
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.pipeline import ImagePipeline
 from hfssl.data.source import Source
 from hfssl.errors import ConfigError
 from hfssl.methods.mae.config import MAEConfig
+from hfssl.models.pooler import without_pooler
 from hfssl.nn.positions import resize_positions, sincos_2d
 from hfssl.nn.xavier import initialise_linear, initialise_patches
 from hfssl.objective import Batch, Export, LoadReport, Objective, Picture, StepOutput
@@ -71,19 +74,7 @@ class MAE(Objective):
         return cls(model, pipeline.processor)
 
     def load_pretrained(self, checkpoint: str) -> LoadReport:
-        stored, found = _stored_tensors(checkpoint)
-        own = self.model.state_dict()
-        for name in _POSITIONS & stored.keys():
-            grid = round((own[name].shape[1] - 1) ** 0.5)
-            if stored[name].shape[1] != own[name].shape[1]:
-                stored[name] = resize_positions(stored[name], grid)
-        loaded = sorted(name for name in own if name in stored)
-        for name in loaded:
-            if stored[name].shape != own[name].shape:
-                shapes = f"{tuple(stored[name].shape)} in {checkpoint}, {tuple(own[name].shape)} here"
-                raise ConfigError(f"--init_from {checkpoint}: {name} does not fit: {shapes}")
-            own[name].copy_(stored[name])
-        return LoadReport(loaded, sorted(own.keys() - stored.keys()), sorted(found - set(loaded)))
+        return take_weights(self.model.state_dict(), _stored_weights(checkpoint), fitted=_with_own_grid)
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         output = self.model(batch["pixel_values"], noise=batch["noise"])
@@ -119,7 +110,7 @@ class MAE(Objective):
             **{name: value for name, value in config.to_dict().items() if name in _SHARED_FIELDS}
         )
         encoder_config.hfssl_pooling = POOLING
-        encoder = ViTModel(encoder_config, add_pooling_layer=False)
+        encoder = ViTModel(encoder_config, **without_pooler(ViTModel))
         encoder.load_state_dict(self.model.vit.state_dict())  # strict: the names are those of ViTMAEModel
         whole = copy.deepcopy(self.model).eval()
         whole.config.hfssl_pooling = POOLING
@@ -195,19 +186,19 @@ def initialise(model: ViTMAEForPreTraining) -> None:
         positions.copy_(sincos_2d(positions.shape[2], grid))
 
 
-def _stored_tensors(checkpoint: str) -> tuple[dict[str, Tensor], set[str]]:
-    """({name in a ViTMAEForPreTraining: tensor}, all names found) of a ViTMAE or ViT checkpoint."""
-    model_type = AutoConfig.from_pretrained(checkpoint).model_type
-    opened: Any
+def _stored_weights(checkpoint: str) -> StoredWeights:
+    """Those of a ViTMAE or a ViT, by the names in a ViTMAEForPreTraining."""
+    said = f"--init_from {checkpoint}"
+    with loading(said):
+        model_type = AutoConfig.from_pretrained(checkpoint).model_type
     if model_type == "vit_mae":
-        opened = ViTMAEForPreTraining.from_pretrained(checkpoint, output_loading_info=True)
-        prefix = ""
-    elif model_type == "vit":
-        opened = ViTModel.from_pretrained(checkpoint, add_pooling_layer=False, output_loading_info=True)
-        prefix = "vit."
-    else:
-        raise ConfigError(f"--init_from {checkpoint} is a {model_type}; mae starts from vit_mae or vit")
-    model, info = opened
-    missing = {prefix + name for name in info["missing_keys"]}
-    stored = {prefix + name: tensor for name, tensor in model.state_dict().items() if prefix + name not in missing}
-    return stored, stored.keys() | set(info["unexpected_keys"])
+        return read_weights(said, ViTMAEForPreTraining, checkpoint)
+    if model_type == "vit":
+        return read_weights(said, ViTModel, checkpoint, **without_pooler(ViTModel)).renamed("vit.{}".format)
+    raise ConfigError(f"{said} is a {model_type}; mae starts from vit_mae or vit")
+
+
+def _with_own_grid(name: str, stored: Tensor, own: Tensor) -> Tensor:
+    """Positions brought to the own grid; everything else as it is."""
+    is_other = name in _POSITIONS and stored.shape[1] != own.shape[1]
+    return resize_positions(stored, round((own.shape[1] - 1) ** 0.5)) if is_other else stored

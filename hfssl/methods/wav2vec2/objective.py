@@ -27,14 +27,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav2Vec2Model
 
+from hfssl.checkpoints.weights import read_weights, take_weights
 from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.audio.pipeline import AudioPipeline
 from hfssl.data.source import Source
-from hfssl.errors import ConfigError, one_line
 from hfssl.methods.wav2vec2.config import Wav2Vec2PretrainingConfig
 from hfssl.methods.wav2vec2.contrast import Contrast, attention, contrast
 from hfssl.methods.wav2vec2.gumbel import code_perplexity, gumbel_noise
-from hfssl.models.stock_encoder import UNREADABLE
 from hfssl.nn.frames import num_frames
 from hfssl.nn.masked_positions import IGNORED
 from hfssl.nn.signals import embedding_std
@@ -196,17 +195,10 @@ class Wav2Vec2(Objective):
         encoder.load_state_dict(whole.wav2vec2.state_dict())
         return Export(encoder.eval(), self._processor, pretraining_model=whole)
 
-    @torch.no_grad()
     def load_pretrained(self, checkpoint: str) -> LoadReport:
-        stored, found = _stored_tensors(checkpoint)
-        own = self.model.state_dict()
-        loaded = sorted(name for name in own if name in stored)
-        for name in loaded:
-            if stored[name].shape != own[name].shape:
-                shapes = f"{tuple(stored[name].shape)} in {checkpoint}, {tuple(own[name].shape)} here"
-                raise ConfigError(f"--init_from {checkpoint}: {name} does not fit: {shapes}")
-            own[name].copy_(stored[name])
-        return LoadReport(loaded, sorted(own.keys() - stored.keys()), sorted(found - set(loaded)))
+        said = f"--init_from {checkpoint}"
+        stored = read_weights(said, Wav2Vec2ForPreTraining, checkpoint, dtype=torch.float32)
+        return take_weights(self.model.state_dict(), stored)
 
     def enable_gradient_checkpointing(self) -> None:
         self.model.gradient_checkpointing_enable()
@@ -259,14 +251,3 @@ def _stock_config(config: Wav2Vec2PretrainingConfig, model_config: Any) -> Wav2V
         mask_time_length=config.mask_length,
         **values,
     )
-
-
-def _stored_tensors(checkpoint: str) -> tuple[dict[str, Tensor], set[str]]:
-    """({name in a Wav2Vec2ForPreTraining: tensor}, all names found) of a checkpoint."""
-    try:
-        opened: Any = Wav2Vec2ForPreTraining.from_pretrained(checkpoint, dtype=torch.float32, output_loading_info=True)
-    except UNREADABLE as error:
-        raise ConfigError(f"--init_from {checkpoint} can not be loaded: {one_line(error)}") from error
-    model, info = opened
-    stored = {name: tensor for name, tensor in model.state_dict().items() if name not in info["missing_keys"]}
-    return stored, stored.keys() | set(info["unexpected_keys"])

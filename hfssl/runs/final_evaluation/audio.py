@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from hfssl.runs.final_evaluation.pretext_accuracy import pretext_accuracy
 from hfssl.data.source import Source
 from hfssl.evaluation.audio_table import audio_table
 from hfssl.evaluation.clips import HOP_SECONDS, Clips, log_mel
-from hfssl.methods.wav2vec2.objective import Wav2Vec2
 from hfssl.figures.contrast import Heard, contrast_figure
+from hfssl.methods.wav2vec2.objective import Wav2Vec2
+from hfssl.runs.final_evaluation.pretext_accuracy import pretext_accuracy
 from hfssl.training.loop import Session
 
 _PICTURED, _ASKED, _AT_ONCE = 3, 200, 8

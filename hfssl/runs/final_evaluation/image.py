@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from hfssl.runs.final_evaluation.pretext_accuracy import pretext_accuracy
 from hfssl.data.source import Source
 from hfssl.evaluation.features import BATCH
 from hfssl.evaluation.image_table import Encoded, encoded_images, image_table
@@ -15,6 +14,7 @@ from hfssl.evaluation.neighbours import nearest_rows, nearest_to
 from hfssl.figures import curves as figures
 from hfssl.figures.image_sheet import SheetCell, image_sheet, nearest_lines, shrunk
 from hfssl.run_dir import RunDir
+from hfssl.runs.final_evaluation.pretext_accuracy import pretext_accuracy
 from hfssl.training.loop import Session
 from hfssl.training.monitor import good_rows
 
@@ -26,9 +26,7 @@ def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) 
     """Figures and the closing table of the exported `encoders` (name -> folder, the last one is the run's own)."""
     _draw_pictures(session)
     print("evaluating the export ...", flush=True)
-    encoded = encoded_images(
-        encoders, source, source.test, session.run.data.num_channels, session.accelerator.device
-    )
+    encoded = encoded_images(encoders, source, source.test, session.run.data.num_channels, session.accelerator.device)
     draw_neighbours(session.run_dir, encoded, source)
     return image_table(encoded, encoders, source) | pretext_accuracy(
         session, encoded.test or encoded.train, "images", is_held_out=encoded.test is not None, batch_size=BATCH

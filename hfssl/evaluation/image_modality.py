@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from hfssl.data.images.pipeline import open_images
+from hfssl.data.images.source import open_images
 from hfssl.data.source import Source
 from hfssl.errors import require
 from hfssl.evaluation.evaluate_config import EvaluateConfig

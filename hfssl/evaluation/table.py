@@ -5,14 +5,12 @@ Protocol, the same for every table: kNN with k 20, temperature 0.07, cosine; lin
 are opened once, for scoring.
 """
 
-from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import issparse
 
-from hfssl.data.source import Source
 from hfssl.evaluation.knn import NUM_NEIGHBOURS, TEMPERATURE, knn_predictions
 from hfssl.evaluation.linear_probe import (
     DENSE,
@@ -65,52 +63,6 @@ def scores_of(
         scores |= {"few_labels": few.mean, "few_labels_interval": few.interval}
         scores["num_labels"] = LABELS_A_CLASS * len(class_sizes)
     return scores
-
-
-class Side(NamedTuple):
-    """How many rows of one split are in a table, and their labels, or None."""
-
-    num_rows: int
-    labels: Array | None
-
-
-def results_table(
-    features: Mapping[str, tuple[Array, Array | None]],
-    sides: tuple[Side, Side],
-    *,
-    encoders: Collection[str],
-    probes: Mapping[str, Probe],
-    source: Source,
-) -> dict[str, Any]:
-    """Scores of all kinds of features, as eval/*.json holds them; of `encoders` std and RankMe too.
-
-    Without labels or a held-out split, std and RankMe alone.
-
-    Args:
-        features: name -> (training rows, test rows or None), trivial ones first; sides: those rows.
-        probes: name -> the probe of features that are not dense.
-    """
-    train, test = sides
-    rows = []
-    for name, (train_ND, test_MD) in features.items():
-        row: dict[str, Any] = {"features": name, "width": train_ND.shape[1]}
-        if not np.isfinite(train_ND.data if issparse(train_ND) else train_ND).all():
-            rows.append(row | {"warnings": ["features are not finite"]})
-            continue
-        if test_MD is not None and train.labels is not None and test.labels is not None:
-            row |= scores_of(train_ND, train.labels, test_MD, test.labels, probes.get(name, DENSE))
-        if name in encoders:
-            row |= spread_of(train_ND)
-        rows.append(row)
-    scored = source.test
-    return {
-        "rows": rows,
-        "data": source.name,
-        "train_rows": train.num_rows,
-        "test_rows": test.num_rows,
-        "test_split": None if scored is None else scored.split,
-        "test_rows_were_watched": scored is not None and scored is source.validation,
-    }
 
 
 def table_lines(table: Mapping[str, Any]) -> list[str]:

@@ -22,13 +22,14 @@ from hfssl.errors import require
 from hfssl.evaluation.audio_modality import AudioModality
 from hfssl.evaluation.duplicates import SIMILARITY, same_features, same_samples
 from hfssl.evaluation.evaluate_config import EvaluateConfig
+from hfssl.evaluation.feature_scores import spread_of
 from hfssl.evaluation.features import Checkpoint, find_checkpoint, input_of
 from hfssl.evaluation.image_modality import ImageModality
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.label_curve import Curve, interval, label_curve, paired_difference, rows_of_size
 from hfssl.evaluation.linear_probe import fitted_probe
 from hfssl.evaluation.modality import Features, Further, LabelledSamples, Modality, last_layer
-from hfssl.evaluation.table import spread_of
+from hfssl.evaluation.table import layout_of_evaluation, terminal_lines
 from hfssl.evaluation.text_modality import TextModality
 from hfssl.figures import curves as figures
 from hfssl.run_dir import RunDir, write_text
@@ -226,25 +227,7 @@ def _write(config: EvaluateConfig, result: Mapping[str, Any]) -> Path:
 
 
 def _table(result: Mapping[str, Any]) -> list[str]:
-    sizes = [str(point["labels"]) for point in result["rows"][0]["curve"]]
-    header = ["features", "width", "kNN", "linear", *(f"{size} labels" for size in sizes), "std", "RankMe"]
-    body = []
-    for row in result["rows"]:
-        points = [f"{point['accuracy']:.3f} [{point['low']:.3f}, {point['high']:.3f}]" for point in row["curve"]]
-        figures_of_row = [
-            f"{row['knn']:.3f}",
-            f"{row['linear']:.3f}",
-            *points,
-            f"{row['std']:.3f}" if "std" in row else "-",
-            f"{row['rank_me']:.1f}" if "rank_me" in row else "-",
-        ]
-        body.append([row["features"], str(row["width"]), *figures_of_row])
-    widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in [header, *body]
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = terminal_lines(layout_of_evaluation(result))
     last = result["rows"][-1]
     gain = last["curve"][0]["gain_over_untrained"]
     lines.append(

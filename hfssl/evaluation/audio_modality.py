@@ -17,9 +17,9 @@ from hfssl.evaluation.audio_features import (
 )
 from hfssl.evaluation.clips import FLOOR, LONGEST_SECONDS, NUM_MELS, Clips, log_mel_statistics
 from hfssl.evaluation.evaluate_config import EvaluateConfig
+from hfssl.evaluation.feature_scores import PROTOCOL
 from hfssl.evaluation.layers import layer_probes, sentence
 from hfssl.evaluation.modality import Features, Further, Modality
-from hfssl.evaluation.table import PROTOCOL
 
 Array = np.ndarray[Any, Any]
 

@@ -9,10 +9,10 @@ import torch
 from hfssl.data.images.source import open_images
 from hfssl.data.source import Source
 from hfssl.evaluation.evaluate_config import EvaluateConfig
+from hfssl.evaluation.feature_scores import PROTOCOL
 from hfssl.evaluation.features import BATCH, Encoder, image_features, open_encoder, untrained_encoder
 from hfssl.evaluation.images import FLOOR_SIDE, PCA_VARIANCE, Images, baselines
 from hfssl.evaluation.modality import Features, Modality
-from hfssl.evaluation.table import PROTOCOL
 
 Array = np.ndarray[Any, Any]
 

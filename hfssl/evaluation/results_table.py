@@ -10,8 +10,8 @@ import torch
 from scipy.sparse import issparse
 
 from hfssl.data.source import Source
+from hfssl.evaluation.feature_scores import LARGEST_SPLIT, scores_of, spread_of
 from hfssl.evaluation.modality import Array, Encoder, Features, Modality, Samples, last_layer
-from hfssl.evaluation.table import LARGEST_SPLIT, scores_of, spread_of
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import torch
 from hfssl.data.source import Source
 from hfssl.data.texts.source import open_texts
 from hfssl.evaluation.evaluate_config import EvaluateConfig
+from hfssl.evaluation.feature_scores import PROTOCOL
 from hfssl.evaluation.linear_probe import SPARSE
 from hfssl.evaluation.modality import NOTHING_FURTHER, Features, Further, Modality
 from hfssl.evaluation.perplexity import open_language_model, perplexity_of, sentence
-from hfssl.evaluation.table import PROTOCOL
 from hfssl.evaluation.text_features import BATCH, TextEncoder, open_text_encoder, text_features, untrained_text_encoder
 from hfssl.evaluation.texts import FLOOR, MOST_WORDS, Texts, tfidf
 

@@ -30,7 +30,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 from hfssl.checkpoints.locate import find_checkpoint
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.crops import crop_boxes, resized_crop
-from hfssl.data.images.pipeline import open_images
+from hfssl.data.images.source import open_images
 from hfssl.data.source import fixed_rows
 from hfssl.evaluation.features import Encoder, image_features, open_encoder, untrained_encoder
 from hfssl.evaluation.images import Images, baselines

@@ -74,7 +74,7 @@ class FirstRows:
     def __init__(self, dataset: str, split: str, num_rows: int) -> None:
         from hfssl.data.images.cache import DecodedImages
         from hfssl.data.images.config import ImageDataConfig
-        from hfssl.data.images.pipeline import open_images
+        from hfssl.data.images.source import open_images
 
         source = open_images(ImageDataConfig(dataset=dataset, split=split))
         self._images = DecodedImages(source, 3)

@@ -29,7 +29,7 @@ def own_openers() -> Iterator[None]:
     yield
     if "hfssl.runs.open_session" in sys.modules:
         from hfssl.data.audio.source import open_recordings
-        from hfssl.data.images.pipeline import open_images
+        from hfssl.data.images.source import open_images
         from hfssl.data.texts.source import open_texts
         from hfssl.runs import open_session as session
 

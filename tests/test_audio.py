@@ -98,7 +98,7 @@ def test_a_table_beside_the_recordings_brings_its_columns(tmp_path: Path) -> Non
     assert sorted(source.column_values("text")) == [f"said {index}" for index in range(4)]
     assert len(rows_for(config_for(tmp_path)).examples.recordings.bad_rows) == 0
     (tmp_path / "metadata.csv").write_text("name,text\na/00.wav,x\n")
-    with pytest.raises(ConfigError, match=r"can not be opened: .*file_name"):
+    with pytest.raises(ConfigError, match=r"cannot be opened: .*file_name"):
         open_recordings(config_for(tmp_path))
 
 

@@ -13,7 +13,8 @@ from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from hfssl.data.images.cache import CachedImages, cached
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.data.images.pipeline import ImagePipeline, open_images
+from hfssl.data.images.pipeline import ImagePipeline
+from hfssl.data.images.source import open_images
 from hfssl.data.loader import KeyedDataset
 from hfssl.errors import ConfigError
 from hfssl.objective import BadRowError
@@ -68,7 +69,7 @@ def test_a_table_of_paths_is_read_relative_to_its_folder(tmp_path: Path) -> None
 
 def test_a_broken_table_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken.jsonl").write_text('{"image": 1}\n{"image": [}\n')
-    with pytest.raises(ConfigError, match="can not be opened") as caught:
+    with pytest.raises(ConfigError, match="cannot be opened") as caught:
         open_images(ImageDataConfig(dataset=str(tmp_path / "broken.jsonl")))
     assert "\n" not in str(caught.value)
 

@@ -9,9 +9,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hfssl.evaluation import linear_probe as probe_module
+from hfssl.evaluation.feature_scores import scores_of
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.linear_probe import few_label_probe, few_rows, fitted_probe, linear_probe
-from hfssl.evaluation.table import scores_of, table_lines
+from hfssl.evaluation.table import layout_of_summary, summary_lines, terminal_lines
+from hfssl.reporting.scores import as_markdown
 
 DIGITS = load_digits()
 TRAIN, TEST = slice(0, 300), slice(300, 500)
@@ -94,11 +96,24 @@ def test_the_table_shows_what_was_measured_and_a_dash_else() -> None:
             "warnings": ["collapse: x"],
         },
     ]
-    lines = table_lines({"rows": rows})
+    lines = summary_lines({"rows": rows, "test_rows": 500})
     assert lines[0].split()[:5] == ["features", "width", "kNN", "linear", "100"]
     assert lines[2].split() == ["raw", "pixels", "64", "0.958", "-", "-", "-", "-"]
     assert "0.800 ± 0.010" in lines[3]
     assert lines[4] == "collapse: x"
+
+
+def test_terminal_and_pages_show_the_same_columns_and_rows() -> None:
+    rows = [{"features": name, "width": 8, "knn": 0.5, "linear": 0.625, "std": 0.25, "rank_me": 7.5} for name in "ab"]
+    table = layout_of_summary({"rows": rows, "test_rows": 16})
+    terminal, markdown = terminal_lines(table), as_markdown(table).splitlines()
+    assert [cell.strip() for cell in markdown[0].strip("|").split("|")] == table.header
+    assert terminal[0].split() == " ".join(table.header).split()
+    for line, of_page in zip(terminal[2:], markdown[2:], strict=True):
+        assert [value.split(" (")[0] for value in of_page.strip("| ").split(" | ")][:4] == line.split()[:4]
+    assert terminal[2].split() == ["a", "8", "0.500", "0.625", "-", "0.250", "7.5"]
+    assert "0.500 (0.280 to 0.720)" in markdown[2]
+    assert "not measured" in markdown[2]
 
 
 @pytest.mark.filterwarnings("ignore:The least populated class")

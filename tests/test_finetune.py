@@ -22,7 +22,7 @@ from hfssl.config.parse import make_run, parse
 from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import LoopConfig, OptimConfig
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.data.images.pipeline import open_images
+from hfssl.data.images.source import open_images
 from hfssl.data.labelled_splits import divided, few_labels
 from hfssl.data.source import Source
 from hfssl.errors import ConfigError
@@ -64,11 +64,11 @@ def labelled(splits: dict[str, list[str]], names: list[str] | None = None) -> So
 
 
 def opened(sets: DatasetDict) -> Source:
-    from hfssl.data import source as module
+    from hfssl.data import open_source as module
 
     data = ImageDataConfig(dataset="x", label_column="label", validation_share=0.0)
     original = module._open_splits
-    module._open_splits = lambda config: sets
+    module._open_splits = lambda config, reader: sets
     try:
         return open_images(data)
     finally:

@@ -12,10 +12,10 @@ from hfssl.commands.finetune import finetune
 from hfssl.config.parse import make_run
 from hfssl.config.sections import LoopConfig, OptimConfig
 from hfssl.data.images.config import ImageDataConfig
+from hfssl.evaluation.table import Table
 from hfssl.figures import curves as figures
 from hfssl.reporting.facts import facts_of
 from hfssl.reporting.report import write_report
-from hfssl.reporting.scores import Table
 from hfssl.reporting.task_report import task_tiles
 from hfssl.reporting.task_scores import all_scores, main_scores, part_tables, score_warnings
 from hfssl.run_dir import RunDir

@@ -13,7 +13,7 @@ from PIL import Image
 
 from hfssl.data.demo.sets import digits
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.data.images.pipeline import open_images
+from hfssl.data.images.source import open_images
 from hfssl.data.source import Source, fixed_rows, with_rows_held_out
 from hfssl.errors import ConfigError
 from hfssl.objective import BadRowError

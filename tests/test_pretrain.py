@@ -176,7 +176,7 @@ def test_what_only_the_data_can_tell_is_one_line_and_exit_2_too(tmp_path: Path) 
     process = recipe(*SMALL, "--dataset", "someone/unheard-of", "--output_dir", str(tmp_path / "run"))
     _, error = process.communicate(timeout=90)
     assert process.returncode == 2
-    assert error.strip().splitlines()[-1].startswith("error: --dataset someone/unheard-of can not be opened")
+    assert error.strip().splitlines()[-1].startswith("error: --dataset someone/unheard-of cannot be opened")
     assert "Traceback" not in error
 
 

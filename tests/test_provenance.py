@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.data.images.pipeline import open_images
+from hfssl.data.images.source import open_images
 from hfssl.data.provenance import provenance
 from hfssl.reporting.card import card_of, render
 from tests.support.hub_server import LocalHub

@@ -19,7 +19,8 @@ from hfssl.commands import pretrain as pretrain_module
 from hfssl.commands.pretrain import pretrain
 from hfssl.config.run_config import RunConfig
 from hfssl.data.images.cache import DecodedImages
-from hfssl.data.images.pipeline import ImagePipeline, open_images
+from hfssl.data.images.pipeline import ImagePipeline
+from hfssl.data.images.source import open_images
 from hfssl.errors import ConfigError, Interrupted, TrainingError
 from hfssl.objective import BadRowError, Batch
 from hfssl.run_dir import RunDir

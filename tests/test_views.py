@@ -15,7 +15,7 @@ from torchvision.transforms.v2.functional import resized_crop as reference_crop
 from hfssl.data.images.augmentation import view_keys
 from hfssl.data.images.augmentation_config import PRESETS, Augmentation, View
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.data.images.pipeline import open_images
+from hfssl.data.images.source import open_images
 from hfssl.data.images.views import ViewsPipeline, _drawn_crops
 from hfssl.data.images.views_config import MultiCropConfig
 from hfssl.data.loader import BatchLayout, KeyedDataset, micro_batches

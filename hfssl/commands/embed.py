@@ -19,7 +19,7 @@ from hfssl.data.file_names import file_names
 from hfssl.data.images.cache import DecodedImages
 from hfssl.data.images.config import IMAGE_SUFFIXES
 from hfssl.data.images.files import decode
-from hfssl.data.images.pipeline import open_images
+from hfssl.data.images.source import open_images
 from hfssl.data.source import Source
 from hfssl.errors import require
 from hfssl.evaluation.feature_file import write_features

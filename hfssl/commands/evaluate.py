@@ -6,7 +6,7 @@ The protocol stands in docs/evaluation.md and in every file that this writes.
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,20 +23,31 @@ from hfssl.errors import require
 from hfssl.evaluation.audio_modality import AudioModality
 from hfssl.evaluation.duplicates import SIMILARITY, same_features, same_samples
 from hfssl.evaluation.evaluate_config import EvaluateConfig
+from hfssl.evaluation.feature_scores import spread_of
 from hfssl.evaluation.image_modality import ImageModality
 from hfssl.evaluation.knn import knn_predictions
 from hfssl.evaluation.label_curve import Curve, interval, label_curve, paired_difference, rows_of_size
 from hfssl.evaluation.linear_probe import fitted_probe
-from hfssl.evaluation.modality import Features, LabelledSamples, Modality
-from hfssl.evaluation.table import spread_of
+from hfssl.evaluation.modality import Features, Further, LabelledSamples, Modality, last_layer
+from hfssl.evaluation.table import layout_of_evaluation, terminal_lines
 from hfssl.evaluation.text_modality import TextModality
 from hfssl.figures import curves as figures
 from hfssl.run_dir import RunDir, write_text
 from hfssl.training.start import versions
 
 Array = np.ndarray[Any, Any]
+_MODALITIES: tuple[Modality[Any, Any], ...] = (ImageModality(), TextModality(), AudioModality())
 UNTRAINED = "untrained"
 EVALUATED = "evaluated"
+
+
+class _Opened(NamedTuple):
+    """A checkpoint with its encoder, on `device`."""
+
+    checkpoint: Checkpoint
+    modality: Modality[Any, Any]
+    encoder: Any
+    device: torch.device
 
 
 class Split(NamedTuple):
@@ -56,17 +67,19 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if config.cpu_threads is not None:
         torch.set_num_threads(config.cpu_threads)
     checkpoint = find_checkpoint(str(config.model))
-    modality = _open(checkpoint, config)
-    train, test, classes, split = _labelled_splits(modality, config)
-    features, seconds = _all_features(modality, train, test, config)
-    result = _scored(features, train, test, config, modality.device)
+    opened = _open(checkpoint, config)
+    modality = opened.modality
+    train, test, classes, split = _labelled_splits(opened, config)
+    features, further, seconds = _all_features(opened, train, test, config)
+    result = _scored(features, train, test, config, opened.device)
     result["near_duplicates_in_test"] = _near_duplicates(modality, train, test, features[EVALUATED][0])
-    beyond, notes = modality.beyond_table(train.samples, test.samples, config)
-    result |= beyond | {"notes": notes}
-    result |= {"model": checkpoint.name, "pooling": modality.pooling, "data": Path(str(config.dataset)).name}
+    result |= further.figures | {"notes": further.notes}
+    result |= {"model": checkpoint.name, "pooling": modality.pooling(opened.encoder)}
+    result |= {"data": Path(str(config.dataset)).name}
     result |= {"classes": [str(label) for label in classes], "split": split, "seconds_of_features": seconds}
     result |= {"local": Path(str(config.dataset)).expanduser().exists()}
-    result |= {"protocol": modality.protocol, "versions": versions(), "command": this_command()}
+    protocol = dict(modality.protocol) | dict(modality.checkpoint_protocol)
+    result |= {"protocol": protocol, "versions": versions(), "command": this_command()}
     folder = _write(config, result)
     for line in _table(result):
         print(line)
@@ -74,30 +87,22 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return result
 
 
-def _open(checkpoint: Checkpoint, config: EvaluateConfig) -> Modality:
+def _open(checkpoint: Checkpoint, config: EvaluateConfig) -> _Opened:
     """The checkpoint, by what it reads. Flags of another modality are refused before it is loaded."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     reads = input_of(checkpoint)
-    known: dict[str, Callable[[Checkpoint, torch.device], Modality]] = {
-        "pixel_values": ImageModality,
-        "input_ids": TextModality,
-        "input_values": AudioModality,
-    }
+    known = {modality.reads: modality for modality in _MODALITIES}
     require(reads in known, f"{checkpoint.name} reads {reads}: name a checkpoint that reads images, texts or waveforms")
-    for name, needed in {
-        "image_column": "pixel_values",
-        "text_column": "input_ids",
-        "audio_column": "input_values",
-        "perplexity_documents": "input_ids",
-    }.items():
-        is_used = getattr(config, name) is None or reads == needed
-        require(is_used, f"--{name} has no effect: {checkpoint.name} reads {reads}; leave it out")
-    return known[reads](checkpoint, device)
+    for modality in _MODALITIES:
+        for name in modality.own_flags:
+            is_used = getattr(config, name) is None or reads == modality.reads
+            require(is_used, f"--{name} has no effect: {checkpoint.name} reads {reads}; leave it out")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return _Opened(checkpoint, known[reads], known[reads].open_encoder(checkpoint.location, device), device)
 
 
-def _labelled_splits(modality: Modality, config: EvaluateConfig) -> tuple[Split, Split, Array, str]:
+def _labelled_splits(opened: _Opened, config: EvaluateConfig) -> tuple[Split, Split, Array, str]:
     """(train, test, class names, how they were split)."""
-    train, test, how = _sides(modality, config)
+    train, test, how = _sides(opened, config)
     assert train.labels is not None
     assert test.labels is not None
     classes, numbers = np.unique(train.labels, return_inverse=True)
@@ -108,18 +113,18 @@ def _labelled_splits(modality: Modality, config: EvaluateConfig) -> tuple[Split,
     return Split(train, numbers), Split(test, np.searchsorted(classes, test.labels)), classes, how
 
 
-def _sides(modality: Modality, config: EvaluateConfig) -> tuple[LabelledSamples, LabelledSamples, str]:
+def _sides(opened: _Opened, config: EvaluateConfig) -> tuple[LabelledSamples, LabelledSamples, str]:
     """Training and test samples: the data's own splits, or one split in two."""
-    source = modality.open_data(config)
+    source = opened.modality.open_data(config, opened.encoder)
     require(source.label_column is not None, "the data has no column of class labels: name one with --label_column")
-    train = _samples(modality, source)
+    train = _samples(opened, source)
     if source.test is not None:
         require(
             config.group_column is None,
             f"--group_column has no effect: the data brings its own split {source.test.split}",
         )
         how = f"the data's own: {source.split} and {source.test.split}"
-        return train, _samples(modality, source.test), how
+        return train, _samples(opened, source.test), how
     groups = None if config.group_column is None else source.column_values(config.group_column)[train.rows]
     assert train.labels is not None
     held_out = held_out_rows(train.labels, groups, config.test_share, seed=0)
@@ -127,7 +132,7 @@ def _sides(modality: Modality, config: EvaluateConfig) -> tuple[LabelledSamples,
     return train.part(~held_out), train.part(held_out), f"made here: {config.test_share:.0%} held out by {by}, seed 0"
 
 
-def _samples(modality: Modality, source: Source) -> LabelledSamples:
+def _samples(opened: _Opened, source: Source) -> LabelledSamples:
     """All samples of a labelled split. What is wrong with its labels is said before anything is decoded."""
     labels = source.labels()
     withheld = f"labels of the split {source.split} are missing, or withheld as -1: name another split or column"
@@ -135,22 +140,30 @@ def _samples(modality: Modality, source: Source) -> LabelledSamples:
     assert labels is not None
     only = np.unique(labels)
     require(len(only) >= 2, f"all rows of the split {source.split} have the label {only[0]}: nothing to tell apart")
-    return modality.samples_of(source)
+    samples: LabelledSamples = opened.modality.samples_of(source, opened.encoder)
+    require(len(samples) > 0, f"no {opened.modality.samples} of the split {source.split} can be decoded")
+    return samples
 
 
 def _all_features(
-    modality: Modality, train: Split, test: Split, config: EvaluateConfig
-) -> tuple[dict[str, list[Features]], float]:
-    """({features: those of each seed}, seconds of the evaluated checkpoint's)."""
-    sides = (train.samples, test.samples)
+    opened: _Opened, train: Split, test: Split, config: EvaluateConfig
+) -> tuple[dict[str, list[Features]], Further, float]:
+    """({features: those of each seed}, further figures of the evaluated checkpoint, seconds of its features)."""
+    modality, sides, batch_size = opened.modality, (train.samples, test.samples), config.batch_size
     features = {name: [floor] for name, floor in modality.baselines(*sides).items()}
-    features[UNTRAINED] = [
-        modality.untrained_features(sides, seed, config.batch_size) for seed in range(min(3, config.num_seeds))
-    ]
+    features[UNTRAINED] = []
+    for seed in range(min(3, config.num_seeds)):
+        untrained = modality.untrained_encoder(opened.checkpoint.location, seed, opened.device)
+        train_ND, test_MD = (last_layer(modality.encode(untrained, side, batch_size)) for side in sides)
+        features[UNTRAINED].append(Features(train_ND, test_MD))
     start = time.perf_counter()
-    train_ND, test_MD = (modality.features(side, config.batch_size) for side in sides)
-    features[EVALUATED] = [Features(train_ND, test_MD)]
-    return features, time.perf_counter() - start
+    train_encoded, test_encoded = (modality.encode(opened.encoder, side, batch_size) for side in sides)
+    seconds = time.perf_counter() - start
+    features[EVALUATED] = [Features(last_layer(train_encoded), last_layer(test_encoded))]
+    of_layers = modality.layer_figures((train_encoded, test_encoded), (train.samples.labels, test.samples.labels))
+    of_checkpoint = modality.checkpoint_figures(opened.checkpoint.location, opened.encoder, sides, config)
+    figures, notes = of_layers.figures | of_checkpoint.figures, of_layers.notes + of_checkpoint.notes
+    return features, Further(figures, notes), seconds
 
 
 def _scored(
@@ -180,7 +193,7 @@ def _scored(
     return {"rows": rows, "label_sizes": list(config.label_sizes)} | counts
 
 
-def _near_duplicates(modality: Modality, train: Split, test: Split, features: Features) -> dict[str, Any]:
+def _near_duplicates(modality: Modality[Any, Any], train: Split, test: Split, features: Features) -> dict[str, Any]:
     return {
         "by_hash": int(same_samples(train.samples.hashes, test.samples.hashes).sum()),
         "hash_of": modality.hashed_by,
@@ -214,25 +227,7 @@ def _write(config: EvaluateConfig, result: Mapping[str, Any]) -> Path:
 
 
 def _table(result: Mapping[str, Any]) -> list[str]:
-    sizes = [str(point["labels"]) for point in result["rows"][0]["curve"]]
-    header = ["features", "width", "kNN", "linear", *(f"{size} labels" for size in sizes), "std", "RankMe"]
-    body = []
-    for row in result["rows"]:
-        points = [f"{point['accuracy']:.3f} [{point['low']:.3f}, {point['high']:.3f}]" for point in row["curve"]]
-        figures_of_row = [
-            f"{row['knn']:.3f}",
-            f"{row['linear']:.3f}",
-            *points,
-            f"{row['std']:.3f}" if "std" in row else "-",
-            f"{row['rank_me']:.1f}" if "rank_me" in row else "-",
-        ]
-        body.append([row["features"], str(row["width"]), *figures_of_row])
-    widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in [header, *body]
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = terminal_lines(layout_of_evaluation(result))
     last = result["rows"][-1]
     gain = last["curve"][0]["gain_over_untrained"]
     lines.append(

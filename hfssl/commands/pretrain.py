@@ -76,13 +76,13 @@ def _source_of_scores(run: RunConfig, modality: str) -> Source:
 
 
 def _print_summary(run_dir: RunDir) -> None:
-    from hfssl.evaluation.table import table_lines
+    from hfssl.evaluation.table import summary_lines
 
     summary = run_dir.read_summary()
     if summary is None or not is_main_process():
         return
     print()
-    for line in table_lines(summary):
+    for line in summary_lines(summary):
         print(line)
     print()
     for line in _closing_lines(run_dir, summary):

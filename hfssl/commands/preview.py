@@ -12,7 +12,7 @@ from torch import Tensor
 from hfssl.commands.preview_config import PreviewConfig
 from hfssl.console import quieten_libraries
 from hfssl.data.images.augmentation_config import View
-from hfssl.data.images.pipeline import open_images
+from hfssl.data.images.source import open_images
 from hfssl.data.images.views import ViewsPipeline
 from hfssl.data.loader import KeyedDataset
 from hfssl.errors import require
@@ -25,7 +25,7 @@ def preview(config: PreviewConfig) -> Path:
     """Write the sheet, a line an image, and print what is done to a view; returns the file.
 
     Raises:
-        ConfigError: the data can not be opened.
+        ConfigError: the data cannot be opened.
     """
     quieten_libraries()
     source = open_images(config.image_data())

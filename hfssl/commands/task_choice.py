@@ -50,7 +50,7 @@ def task_for(dataset: str, dataset_config: str | None = None) -> str:
     """The task that a data set's columns are for.
 
     Raises:
-        ConfigError: it can not be opened, or several tasks or none fit.
+        ConfigError: it cannot be opened, or several tasks or none fit.
     """
     if dataset in _DEMOS:
         return _DEMOS[dataset]
@@ -116,4 +116,4 @@ def _features(dataset: str, dataset_config: str | None) -> dict[str, Any]:
     except ConfigError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"--dataset {dataset} can not be opened: {one_line(error)}; or name --task") from error
+        raise ConfigError(f"--dataset {dataset} cannot be opened: {one_line(error)}; or name --task") from error

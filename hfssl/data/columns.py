@@ -53,13 +53,19 @@ def choose_label(
     return candidates[0] if len(candidates) == 1 else None
 
 
-def undecoded_files(rows: Dataset, column: str, undecoded: Any, folder: Path) -> Dataset:
-    """Images and recordings stay bytes and paths; texts in their place are paths, relative to the table's folder."""
+def undecoded_files(
+    rows: Dataset, column: str, undecoded: Any, folder: Path, *, paths_as: datasets.Value | None = None
+) -> Dataset:
+    """Images and recordings stay bytes and paths; texts in their place are paths, relative to the table's folder.
+
+    Args:
+        undecoded: the feature of files that are not decoded; paths_as: the feature that their paths have to be first.
+    """
     feature = rows.features[column]
     if is_text(feature):
         rows = rows.map(partial(_below, str(folder.resolve()), column))
-        if isinstance(undecoded, datasets.Audio):  # unlike an image it can not be made of large strings
-            rows = rows.cast_column(column, datasets.Value("string"))
+        if paths_as is not None:
+            rows = rows.cast_column(column, paths_as)
         return rows.cast_column(column, undecoded)
     if isinstance(feature, type(undecoded)):
         fingerprint = rows._fingerprint

@@ -1,9 +1,9 @@
 """What the file system alone can tell to be wrong with `--dataset`, before anything heavy is imported."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from hfssl.data.folder_files import files_below, holds_files
 from hfssl.errors import require
 
 TABLE_SUFFIXES = frozenset([".parquet", ".jsonl", ".json", ".csv", ".arrow"])
@@ -36,19 +36,9 @@ def check_location(
         require(not looks_local, f"--dataset {dataset} does not exist: give a folder, a file or a Hub id")
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """All files in a folder and its subfolders, hidden ones left out."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent) / name for name in names if not name.startswith("."))
-
-
 def _check_folder(folder: Path, samples: str, suffixes: frozenset[str]) -> None:
-    empty = True
-    for file in files_below(folder):
-        empty = False
-        if file.suffix.lower() in suffixes | TABLE_SUFFIXES:  # among them what marks a saved set
-            return
-    require(not empty, f"--dataset {folder} is an empty folder")
+    if holds_files(folder, suffixes | TABLE_SUFFIXES):  # among them what marks a saved set
+        return
+    require(any(files_below(folder)), f"--dataset {folder} is an empty folder")
     shown = " ".join(sorted(suffixes))
     require(False, f"--dataset {folder} holds neither {samples} ({shown}) nor tables (Parquet, JSONL, CSV)")

@@ -1,60 +1,61 @@
-"""Evaluating a speech checkpoint."""
+"""Evaluating speech encoders: their features beside log-mel statistics, and what each layer knows."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from hfssl.checkpoints.locate import Checkpoint
 from hfssl.data.audio.source import open_recordings
 from hfssl.data.source import Source
-from hfssl.evaluation.audio_features import layer_features, open_audio_encoder, untrained_audio_encoder
-from hfssl.evaluation.audio_table import PROTOCOL
-from hfssl.evaluation.clips import FLOOR, Clips, log_mel_statistics
+from hfssl.evaluation.audio_features import (
+    BATCH,
+    AudioEncoder,
+    layer_features,
+    open_audio_encoder,
+    untrained_audio_encoder,
+)
+from hfssl.evaluation.clips import FLOOR, LONGEST_SECONDS, NUM_MELS, Clips, log_mel_statistics
 from hfssl.evaluation.evaluate_config import EvaluateConfig
+from hfssl.evaluation.feature_scores import PROTOCOL
 from hfssl.evaluation.layers import layer_probes, sentence
-from hfssl.evaluation.modality import Features, Modality
+from hfssl.evaluation.modality import Features, Further, Modality
 
 Array = np.ndarray[Any, Any]
 
 
-class AudioModality(Modality):
+class AudioModality(Modality[AudioEncoder, Clips]):
+    reads: ClassVar[str] = "input_values"
     samples: ClassVar[str] = "recordings"
+    own_flags: ClassVar[tuple[str, ...]] = ("audio_column",)
     hashed_by: ClassVar[str] = "samples"
-    protocol: ClassVar[dict[str, Any]] = PROTOCOL
-    pooling = "mean"
+    protocol: ClassVar[dict[str, Any]] = PROTOCOL | {
+        "features": f"mean of the last hidden state over a recording's frames, of its first {LONGEST_SECONDS:g} s",
+        FLOOR: f"mean and standard deviation over time of {NUM_MELS} log-mel bands",
+        "layers": "linear probe of each hidden state, pooled alike; their weighted sum: softmax weights learnt with the "
+        "classifier",
+    }
+    batch_size: ClassVar[int] = BATCH
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
-        self._location = checkpoint.location
-        self._encoder = open_audio_encoder(checkpoint.location, device)
-        self._layers: dict[int, Array] = {}
+    def open_encoder(self, location: str | Path, device: torch.device) -> AudioEncoder:
+        return open_audio_encoder(location, device)
 
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self._encoder.model.device
-        return device
+    def untrained_encoder(self, location: str | Path, seed: int, device: torch.device) -> AudioEncoder:
+        return untrained_audio_encoder(location, seed, device)
 
-    def open_data(self, config: EvaluateConfig) -> Source:
+    def open_data(self, config: EvaluateConfig, encoder: AudioEncoder) -> Source:
         return open_recordings(config.audio_data())
 
-    def samples_of(self, source: Source) -> Clips:
-        return Clips(source, self._encoder.sampling_rate)
+    def samples_of(self, source: Source, encoder: AudioEncoder, most: int | None = None) -> Clips:
+        return Clips(source, encoder.sampling_rate, most)
 
-    def features(self, samples: Clips, batch_size: int) -> Array:
-        layers_NLD = layer_features(self._encoder, samples, batch_size)
-        self._layers[id(samples)] = layers_NLD
-        return layers_NLD[:, -1]
+    def encode(self, encoder: AudioEncoder, samples: Clips, batch_size: int) -> Array:
+        """All hidden states, (N, L, D)."""
+        return layer_features(encoder, samples, batch_size)
 
-    def untrained_features(self, sides: tuple[Clips, Clips], seed: int, batch_size: int) -> Features:
-        encoder = untrained_audio_encoder(self._location, seed, self.device)
-        train_ND, test_MD = (layer_features(encoder, side, batch_size)[:, -1] for side in sides)
-        return Features(train_ND, test_MD)
+    def baselines(self, train: Clips, test: Clips | None) -> dict[str, Features]:
+        return {FLOOR: Features(log_mel_statistics(train), None if test is None else log_mel_statistics(test))}
 
-    def baselines(self, train: Clips, test: Clips) -> dict[str, Features]:
-        return {FLOOR: Features(log_mel_statistics(train), log_mel_statistics(test))}
-
-    def beyond_table(self, train: Clips, test: Clips, config: EvaluateConfig) -> tuple[dict[str, Any], list[str]]:
-        assert train.labels is not None
-        assert test.labels is not None
-        figures = layer_probes(self._layers[id(train)], train.labels, self._layers[id(test)], test.labels)
-        return {"layers": figures}, [sentence(figures)]
+    def layer_figures(self, encoded: tuple[Array, Array], labels: tuple[Array, Array]) -> Further:
+        figures = layer_probes(encoded[0], labels[0], encoded[1], labels[1])
+        return Further({"layers": figures}, [sentence(figures)])

@@ -1,53 +1,50 @@
-"""Evaluating an image checkpoint."""
+"""Evaluating image encoders: their features beside raw pixels and PCA."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from hfssl.checkpoints.locate import Checkpoint
-from hfssl.data.images.pipeline import open_images
+from hfssl.data.images.source import open_images
 from hfssl.data.source import Source
-from hfssl.errors import require
 from hfssl.evaluation.evaluate_config import EvaluateConfig
-from hfssl.evaluation.features import image_features, open_encoder, untrained_encoder
-from hfssl.evaluation.image_table import PROTOCOL
-from hfssl.evaluation.images import Images, baselines
+from hfssl.evaluation.feature_scores import PROTOCOL
+from hfssl.evaluation.features import BATCH, Encoder, image_features, open_encoder, untrained_encoder
+from hfssl.evaluation.images import FLOOR_SIDE, PCA_VARIANCE, Images, baselines
 from hfssl.evaluation.modality import Features, Modality
 
 Array = np.ndarray[Any, Any]
 
 
-class ImageModality(Modality):
+class ImageModality(Modality[Encoder, Images]):
+    reads: ClassVar[str] = "pixel_values"
     samples: ClassVar[str] = "images"
+    own_flags: ClassVar[tuple[str, ...]] = ("image_column",)
     hashed_by: ClassVar[str] = "pixels"
-    protocol: ClassVar[dict[str, Any]] = PROTOCOL
+    protocol: ClassVar[dict[str, Any]] = PROTOCOL | {
+        "raw pixels": f"pixels in [0, 1], longer than {FLOOR_SIDE} px resized to {FLOOR_SIDE} x {FLOOR_SIDE}",
+        "PCA": f"of the raw pixels, components that keep {PCA_VARIANCE:.0%} of the variance",
+    }
+    batch_size: ClassVar[int] = BATCH
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
-        self._location = checkpoint.location
-        self._encoder = open_encoder(checkpoint.location, device)
-        self.pooling = self._encoder.pooling
+    def open_encoder(self, location: str | Path, device: torch.device) -> Encoder:
+        return open_encoder(location, device)
 
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = next(self._encoder.model.parameters()).device
-        return device
+    def untrained_encoder(self, location: str | Path, seed: int, device: torch.device) -> Encoder:
+        return untrained_encoder(location, seed, device)
 
-    def open_data(self, config: EvaluateConfig) -> Source:
-        return open_images(config.image_data(self._encoder.num_channels))
+    def pooling(self, encoder: Encoder) -> str:
+        return encoder.pooling
 
-    def samples_of(self, source: Source) -> Images:
-        images = Images(source, self._encoder.num_channels)
-        require(bool(images.rows), f"no image of the split {source.split} can be decoded")
-        return images
+    def open_data(self, config: EvaluateConfig, encoder: Encoder) -> Source:
+        return open_images(config.image_data(encoder.num_channels))
 
-    def features(self, samples: Images, batch_size: int) -> Array:
-        return image_features(self._encoder, samples, batch_size)
+    def samples_of(self, source: Source, encoder: Encoder, most: int | None = None) -> Images:
+        return Images(source, encoder.num_channels, most)
 
-    def untrained_features(self, sides: tuple[Images, Images], seed: int, batch_size: int) -> Features:
-        encoder = untrained_encoder(self._location, seed, self.device)
-        train_ND, test_MD = (image_features(encoder, side, batch_size) for side in sides)
-        return Features(train_ND, test_MD)
+    def encode(self, encoder: Encoder, samples: Images, batch_size: int) -> Array:
+        return image_features(encoder, samples, batch_size)
 
-    def baselines(self, train: Images, test: Images) -> dict[str, Features]:
+    def baselines(self, train: Images, test: Images | None) -> dict[str, Features]:
         return {name: Features(*pair) for name, pair in baselines(train, test).items()}

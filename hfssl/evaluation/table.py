@@ -1,142 +1,91 @@
-"""What every closing table shares: scores of one kind of features, and lines for a terminal.
+"""The rows and columns of results tables, laid out once for terminal, Markdown and HTML."""
 
-Protocol, the same for every table: kNN with k 20, temperature 0.07, cosine; linear probe on standardised features, C by
-5-fold cross-validation inside the training rows; few labels as the mean and 95 % interval over 20 fixed draws. Test rows
-are opened once, for scoring.
-"""
-
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-from scipy.sparse import issparse
+from hfssl.evaluation.intervals import interval_of
 
-from hfssl.data.source import Source
-from hfssl.evaluation.knn import NUM_NEIGHBOURS, TEMPERATURE, knn_predictions
-from hfssl.evaluation.linear_probe import (
-    DENSE,
-    MOST_ITERATIONS,
-    NUM_DRAWS,
-    NUM_FOLDS,
-    STRENGTHS,
-    Probe,
-    few_label_probe,
-    linear_probe,
-)
-from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
-
-Array = np.ndarray[Any, Any]
-LARGEST_SPLIT = 2000
-LABELS_A_CLASS = 10
-
-PROTOCOL = {
-    "knn": f"k {NUM_NEIGHBOURS}, temperature {TEMPERATURE}, cosine, votes weighted",
-    "linear": f"StandardScaler + LogisticRegression, at most {MOST_ITERATIONS} iterations, C of {STRENGTHS} by "
-    f"{NUM_FOLDS}-fold cross-validation in training rows",
-    "few_labels": f"{LABELS_A_CLASS} labels a class, mean and 95 % interval of {NUM_DRAWS} fixed draws, else as linear",
-    "rows": f"at most {LARGEST_SPLIT} of each split, the first of a fixed permutation",
-}
+Row = Mapping[str, Any]
+NOT_MEASURED = "not measured"
 
 
-def spread_of(features_ND: Array) -> dict[str, Any]:
-    """Is the representation collapsed? std, RankMe and warnings, as a row of a table holds them."""
-    features = torch.from_numpy(features_ND)
-    return {"std": feature_std(features), "rank_me": rank_me(features), "warnings": collapse_warnings(features)}
+class TableCell(NamedTuple):
+    """A figure and, where there is one, its interval; brief: both as a terminal shows them, where that is shorter."""
+
+    value: str
+    interval: str = ""
+    brief: str | None = None
 
 
-def scores_of(
-    train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_M: Array, probe: Probe = DENSE
-) -> dict[str, Any]:
-    """Whatever the labels allow: nothing for one class, no probe where a class has fewer rows than there are folds."""
-    joined = np.unique(np.concatenate([train_labels_N, test_labels_M]), return_inverse=True)[1]
-    train_labels_N, test_labels_M = joined[: len(train_labels_N)], joined[len(train_labels_N) :]
-    class_sizes = np.unique(train_labels_N, return_counts=True)[1]
-    if len(class_sizes) < 2:
-        return {}
-    predicted_M = knn_predictions(train_ND, train_labels_N, test_MD)
-    scores: dict[str, Any] = {"knn": float((predicted_M == test_labels_M).mean())}
-    if class_sizes.min() >= NUM_FOLDS:
-        scores["linear"] = linear_probe(train_ND, train_labels_N, test_MD, test_labels_M, probe)
-    if class_sizes.min() >= LABELS_A_CLASS:
-        few = few_label_probe(
-            train_ND, train_labels_N, test_MD, test_labels_M, labels_a_class=LABELS_A_CLASS, probe=probe
-        )
-        scores |= {"few_labels": few.mean, "few_labels_interval": few.interval}
-        scores["num_labels"] = LABELS_A_CLASS * len(class_sizes)
-    return scores
+class Table(NamedTuple):
+    """header: a title for each column; lines: the name of a line, then a cell for each further column."""
+
+    header: list[str]
+    lines: list[tuple[str, list[TableCell]]]
 
 
-class Side(NamedTuple):
-    """How many rows of one split are in a table, and their labels, or None."""
-
-    num_rows: int
-    labels: Array | None
-
-
-def results_table(
-    features: Mapping[str, tuple[Array, Array | None]],
-    sides: tuple[Side, Side],
-    *,
-    encoders: Collection[str],
-    probes: Mapping[str, Probe],
-    source: Source,
-) -> dict[str, Any]:
-    """Scores of all kinds of features, as eval/*.json holds them; of `encoders` std and RankMe too.
-
-    Without labels or a held-out split, std and RankMe alone.
-
-    Args:
-        features: name -> (training rows, test rows or None), trivial ones first; sides: those rows.
-        probes: name -> the probe of features that are not dense.
-    """
-    train, test = sides
-    rows = []
-    for name, (train_ND, test_MD) in features.items():
-        row: dict[str, Any] = {"features": name, "width": train_ND.shape[1]}
-        if not np.isfinite(train_ND.data if issparse(train_ND) else train_ND).all():
-            rows.append(row | {"warnings": ["features are not finite"]})
-            continue
-        if test_MD is not None and train.labels is not None and test.labels is not None:
-            row |= scores_of(train_ND, train.labels, test_MD, test.labels, probes.get(name, DENSE))
-        if name in encoders:
-            row |= spread_of(train_ND)
-        rows.append(row)
-    scored = source.test
-    return {
-        "rows": rows,
-        "data": source.name,
-        "train_rows": train.num_rows,
-        "test_rows": test.num_rows,
-        "test_split": None if scored is None else scored.split,
-        "test_rows_were_watched": scored is not None and scored is source.validation,
-    }
+def layout_of_summary(table: Row) -> Table:
+    """The table at the end of a run: accuracies with the interval that the number of test rows leaves."""
+    labels = next((row["num_labels"] for row in table["rows"] if "num_labels" in row), None)
+    title = f"{labels} labels" if labels else "few labels"
+    return _layout(table, [title], [[_of_draws(row)] for row in table["rows"]])
 
 
-def table_lines(table: Mapping[str, Any]) -> list[str]:
-    """The table for a terminal."""
+def layout_of_evaluation(result: Row) -> Table:
+    """The table of `hfssl evaluate`: kNN, linear probe and the label curve."""
+    titles = [f"{point['labels']} labels" for point in result["rows"][0]["curve"]]
+    return _layout(result, titles, [[_of_point(point) for point in row["curve"]] for row in result["rows"]])
+
+
+def summary_lines(table: Row) -> list[str]:
+    """The table at the end of a run for a terminal, with the warnings about the pretrained encoder."""
     rows = table["rows"]
-    labels = next((row["num_labels"] for row in rows if "num_labels" in row), None)
-    header = ["features", "width", "kNN", "linear", f"{labels} labels" if labels else "few labels", "std", "RankMe"]
+    warnings = [text for row in rows if row["features"] == "pretrained" for text in row.get("warnings", [])]
+    return terminal_lines(layout_of_summary(table)) + warnings
+
+
+def terminal_lines(table: Table) -> list[str]:
+    """The table in columns of equal width, under its header."""
     body = [
-        [_cell(row, name) for name in ("features", "width", "knn", "linear", "few_labels", "std", "rank_me")]
-        for row in rows
+        [name, *(cell.value if cell.brief is None else cell.brief for cell in cells)] for name, cells in table.lines
     ]
-    widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in [header, *body]
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return lines + [warning for row in rows if row["features"] == "pretrained" for warning in row.get("warnings", [])]
+    lines = [table.header, *body]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(table.header))]
+    lines.insert(1, ["-" * width for width in widths])
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
-def _cell(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
+def _layout(table: Row, titles: list[str], few_labels: list[list[TableCell]]) -> Table:
+    """titles, few_labels: the columns of probes on few labels, and their cells of each row."""
+    lines = []
+    for row, cells in zip(table["rows"], few_labels, strict=True):
+        scores = [_accuracy(row.get(name), table["test_rows"]) for name in ("knn", "linear")]
+        spread = [_figure(row.get("std"), 3), _figure(row.get("rank_me"), 1)]
+        lines.append((str(row["features"]), [TableCell(str(row["width"])), *scores, *cells, *spread]))
+    return Table(["features", "width", "kNN", "linear", *titles, "std", "RankMe"], lines)
+
+
+def _accuracy(value: float | None, num_rows: int) -> TableCell:
     if value is None:
-        return "-"
-    if name == "few_labels":
-        return f"{value:.3f} ± {row['few_labels_interval']:.3f}"
-    if name == "rank_me":
-        return f"{value:.1f}"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+        return TableCell(NOT_MEASURED, brief="-")
+    return TableCell(f"{value:.3f}", _between(*interval_of(value, num_rows)), brief=f"{value:.3f}")
+
+
+def _of_draws(row: Row) -> TableCell:
+    if "few_labels" not in row:
+        return TableCell(NOT_MEASURED, brief="-")
+    mean, half = row["few_labels"], row["few_labels_interval"]
+    return TableCell(f"{mean:.3f}", _between(mean - half, mean + half), brief=f"{mean:.3f} ± {half:.3f}")
+
+
+def _of_point(point: Row) -> TableCell:
+    accuracy, low, high = (f"{point[name]:.3f}" for name in ("accuracy", "low", "high"))
+    return TableCell(accuracy, f"{low} to {high}", brief=f"{accuracy} [{low}, {high}]")
+
+
+def _figure(value: float | None, digits: int) -> TableCell:
+    return TableCell("-") if value is None else TableCell(f"{value:.{digits}f}")
+
+
+def _between(low: float, high: float) -> str:
+    return f"{low:.3f} to {high:.3f}"

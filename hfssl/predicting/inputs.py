@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from hfssl.data.audio.config import AUDIO_SUFFIXES
+from hfssl.data.folder_files import folder_files
 from hfssl.data.images.config import IMAGE_SUFFIXES
-from hfssl.data.location_check import files_below
 from hfssl.data.texts.config import TEXT_SUFFIXES
 from hfssl.errors import require
 from hfssl.predicting.predict_config import PredictConfig
@@ -133,7 +133,7 @@ def _open(path: Path, column: str | None, kind: Kind) -> Inputs:
         return _open_table(path, column, kind)
     require(column is None, f"--column has no effect: --input {path} is no table; leave it out")
     if path.is_dir():
-        files = sorted(file for file in files_below(path) if file.suffix.lower() in suffixes)
+        files = folder_files(path, frozenset(suffixes)).files
         require(bool(files), f"--input {path} holds no {kind} ({shown})")
         return Inputs(Files(path, files, are_texts), len(files))
     is_fit = path.suffix.lower() in suffixes

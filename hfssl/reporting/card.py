@@ -16,11 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hfssl.catalog import paper_of
 from hfssl.checkpoints.exports import Exported, describe_export, task_of_recipe
 from hfssl.config.paper import Paper, citation
+from hfssl.evaluation.table import NOT_MEASURED, Table, layout_of_evaluation
 from hfssl.reporting.command import hub_id, modality, public_command, public_settings, rows_are
 from hfssl.reporting.encoder_card import encoder_contents, encoder_results
 from hfssl.reporting.facts import (
     CURVES,
-    NOT_MEASURED,
     Facts,
     caption,
     clock,
@@ -29,7 +29,7 @@ from hfssl.reporting.facts import (
     warnings,
 )
 from hfssl.reporting.markdown import code_block, inline, one_line
-from hfssl.reporting.scores import Table, as_markdown, class_names, evaluation_table
+from hfssl.reporting.scores import as_markdown, class_names
 from hfssl.reporting.task_card import Tuned, card_warnings, task_card_contents, task_results, tuned_of
 from hfssl.reporting.task_usage import task_usage
 from hfssl.reporting.usage import usage
@@ -298,5 +298,5 @@ def _evaluation(content: Mapping[str, Any]) -> CardEvaluation:
         train_rows=content["train_rows"],
         test_rows=content["test_rows"],
         notes=content["notes"],
-        table=evaluation_table(content),
+        table=layout_of_evaluation(content),
     )

@@ -5,9 +5,10 @@ from typing import Any
 
 from huggingface_hub import EvalResult
 
-from hfssl.reporting.facts import BEFORE, NOT_MEASURED, PRETRAINED, SCORES, before_and_after, remark
+from hfssl.evaluation.table import NOT_MEASURED, layout_of_summary
+from hfssl.reporting.facts import BEFORE, PRETRAINED, SCORES, before_and_after, remark
 from hfssl.reporting.markdown import one_line
-from hfssl.reporting.scores import as_markdown, pretext_lines, results_table
+from hfssl.reporting.scores import as_markdown, pretext_lines
 
 _CLASSIFICATIONS = {"image-feature-extraction": "image-classification", "feature-extraction": "audio-classification"}
 
@@ -25,7 +26,7 @@ def encoder_contents(summary: Mapping[str, Any] | None) -> dict[str, Any]:
             "floors": [],
         }
     return {
-        "scores": as_markdown(results_table(summary)),
+        "scores": as_markdown(layout_of_summary(summary)),
         "language": _language(summary),
         "pretext": pretext_lines(summary),
         "notes": list(summary.get("notes", [])),

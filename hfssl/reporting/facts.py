@@ -7,11 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from hfssl.evaluation.table import NOT_MEASURED
 from hfssl.reporting.command import is_fine_tuning
 from hfssl.run_dir import RunDir
 
 Row = Mapping[str, Any]
-NOT_MEASURED = "not measured"
 PRETRAINED = "pretrained"
 SCORES = {"knn": "kNN", "linear": "linear probe", "few_labels": "few labels"}
 CURVES = {

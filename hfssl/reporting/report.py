@@ -14,10 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hfssl.checkpoints.exports import describe_export
 from hfssl.config.files import SECTION_NAMES
 from hfssl.config.invocation import command
+from hfssl.evaluation.table import NOT_MEASURED, Table, layout_of_evaluation, layout_of_summary
 from hfssl.figures import curves as figures
 from hfssl.reporting.facts import (
     CURVES,
-    NOT_MEASURED,
     SCORES,
     Facts,
     before_and_after,
@@ -28,7 +28,7 @@ from hfssl.reporting.facts import (
     remark,
     warnings,
 )
-from hfssl.reporting.scores import Table, class_names, evaluation_table, pretext_lines, results_table
+from hfssl.reporting.scores import class_names, pretext_lines
 from hfssl.reporting.task_report import task_contents, task_data, task_tiles, task_warnings
 from hfssl.reporting.task_scores import in_words
 from hfssl.run_dir import RunDir, write_text
@@ -108,7 +108,7 @@ def _closing(summary: Mapping[str, Any] | None) -> dict[str, Any]:
     if summary is None:
         return {"table": None, "pretext": [], "remark": None, "protocol": {}}
     return {
-        "table": results_table(summary),
+        "table": layout_of_summary(summary),
         "pretext": pretext_lines(summary),
         "remark": remark(summary),
         "protocol": summary["protocol"],
@@ -179,7 +179,7 @@ def _evaluation(name: str, content: Mapping[str, Any], run_dir: RunDir) -> Repor
         f"{doubles['by_features']} by features",
         *content["notes"],
     ]
-    return ReportEvaluation(name, evaluation_table(content), notes, "", how)
+    return ReportEvaluation(name, layout_of_evaluation(content), notes, "", how)
 
 
 def _data(facts: Facts) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from hfssl.evaluation.table import Table, TableCell
 from hfssl.reporting.facts import Facts, Row
-from hfssl.reporting.scores import Table, TableCell
 from hfssl.reporting.task_scores import all_scores, baselines, in_words, main_scores, part_tables, score_warnings, shown
 
 _PROTOCOL = {

@@ -7,7 +7,7 @@ class or type. Where a trivial answer has a score, it stands beside.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from hfssl.reporting.scores import Table, TableCell
+from hfssl.evaluation.table import Table, TableCell
 
 Row = Mapping[str, Any]
 _INTERVAL = "_interval"

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from hfssl.config.run_config import RunConfig
 from hfssl.data.audio.source import open_recordings
-from hfssl.data.images.pipeline import open_images
+from hfssl.data.images.source import open_images
 from hfssl.data.labelled_splits import divided
 from hfssl.data.labels import num_unnamed, refuse_missing
 from hfssl.data.loader import BatchLayout, KeyedDataset
@@ -68,7 +68,7 @@ def open_labelled(run: RunConfig) -> Source:
     """The rows of a task with nothing held out of them: of its own columns, or those of its modality.
 
     Raises:
-        ConfigError: they can not be opened, or labels of those to train on are missing.
+        ConfigError: they cannot be opened, or labels of those to train on are missing.
     """
     data = dataclasses.replace(run.data, validation_share=0.0)
     open_own = TASK_OPENERS.get(run.recipe)

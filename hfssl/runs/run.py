@@ -90,7 +90,9 @@ class Run:
 
         folder = self.export
         if (folder / "tokenizer_config.json").is_file():
-            has_extractor = any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json"))
+            has_extractor = any(
+                (folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")
+            )
             return (AutoProcessor if has_extractor else AutoTokenizer).from_pretrained(folder)
         hears = "sampling_rate" in (folder / "preprocessor_config.json").read_text(encoding="utf-8")
         return (AutoFeatureExtractor if hears else AutoImageProcessor).from_pretrained(folder)

@@ -11,7 +11,7 @@ from transformers import ViTConfig, ViTImageProcessor, ViTModel
 from hfssl.checkpoints.exports import write_export
 from hfssl.config.parse import parse
 from hfssl.data.images.config import ImageDataConfig
-from hfssl.evaluation.image_table import PROTOCOL
+from hfssl.evaluation.image_modality import ImageModality
 from hfssl.methods.mae.config import MAEConfig
 from hfssl.objective import Export
 from hfssl.run_dir import RunDir
@@ -82,7 +82,7 @@ def summary(data: str, labels: bool) -> dict[str, Any]:
             row |= {"std": 0.25, "rank_me": 12.5, "warnings": []}
         rows.append(row)
     counts = {"train_rows": ROWS, "test_rows": 500 if labels else 0, "test_split": "test" if labels else None}
-    return {"rows": rows, "data": data, **counts, "protocol": PROTOCOL, "steps": 40, "samples_seen": 5120}
+    return {"rows": rows, "data": data, **counts, "protocol": ImageModality.protocol, "steps": 40, "samples_seen": 5120}
 
 
 def evaluation(data: str, classes: Sequence[str], local: bool) -> dict[str, Any]:

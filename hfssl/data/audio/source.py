@@ -1,12 +1,17 @@
 """Recordings on their way to a model: rows with a column of audio files."""
 
+from pathlib import Path
 from typing import Any
 
 import datasets
+from datasets import Dataset, DatasetDict
 
-from hfssl.data.audio.config import AudioDataConfig
-from hfssl.data.columns import is_text
-from hfssl.data.source import Source, open_source
+from hfssl.data.audio.config import AUDIO_SUFFIXES, AudioDataConfig
+from hfssl.data.audio.folder import load_with_audio
+from hfssl.data.columns import is_text, undecoded_files
+from hfssl.data.folder_files import holds_files
+from hfssl.data.open_source import Reader, open_source
+from hfssl.data.source import Source
 from hfssl.errors import require
 
 _PATH_NAMES = ("audio", "path", "file", "file_name", "filename", "filepath")
@@ -22,9 +27,7 @@ def audio_columns(features: datasets.Features) -> list[str]:
 
 def open_recordings(data: AudioDataConfig) -> Source:
     """The recordings that the config names. Raises ConfigError."""
-    source = open_source(
-        data, find=audio_columns, column=data.audio_column, label_column=data.label_column, flag="audio_column"
-    )
+    source = open_source(data, _READER, column=data.audio_column, label_column=data.label_column)
     feature = source.rows.features[source.column]
     require(
         isinstance(feature, datasets.Audio) or _is_file(feature),
@@ -36,3 +39,23 @@ def open_recordings(data: AudioDataConfig) -> Source:
 def _is_file(feature: Any) -> bool:
     """What a table written without `datasets` makes of recordings."""
     return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
+
+
+def _open_files(path: Path) -> DatasetDict | None:
+    if not path.is_dir() or not holds_files(path, AUDIO_SUFFIXES):
+        return None
+    return load_with_audio("audiofolder", data_dir=str(path))
+
+
+def _undecoded(samples: Dataset, column: str, folder: Path) -> Dataset:
+    """Paths become plain strings first: unlike images, recordings cannot be made of large strings."""
+    return undecoded_files(samples, column, datasets.Audio(decode=False), folder, paths_as=datasets.Value("string"))
+
+
+_READER = Reader(
+    flag="audio_column",
+    find=audio_columns,
+    open_files=_open_files,
+    load=load_with_audio,
+    undecoded=_undecoded,
+)

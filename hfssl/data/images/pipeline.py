@@ -8,37 +8,16 @@ each is cropped and resized in the worker, since only there its size is known. B
 
 from collections.abc import Sequence
 
-import datasets
 import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import InterpolationMode
 from torchvision.transforms.v2.functional import resized_crop as crop_and_resize
 
-from hfssl.data.columns import is_text
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.crops import crop_boxes, resized_crop
 from hfssl.data.images.pixel_pipeline import Draw, PixelPipeline
-from hfssl.data.source import Source, open_source
 from hfssl.objective import Batch
 from hfssl.randomness import uniform
-
-_PATH_NAMES = ("image", "path", "file", "file_name", "filename", "filepath")
-_ARRAY_FEATURES = (datasets.Array2D, datasets.Array3D)
-
-
-def image_columns(features: datasets.Features) -> list[str]:
-    """Columns of images; where there is none, of 2-d and 3-d arrays; where there is none either, of paths by their name."""
-    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    arrays = [name for name, feature in features.items() if isinstance(feature, _ARRAY_FEATURES)]
-    texts = [name for name, feature in features.items() if is_text(feature)]
-    return images or arrays or [name for name in texts if name in _PATH_NAMES]
-
-
-def open_images(data: ImageDataConfig) -> Source:
-    """The images that the config names. Raises ConfigError."""
-    return open_source(
-        data, find=image_columns, column=data.image_column, label_column=data.label_column, flag="image_column"
-    )
 
 
 class ImagePipeline(PixelPipeline):

@@ -7,7 +7,8 @@ from typing import ClassVar, Literal, Self
 
 from hfssl.config.fields import option
 from hfssl.config.sections import DataConfig
-from hfssl.data.location_check import SAVED_SET_FILES, TABLE_SUFFIXES, check_location, files_below
+from hfssl.data.folder_files import folder_files, has_suffix
+from hfssl.data.location_check import SAVED_SET_FILES, TABLE_SUFFIXES, check_location
 from hfssl.errors import ConfigError, require
 
 TEXT_SUFFIXES = frozenset([".txt", ".md", ".text"])
@@ -115,15 +116,12 @@ def reads_text_files(dataset: str) -> bool:
         return path.is_file() and path.suffix in TEXT_SUFFIXES
     if any((path / name).is_file() for name in SAVED_SET_FILES):
         return False
-    table = text = None
-    for file in files_below(path):
-        if file.suffix.lower() in TABLE_SUFFIXES:
-            table = file
-        elif file.suffix.lower() in TEXT_SUFFIXES and (text is None or _is_about_the_data(text)):
-            text = file
-    if table is None or text is None or _is_about_the_data(text):
-        return table is None
-    both = f"{text.relative_to(path)}, {table.relative_to(path)}"
+    texts, others = folder_files(path, TEXT_SUFFIXES)
+    texts = [file for file in texts if not _is_about_the_data(file)]
+    tables = [file for file in others if has_suffix(file, TABLE_SUFFIXES)]
+    if not texts or not tables:
+        return not tables
+    both = f"{texts[0].relative_to(path)}, {tables[0].relative_to(path)}"
     raise ConfigError(f"--dataset {path} holds text files and tables ({both}): name a file, or a folder of one kind")
 
 

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from hfssl.data.columns import class_columns, is_text
 from hfssl.data.labels import Labelled, class_counts, class_numbers, num_unnamed, refuse_missing
-from hfssl.data.source import Labelling, Source, open_source
-from hfssl.data.texts.config import TextDataConfig, reads_text_files
+from hfssl.data.open_source import Labelling
+from hfssl.data.source import Source
+from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.encodings import Encodings, encoded_batch, encoded_texts
+from hfssl.data.texts.source import open_text_rows
 from hfssl.distributed import is_main_process
 from hfssl.errors import require
 from hfssl.objective import Batch, DataPipeline
@@ -35,21 +37,13 @@ def open_labelled_texts(data: TextDataConfig, method: Any) -> Source:
     Raises:
         ConfigError: no such data, or columns that hold no texts.
     """
-    refuse_text_files(data)
     second = method.second_text_column
 
     def texts(features: datasets.Features) -> list[str]:
         taken = {second, data.label_column, *([] if data.label_column else label_columns(features))}
         return [name for name, feature in features.items() if is_text(feature) and name not in taken]
 
-    source = open_source(
-        data,
-        find=texts,
-        column=data.text_column,
-        label_column=data.label_column,
-        flag="text_column",
-        labelling=Labelling(label_columns, _num_missing, takes_any=True),
-    )
+    source = open_text_rows(data, texts, Labelling(label_columns, _num_missing))
     if source.label_column is not None and (method.problem == "numbers" or holds_floats(source)):
         numbers_of(source)
     else:
@@ -65,14 +59,6 @@ def open_labelled_texts(data: TextDataConfig, method: Any) -> Source:
             require(is_text(feature), f"--{flag} {name} holds no texts but {type(feature).__name__}: choose another")
         require(second != part.column, f"--second_text_column {second} is the first one too: name another")
     return source
-
-
-def refuse_text_files(data: TextDataConfig) -> None:
-    """Raise ConfigError where the data is plain text, which has no columns."""
-    require(
-        data.dataset is None or not reads_text_files(data.dataset),
-        f"--dataset {data.dataset} is plain text, which has no labels: name a CSV, JSONL or Parquet file with a column of them",
-    )
 
 
 def label_columns(features: datasets.Features) -> list[str]:

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hfssl.data.columns import is_text
+from hfssl.data.columns import FindColumn, is_text
 from hfssl.data.labels import refuse_missing
-from hfssl.data.source import Labelling, Source, open_source
+from hfssl.data.open_source import Labelling
+from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.encodings import encoded_batch
-from hfssl.data.texts.labelled import refuse_text_files
 from hfssl.data.texts.question_windows import NOT_TEXT, Windows, windows_of
+from hfssl.data.texts.source import open_text_rows
 from hfssl.distributed import is_main_process
 from hfssl.errors import require
 from hfssl.objective import Batch, DataPipeline
@@ -32,15 +33,7 @@ def open_questions(data: TextDataConfig, method: Any) -> Source:
     Raises:
         ConfigError: no such data or columns.
     """
-    refuse_text_files(data)
-    source = open_source(
-        data,
-        find=lambda features: [name for name in (_CONTEXT,) if name in features],
-        column=data.text_column,
-        label_column=data.label_column,
-        flag="text_column",
-        labelling=Labelling(lambda features: [_ANSWERS] if _ANSWERS in features else [], num_without, takes_any=True),
-    )
+    source = open_text_rows(data, _only(_CONTEXT), Labelling(_only(_ANSWERS), num_without))
     for part in (source, source.validation, source.test):
         if part is None:
             continue
@@ -56,6 +49,11 @@ def open_questions(data: TextDataConfig, method: Any) -> Source:
             require(holds_both, f"the column {part.label_column} must hold the lists text and answer_start, as SQuAD's")
     refuse_missing(source, 0 if source.label_column is None else num_without(source), "lists of answers")
     return source
+
+
+def _only(column: str) -> FindColumn:
+    """Finds the column of that name, of whatever type."""
+    return lambda features: [column] if column in features else []
 
 
 def num_without(source: Source) -> int:

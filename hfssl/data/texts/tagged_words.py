@@ -14,10 +14,11 @@ from torch import Tensor
 
 from hfssl.data.columns import is_text
 from hfssl.data.labels import class_counts, refuse_missing, refuse_unseen
-from hfssl.data.source import Labelling, Source, open_source
+from hfssl.data.open_source import Labelling
+from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.encodings import encoded_batch
-from hfssl.data.texts.labelled import refuse_text_files
+from hfssl.data.texts.source import open_text_rows
 from hfssl.data.texts.word_encodings import encoded_words
 from hfssl.distributed import is_main_process
 from hfssl.errors import require
@@ -38,20 +39,12 @@ def open_tagged_words(data: TextDataConfig, method: Any) -> Source:
     Raises:
         ConfigError: no such data or columns, or splits whose tags are numbered in other ways.
     """
-    refuse_text_files(data)
 
     def words(features: datasets.Features) -> list[str]:
         taken = {data.label_column, *([] if data.label_column else tag_columns(features))}
         return [name for name, feature in features.items() if is_text(_item(feature)) and name not in taken]
 
-    source = open_source(
-        data,
-        find=words,
-        column=data.text_column,
-        label_column=data.label_column,
-        flag="text_column",
-        labelling=Labelling(tag_columns, num_untagged, takes_any=True),
-    )
+    source = open_text_rows(data, words, Labelling(tag_columns, num_untagged))
     for part in (source, source.validation, source.test):
         if part is None or part.label_column is None:
             continue

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from hfssl.data.source import Source
-from hfssl.evaluation.audio_table import audio_table
+from hfssl.evaluation.audio_modality import AudioModality
 from hfssl.evaluation.clips import HOP_SECONDS, Clips, log_mel
+from hfssl.evaluation.results_table import encoded_rows, results_table
 from hfssl.figures.contrast import Heard, contrast_figure
 from hfssl.methods.wav2vec2.objective import Wav2Vec2
 from hfssl.runs.final_evaluation.pretext_accuracy import pretext_accuracy
@@ -24,7 +25,7 @@ def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) 
     clips = Clips(source.test or source, session.run.data.sampling_rate, _ASKED)
     if isinstance(session.objective, Wav2Vec2):
         _draw_contrast(session, session.objective, clips)
-    table = audio_table(encoders, source, session.accelerator.device)
+    table = results_table(encoded_rows(AudioModality(), encoders, source, session.accelerator.device))
     solved = pretext_accuracy(session, clips, "recordings", is_held_out=source.test is not None, batch_size=_AT_ONCE)
     return table | solved | {"notes": table.get("notes", []) + _codes_in_use(session)}
 

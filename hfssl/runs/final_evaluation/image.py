@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from hfssl.data.source import Source
-from hfssl.evaluation.features import BATCH
-from hfssl.evaluation.image_table import Encoded, encoded_images, image_table
+from hfssl.evaluation.features import BATCH, Encoder
+from hfssl.evaluation.image_modality import ImageModality
 from hfssl.evaluation.images import Images
 from hfssl.evaluation.neighbours import nearest_rows, nearest_to
+from hfssl.evaluation.results_table import EncodedRows, encoded_rows, results_table
 from hfssl.figures import curves as figures
 from hfssl.figures.image_sheet import SheetCell, image_sheet, nearest_lines, shrunk
 from hfssl.run_dir import RunDir
@@ -26,10 +27,10 @@ def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) 
     """Figures and the closing table of the exported `encoders` (name -> folder, the last one is the run's own)."""
     _draw_pictures(session)
     print("evaluating the export ...", flush=True)
-    encoded = encoded_images(encoders, source, source.test, session.run.data.num_channels, session.accelerator.device)
-    draw_neighbours(session.run_dir, encoded, source)
-    return image_table(encoded, encoders, source) | pretext_accuracy(
-        session, encoded.test or encoded.train, "images", is_held_out=encoded.test is not None, batch_size=BATCH
+    rows = encoded_rows(ImageModality(), encoders, source, session.accelerator.device)
+    draw_neighbours(session.run_dir, rows)
+    return results_table(rows) | pretext_accuracy(
+        session, rows.test or rows.train, "images", is_held_out=rows.test is not None, batch_size=BATCH
     )
 
 
@@ -46,23 +47,23 @@ def _draw_pictures(session: Session) -> None:
         figures.picture(session.run_dir, picture)
 
 
-def draw_neighbours(run_dir: RunDir, encoded: Encoded, source: Source) -> None:
+def draw_neighbours(run_dir: RunDir, rows: EncodedRows[Encoder, Images]) -> None:
     """figures/neighbours.png: the training images that the encoder finds most like a few held-out ones, or like others of
     their own where nothing is held out; with their classes, or else their row numbers."""
-    train_ND, test_MD = encoded.features["pretrained"]
+    train_ND, test_MD, _ = rows.features["pretrained"]
     num = min(_NEAREST, len(train_ND) - 1)
     if num < 1:
         return
-    asked = encoded.test or encoded.train
+    asked = rows.test or rows.train
     if test_MD is None:
         found = nearest_rows(train_ND, num, of=range(min(_ASKED, len(train_ND))))
     else:
         found = nearest_to(test_MD[:_ASKED], train_ND, num)
 
     def cell(images: Images, index: int, framed: bool) -> SheetCell:
-        name = f"row {images.rows[index]}" if images.labels is None else source.label_name(images.labels[index])
+        name = f"row {images.rows[index]}" if images.labels is None else rows.source.label_name(images.labels[index])
         return SheetCell(shrunk(images[index]), name[:_LONGEST_NAME], framed)
 
     queries = [cell(asked, index, True) for index in range(len(found.rows_MK))]
-    lines = nearest_lines(queries, *found, lambda index, similarity: cell(encoded.train, index, False))
+    lines = nearest_lines(queries, *found, lambda index, similarity: cell(rows.train, index, False))
     image_sheet(run_dir.figures / "neighbours.png", lines)

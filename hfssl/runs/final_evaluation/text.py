@@ -12,7 +12,8 @@ from transformers import pipeline
 from hfssl.data.loader import KeyedDataset
 from hfssl.data.source import Source
 from hfssl.data.texts.pipeline import PackedRows
-from hfssl.evaluation.text_table import text_table
+from hfssl.evaluation.results_table import encoded_rows, results_table
+from hfssl.evaluation.text_modality import TextModality
 from hfssl.methods.mlm.objective import MLM
 from hfssl.training.loop import Session
 
@@ -23,7 +24,7 @@ _WORDS_BEFORE, _NEW_TOKENS = 6, 40
 def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> dict[str, Any]:
     """The closing table of the exported `encoders`, and what the language model itself can do, under `language`."""
     print("evaluating the export ...", flush=True)
-    table = text_table(encoders, source, session.accelerator.device)
+    table = results_table(encoded_rows(TextModality(), encoders, source, session.accelerator.device))
     figures = language_figures(session)
     texts = source.test or source
     words = filled_blanks(session, texts) if isinstance(session.objective, MLM) else continued(session, texts)

@@ -90,7 +90,7 @@ class ViewsConfig(AugmentationFlags, MethodConfig):
 
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
 
-    augmentation: AugmentationName = option("natural", "what is done to a view (docs/augmentation.md)", basic=True)  # noqa: RUF009
+    augmentation: AugmentationName = option("natural", "what is done to a view (docs/guides/augmentation.md)", basic=True)  # noqa: RUF009
 
     def __post_init__(self) -> None:
         self.check_effects([view.augmentation for views in self.views(1).values() for view in views])

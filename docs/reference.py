@@ -3,6 +3,7 @@
 Needs neither torch nor MkDocs to make the pages.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ _SECTIONS = {
     "loop": "Length, batches, checkpoints",
     "optim": "Optimizer",
 }
+_PAGE = re.compile(r"docs/((?:[a-z]+/)?)([a-z_]+)\.md")
 _LABELLED = {"image": ("mae", "images"), "text": ("mlm", "texts"), "audio": ("wav2vec2", "recordings")}
 """Modality -> the method and the data of a task's example."""
 
@@ -115,7 +117,7 @@ def _notes(command: Command, argv: Sequence[str]) -> list[str]:
 
 
 def _flag_table(flags: Iterable[Flag]) -> list[str]:
-    rows = [[f"`--{flag.name}`", _code(flag.takes), _default(flag), _text(flag.help)] for flag in flags]
+    rows = [[f"`--{flag.name}`", _takes(flag), _default(flag), _text(flag.help)] for flag in flags]
     return _table(["flag", "takes", "default", "meaning"], rows)
 
 
@@ -129,6 +131,12 @@ def _preset_table(flags: Iterable[Flag], presets: Presets) -> list[str]:
     return ["", "## Presets", *_table(["`--config`", *map(_code, presets)], rows)] if rows else []
 
 
+def _takes(flag: Flag) -> str:
+    """Choices one by one: a bar would end the cell."""
+    words = ["true", "false"] if flag.annotation is bool else flag.takes.split("|")
+    return " or ".join(map(_code, words))
+
+
 def _default(flag: Flag) -> str:
     return "" if flag.default is None else _code(shown_value(flag.default))
 
@@ -138,8 +146,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _code(value: Any) -> str:
-    return f"`{_text(str(value))}`"
+    return f"`{value}`"
 
 
 def _text(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;") if "`" not in text else text.replace("|", "\\|")
+    """A help text as a cell, its page of the guides as a link."""
+    return _PAGE.sub(r"[\2](../\1\2.md)", text).replace("|", "&#124;")

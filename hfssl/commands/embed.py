@@ -1,6 +1,6 @@
 """Embed all images of a split: a Parquet file of features, nearest rows and outlier scores, and a sheet to look at.
 
-What the columns mean stands in docs/embedding.md.
+What the columns mean stands in docs/guides/embedding.md.
 """
 
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ class EmbedConfig:
     split: str = option("train", "split whose images are embedded")
     image_column: str | None = option(None, "column of the images (default: the only one of that type)")
     label_column: str | None = option(None, "column of the labels (default: the only one of that type)")
-    output: str = option("features.parquet", "Parquet file to write; a sheet of images goes beside it as PNG")
+    output: str = option("features.parquet", "Parquet file to write; a sheet of images goes next to it as PNG")
     neighbours: int | None = option(None, "add this many nearest rows of each row, with their cosines")
     outliers: int | None = option(
         None, "add a score of strangeness, and print and draw this many of the strangest rows"

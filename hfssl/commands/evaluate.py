@@ -1,6 +1,6 @@
 """Evaluate any checkpoint on labelled images, texts or recordings: kNN, linear probe, label curve, beside honest floors.
 
-The protocol stands in docs/evaluation.md and in every file that this writes.
+The protocol stands in docs/guides/evaluation.md and in every file that this writes.
 """
 
 import json

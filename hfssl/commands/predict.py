@@ -1,6 +1,6 @@
 """Answers of a fine-tuned model to files, texts and recordings: a row for each input, in order, as CSV or JSONL.
 
-What the columns mean stands in docs/predicting.md.
+What the columns mean stands in docs/guides/predicting.md.
 """
 
 import time

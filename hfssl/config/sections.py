@@ -133,12 +133,12 @@ class LoopConfig:
     max_steps: int | None = option(None, "optimizer steps of the whole run", "own_rule", basic=True)
     num_epochs: int | None = option(None, "passes over the rows, instead of max_steps", "own_rule", basic=True)
     budget_hours: float | None = option(None, "train for about so long, instead of max_steps", "own_rule", basic=True)
-    global_batch_size: int = option(256, "samples an optimizer step, over all processes and accumulation", basic=True)
+    global_batch_size: int = option(256, "samples per optimizer step, over all processes and accumulation", basic=True)
     per_device_batch_size: int | Literal["auto"] | None = option(
-        None, "samples a forward pass; auto: as many as fit (default: global batch / processes)", "may_change"
+        None, "samples per forward pass; auto: as many as fit (default: global batch / processes)", "may_change"
     )
     seed: int = option(0, "the one seed: weights, order, crops, masks, dropout", basic=True)
-    resume: Literal["auto", "never", "must"] = option("auto", "go on with an interrupted run", "may_change")
+    resume: Literal["auto", "never", "must"] = option("auto", "whether to resume an interrupted run", "may_change")
     rescale_schedule: bool = option(False, "allow a resumed run another length", "may_change")
     init_from: str | None = option(
         None, "checkpoint (Hub id, folder or run) to start the weights from", "own_rule", basic=True
@@ -151,7 +151,7 @@ class LoopConfig:
     save_every: int = option(500, "steps between checkpoints", "may_change")
     keep_checkpoints: int = option(2, "checkpoints that stay on disk (at least 2)", "may_change")
     log_every: int = option(20, "steps between rows of metrics.jsonl", "may_change")
-    evaluate_every: int = option(500, "steps between looks at rows that are not trained on", "may_change")
+    evaluate_every: int = option(500, "steps between validations", "may_change")
     stop_on_collapse: bool = option(False, "end the run, saved, when a sign of collapse has held", "may_change")
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = option(
         "none", "tracker that gets what metrics.jsonl gets", "may_change"
@@ -159,7 +159,7 @@ class LoopConfig:
     max_skipped_steps: int = option(5, "non-finite steps in a row that end the run", "may_change")
     gradient_checkpointing: bool = option(False, "recompute activations to save memory", "may_change")
     compile: bool = option(False, "compile the model with torch.compile", "may_change")
-    cpu_threads: int | None = option(None, "threads a process (default: cores / local processes)", "may_change")
+    cpu_threads: int | None = option(None, "threads per process (default: cores / local processes)", "may_change")
     push_to_hub: bool = option(False, "publish the finished run, as `hfssl publish` does", "may_change", basic=True)
     hub_model_id: str | None = option(None, "with --push_to_hub: repository, NAME or USER/NAME", "may_change")
     hub_private: bool = option(False, "with --push_to_hub: make a new repository private", "may_change")

@@ -31,8 +31,8 @@ class EvaluateConfig:
     group_column: str | None = option(
         None, "column of groups, a patient or a video, kept on one side of a split made here"
     )
-    test_share: float = option(0.2, "share held out where the data has no test or validation split")
-    label_sizes: tuple[str, ...] = option(("1%", "5%", "10%", "100%"), "points of the label curve: 20 a class, or 5%")
+    test_share: float = option(0.2, "share of the rows to score, where the data has no test or validation split")
+    label_sizes: tuple[str, ...] = option(("1%", "5%", "10%", "100%"), "points of the label curve: 20 per class, or 5%")
     num_seeds: int = option(5, "draws of labelled rows for each point, and untrained models")
     perplexity_documents: int | None = option(
         None, "test documents whose perplexity a language model is asked for (default: 256; 0: none)"

@@ -34,7 +34,7 @@ class PublishConfig:
     )
     merge: bool = option(False, "of an adapter, the whole model with the adapter added to its weights")
     card_only: bool = option(False, "card, figures and scores without the model")
-    allow_unfinished: bool = option(False, "publish a run that goes on or was killed; the card says so")
+    allow_unfinished: bool = option(False, "publish a run that still trains or was killed; the card says so")
 
     def __post_init__(self) -> None:
         require(self.run is not None, "name the run folder with --run")

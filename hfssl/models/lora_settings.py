@@ -30,7 +30,7 @@ class LoraSettings:
         None, "names of the layers to adapt (default: auto, every linear layer of the body, not of the head)"
     )
     lora_dropout: float | None = option(None, "share of an adapter's inputs that is dropped (default: 0)")
-    merge: bool = option(False, "export the whole model with the adapters added to its weights, not the adapters alone")
+    merge: bool = option(False, "export the whole model with the adapters added to its weights, not only the adapters")
 
     @property
     def settled(self) -> "Settled":

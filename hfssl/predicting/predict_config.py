@@ -17,7 +17,7 @@ class PredictConfig:
     input: str | None = option(None, "file, folder, or table (.csv, .jsonl, .parquet) of images, texts or recordings")
     column: str | None = option(
         None,
-        "column of a table that holds texts, lists of words, or paths (default: the only one; beside questions: context)",
+        "column of a table that holds texts, lists of words, or paths (default: the only one; with questions: context)",
     )
     output: str = option("predictions.csv", "file to write, .csv or .jsonl")
     top_k: int | None = option(None, "classes: likeliest labels to write of each row (default: 1)")

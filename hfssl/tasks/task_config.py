@@ -27,7 +27,7 @@ class TaskConfig(MethodConfig):
     )
     adaptation: Adaptation = option(  # noqa: RUF009
         "full",
-        "full: every weight; frozen: the head alone, on features computed once; lora: adapters and the head",
+        "full: every weight; frozen: only the head, on features computed once; lora: adapters and the head",
         basic=True,
     )
     lora_rank: int | None = option(None, "rank of the adapters' matrices (default: 16)")
@@ -43,10 +43,8 @@ class TaskConfig(MethodConfig):
         None, "column of groups, a patient or a video, kept on one side of a split made here"
     )
 
-    early_stopping: int | None = option(None, "looks at the validation rows without a better score that end the run")
-    test_share: float = option(
-        0.2, "share of the rows held out for the final score, where the data has no split for it"
-    )
+    early_stopping: int | None = option(None, "validations without a better score that end the run")
+    test_share: float = option(0.2, "share of the rows for the final score, where the data has no test split")
     label_share: float | None = option(None, "train on this share of the rows of each class, drawn by the seed")
 
     label_fractions: tuple[float, ...] | None = option(

@@ -18,9 +18,11 @@ LEAST_SECONDS = 0.1  # shorter than a syllable, and than what any encoder of spe
 @dataclass(frozen=True, kw_only=True)
 class AudioDataConfig(DataConfig):
     audio_column: str | None = option(None, "column of the recordings (default: the only one of that type)")
-    label_column: str | None = option(None, "column of the labels, for evaluation alone", "own_rule", basic=True)
-    sampling_rate: int = option(16_000, "samples a second of what the model hears; recordings are resampled to it")
-    max_duration_seconds: float = option(15.6, "window that is cut from longer recordings, anew each epoch", basic=True)
+    label_column: str | None = option(None, "column of the labels, for evaluation only", "own_rule", basic=True)
+    sampling_rate: int = option(16_000, "samples per second of what the model hears; recordings are resampled to it")
+    max_duration_seconds: float = option(
+        15.6, "longest window; longer recordings are cut into several, differently each epoch", basic=True
+    )
     min_duration_seconds: float = option(0.5, "shorter recordings are left out of training")
     batch_seconds: float = option(87.5, "audio of a row, padding included; batch sizes count rows")
     normalise: bool = option(True, "each window has zero mean and unit variance")

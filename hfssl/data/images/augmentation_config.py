@@ -1,7 +1,7 @@
 """What may be done to a view of an image, and the named presets. No torch here.
 
 Colour strengths are those of torchvision's ColorJitter: a factor is drawn from [1 - strength, 1 + strength], not below 0; a
-turn of the hue from [-hue, hue]. docs/augmentation.md says what each operation teaches and when it harms.
+turn of the hue from [-hue, hue]. docs/guides/augmentation.md says what each operation teaches and when it harms.
 """
 
 import dataclasses

@@ -16,11 +16,13 @@ DEMO_SETS = ("digits",)
 @dataclass(frozen=True, kw_only=True)
 class ImageDataConfig(DataConfig):
     image_column: str | None = option(None, "column of the images (default: the only one of that type)")
-    label_column: str | None = option(None, "column of the labels, for evaluation alone", "own_rule", basic=True)
+    label_column: str | None = option(None, "column of the labels, for evaluation only", "own_rule", basic=True)
     image_size: int = option(224, "side in pixels of what the model sees", basic=True)
     num_channels: int = option(3, "channels of what the model sees; grey images become 3 equal ones by default")
-    pixel_mean: tuple[float, ...] = option((0.5,), "mean of pixels in [0, 1]: one number or one a channel")
-    pixel_std: tuple[float, ...] = option((0.5,), "standard deviation of pixels in [0, 1]: one number or one a channel")
+    pixel_mean: tuple[float, ...] = option((0.5,), "mean of pixels in [0, 1]: one number or one per channel")
+    pixel_std: tuple[float, ...] = option(
+        (0.5,), "standard deviation of pixels in [0, 1]: one number or one per channel"
+    )
     cache: Literal["auto", "never"] = option("auto", "keep decoded images on disk where they fit", "may_change")
 
     def __post_init__(self) -> None:

@@ -32,15 +32,15 @@ class AugmentationFlags:
     jitter_probability: float | None = option(None, "share of views whose colours are jittered")
     brightness: float | None = option(None, "jitter of brightness: a factor from 1 - x to 1 + x")
     contrast: float | None = option(None, "jitter of contrast, likewise")
-    saturation: float | None = option(None, "jitter of saturation, likewise; colour images alone")
-    hue: float | None = option(None, "jitter of hue: at most this share of a full turn; colour images alone")
-    grey_probability: float | None = option(None, "share of views without colour; colour images alone")
+    saturation: float | None = option(None, "jitter of saturation, likewise; colour images only")
+    hue: float | None = option(None, "jitter of hue: at most this share of a full turn; colour images only")
+    grey_probability: float | None = option(None, "share of views without colour; colour images only")
     blur_probability: tuple[float, ...] | None = option(
-        None, "share of views that are blurred: one number, or one a view"
+        None, "share of views that are blurred: one number, or one per view"
     )
     blur_sigma: tuple[float, float] | None = option(None, "smallest and largest width of the blur in pixels")
     solarise_probability: tuple[float, ...] | None = option(
-        None, "share of views whose bright pixels are inverted: one number, or one a view"
+        None, "share of views whose bright pixels are inverted: one number, or one per view"
     )
     noise_probability: float | None = option(None, "share of views with Gaussian noise")
     noise_sigma: tuple[float, float] | None = option(
@@ -90,7 +90,9 @@ class ViewsConfig(AugmentationFlags, MethodConfig):
 
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
 
-    augmentation: AugmentationName = option("natural", "what is done to a view (docs/augmentation.md)", basic=True)  # noqa: RUF009
+    augmentation: AugmentationName = option(  # noqa: RUF009
+        "natural", "what is done to a view (docs/guides/augmentation.md)", basic=True
+    )
 
     def __post_init__(self) -> None:
         self.check_effects([view.augmentation for views in self.views(1).values() for view in views])
@@ -114,7 +116,7 @@ class ViewsConfig(AugmentationFlags, MethodConfig):
 class LocalCropFlags:
     """Small crops beside the global ones (Caron et al. 2020, arXiv 2006.09882, section 3.2)."""
 
-    num_local_crops: int = option(0, "small crops of each image beside the global ones")
+    num_local_crops: int = option(0, "small crops of each image, in addition to the global ones")
     local_crop_size: int = option(96, "side of a small crop in pixels")
     local_crop_scale: tuple[float, float] = option((0.05, 0.4), "share of the area that a small crop takes")
 

@@ -38,7 +38,7 @@ class TextDataConfig(DataConfig):
     vocab_size: int | None = option(None, f"tokens of a trained tokenizer (default: {DEFAULT_VOCAB_SIZE})")
     lowercase: bool = option(False, "a trained tokenizer reads everything in lower case")
     max_length: int = option(128, "tokens of a row, special ones included", basic=True)
-    no_packing: bool = option(False, "one document a row, padded, instead of rows filled with several")
+    no_packing: bool = option(False, "one document per row, padded, instead of rows filled with several")
 
     def __post_init__(self) -> None:
         super().__post_init__()

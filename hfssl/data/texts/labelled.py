@@ -118,7 +118,7 @@ class LabelledTexts(DataPipeline):
 
     @property
     def data_path(self) -> str:
-        return "one text a row"
+        return "one text per row"
 
     @property
     def wants_workers(self) -> bool:

@@ -30,7 +30,7 @@ class JigsawConfig(VisionConfig):
     num_permutations: int | None = option(
         None, "orders to tell apart: up to 24 for 2 x 2, 1,512 for 3 x 3 (default: 24, 504)"
     )
-    puzzles_per_image: int = option(1, "orders in which the tiles of an image are asked for at a step")
+    puzzles_per_image: int = option(1, "orders in which the tiles of an image are asked for per step")
     projection_size: int = option(512, "width of a tile's features in the head")
     projection_hidden_size: int = option(4096, "width of the layer that joins the tiles")
 

@@ -14,7 +14,7 @@ class AudioClassificationConfig(SpeechSettings):
 
     layer_sum: bool | None = option(
         None,
-        "the head reads a learnt weighted sum of all layers, not the last one (default: yes, not for an adapter alone)",
+        "the head reads a learned weighted sum of all layers, not the last one (default: yes, but not with lora without --merge)",
     )
     classifier_proj_size: int | None = option(None, "width of the head's projection (default: the checkpoint's)")
 

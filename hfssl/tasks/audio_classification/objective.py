@@ -2,7 +2,7 @@
 
 B recordings, T samples, F frames, L hidden states (the projected frames and one of each layer), W their width, C classes.
 
-The head projects a learnt weighted sum of the hidden states, takes its mean over a recording's own frames and classifies that
+The head projects a learned weighted sum of the hidden states, takes its mean over a recording's own frames and classifies that
 (Yang et al. 2021, "SUPERB", arXiv 2105.01051, section 3). Up to the mean it is linear. So for a frozen body the mean of each
 hidden state is computed once a recording, and the stock head gets it as a recording of a single frame: its logits are the same,
 which is tried on noise before.

@@ -18,7 +18,9 @@ class ImageClassificationConfig(AugmentationFlags, TaskConfig):
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
     num_global_crops: ClassVar[int] = 1
 
-    augmentation: AugmentationName = option("plain", "what is done to a training image (docs/augmentation.md)")  # noqa: RUF009
+    augmentation: AugmentationName = option(  # noqa: RUF009
+        "plain", "what is done to a training image (docs/guides/augmentation.md)"
+    )
     drop_path: float | None = option(None, "share of dropped layers of the last one, falling to 0 at the first")
     mixup: float = option(0.0, "alpha of the Beta distribution by which images are blended in pairs; 0: none")
     cutmix: float = option(0.0, "the same for a box that is put in from another image; 0: none")

@@ -17,7 +17,7 @@ class QuestionAnsweringConfig(TextTaskConfig):
 
     adaptation: Adaptation = option(  # noqa: RUF009
         "full",
-        "full: every weight; frozen: the head alone, on the body's outputs, computed anew each time since texts are of all "
+        "full: every weight; frozen: only the head, on the body's outputs, computed each time since texts are of all "
         "lengths; lora: adapters and the head",
     )
     question_column: str = option("question", "column of the questions")

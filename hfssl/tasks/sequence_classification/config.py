@@ -12,7 +12,7 @@ from hfssl.tasks.text_settings import TextTaskConfig
 class SequenceClassificationConfig(TextTaskConfig):
     recipe: ClassVar[str] = "sequence_classification"
 
-    second_text_column: str | None = option(None, "column of the second text of a pair (default: one text a row)")
+    second_text_column: str | None = option(None, "column of the second text of a pair (default: one text per row)")
     problem: Literal["auto", "classes", "numbers"] = option(
         "auto", "what is said of a text: a class, or a number (regression); auto: a number where the labels are floats"
     )

@@ -21,7 +21,7 @@ class SpeechRecognitionConfig(SpeechSettings):
 
     adaptation: Adaptation = option(  # noqa: RUF009
         "full",
-        "full: every weight; frozen: the head alone, the body runs all the same, for its frames are too many to keep; "
+        "full: every weight; frozen: only the head; the body still runs, for its frames are too many to keep; "
         "lora: adapters and the head",
     )
     keep_case: bool = option(False, "tell upper from lower case; else all transcripts are in lower case")

@@ -15,7 +15,7 @@ class TokenClassificationConfig(TextTaskConfig):
 
     adaptation: Adaptation = option(  # noqa: RUF009
         "full",
-        "full: every weight; frozen: the head alone, on the body's outputs, computed anew each time since sentences are of all "
+        "full: every weight; frozen: only the head, on the body's outputs, computed each time since sentences are of all "
         "lengths; lora: adapters and the head",
     )
 

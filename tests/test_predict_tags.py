@@ -94,7 +94,7 @@ def test_tags_of_listed_words_are_those_that_the_run_is_scored_by(
     examples = parts.rows.examples
     with torch.no_grad():
         answers = parts.objective.predictions(
-            parts.rows.spec.eval_transform([examples[row] for row in range(len(examples))])
+            parts.rows.pipeline.eval_transform([examples[row] for row in range(len(examples))])
         )
     pyarrow.parquet.write_table(pyarrow.table({"tokens": words, "tags": [[0]] * len(words)}), tmp_path / "w.parquet")
     rows = predicted(tmp_path, run_dir.path, tmp_path / "w.parquet", batch_size=5)

@@ -51,7 +51,7 @@ def first_batch(opened: Session) -> Batch:
 
 
 def rows_of(opened: Session, count: int = 5) -> list[Any]:
-    spec: Any = opened.rows.spec
+    spec: Any = opened.rows.pipeline
     examples = spec.whole_examples(few_transcribed() if opened.run.recipe == SPEECH else few_recordings())
     return [examples[row] for row in range(count)]
 
@@ -69,13 +69,13 @@ def moved(opened: Session, num_steps: int = 3, rate: float = 3e-2) -> Session:
 
 def answered(opened: Session, rows: list[Any]) -> Tensor:
     with torch.no_grad():
-        logits: Tensor = opened.objective.logits(opened.rows.spec.eval_transform(rows))  # type: ignore[operator]
+        logits: Tensor = opened.objective.logits(opened.rows.pipeline.eval_transform(rows))  # type: ignore[operator]
     return logits
 
 
 def heard(opened: Session, row: Any) -> dict[str, Any]:
     """A row as a stranger brings it."""
-    spec: Any = opened.rows.spec
+    spec: Any = opened.rows.pipeline
     return {"raw": row[0].piece(0, spec.data.longest_window).numpy(), "sampling_rate": spec.data.sampling_rate}
 
 
@@ -140,7 +140,7 @@ def test_masks_are_keyed_lie_inside_a_recording_and_hide_the_share_of_the_checkp
         hidden += int(batch["mask_time_indices"].sum())
         own += int(own_BF.sum())
     assert 0.2 < hidden / own < 0.3  # spans overlap
-    assert "mask_time_indices" not in opened.rows.spec.eval_transform(rows_of(opened))
+    assert "mask_time_indices" not in opened.rows.pipeline.eval_transform(rows_of(opened))
     faint = open_task(CLASSES, bases["layer"], tmp_path, {"mask_time_probability": 0.02}, max_steps=10)
     hidden = sum(int(step[0]["mask_time_indices"].any(dim=1).sum()) for step in steps_of(faint, 10))
     assert 5 < hidden < 40  # of 80: no recording has to have a span
@@ -154,7 +154,7 @@ def test_a_window_of_a_long_recording_moves_with_the_epoch_and_is_judged_by_its_
 ) -> None:
     opened = open_task(CLASSES, bases["layer"], tmp_path)
     assert "are longer than 0.8 s" in capsys.readouterr().out
-    spec: Any = opened.rows.spec
+    spec: Any = opened.rows.pipeline
     rows = spec.whole_examples(few_recordings())
     row = next(rows[number] for number in range(90) if len(rows[number][0]) > spec.data.longest_window + 400)
     cut = [spec.transform(row, torch.tensor(key))[0] for key in (1, 1, 2)]
@@ -189,7 +189,7 @@ def test_the_stock_head_gives_the_same_logits_and_gradients_for_mean_hidden_stat
 ) -> None:
     opened = open_task(CLASSES, bases[kind], tmp_path, {"adaptation": "frozen", "layer_sum": layer_sum})
     task: Any = opened.objective
-    spec: Any = opened.rows.spec
+    spec: Any = opened.rows.pipeline
     with torch.no_grad():
         for parameter in task.parameters():
             if parameter.requires_grad:
@@ -240,7 +240,7 @@ def test_a_stranger_puts_the_adapter_into_the_stock_base_and_gets_our_logits(
     ours = answered(opened, rows)
     write_export(opened.objective.export(), tmp_path / "export")
     base = AutoModelForAudioClassification.from_pretrained(bases["layer"], num_labels=2)
-    batch = opened.rows.spec.eval_transform(rows)
+    batch = opened.rows.pipeline.eval_transform(rows)
     inputs = {name: batch[name] for name in ("input_values", "attention_mask")}
     with torch.no_grad():
         plain = base.eval()(**inputs).logits
@@ -260,7 +260,7 @@ def test_a_merged_adapter_is_a_stock_model_of_the_same_logits(
     stock = AutoModelForAudioClassification.from_pretrained(tmp_path / "export").eval()
     assert stock.projector.out_features == 9
     for row, ours_C in zip(rows, answered(opened, rows), strict=True):
-        alone = opened.rows.spec.eval_transform([row])
+        alone = opened.rows.pipeline.eval_transform([row])
         with torch.no_grad():
             torch.testing.assert_close(stock(alone["input_values"]).logits[0], ours_C, rtol=1e-5, atol=1e-5)
     if layer_sum:
@@ -417,7 +417,7 @@ def test_the_recognition_pipeline_on_the_export_hears_what_we_hear(
         task.model.lm_head.bias.sub_(
             answered(opened, rows).flatten(0, 1).mean(dim=0)
         )  # so that every character is said
-        answers = task.predictions(opened.rows.spec.eval_transform(rows))
+        answers = task.predictions(opened.rows.pipeline.eval_transform(rows))
     write_export(task.export(), tmp_path / "export")
     stranger = pipeline("automatic-speech-recognition", model=str(tmp_path / "export"), device="cpu")
     said = [stranger({"raw": row[0].piece(0, len(row[0])).numpy(), "sampling_rate": 16_000})["text"] for row in rows]
@@ -433,7 +433,7 @@ def test_a_recording_too_long_or_with_too_many_characters_is_judged_and_not_trai
     dense = {0: "ab" * 60, 1: "a" * 20}  # of 25 to 50 frames
     opened = open_task(SPEECH, bases["layer"], tmp_path, source=few_transcribed(texts=dense))
     source = few_transcribed(texts=dense)
-    spec: Any = opened.rows.spec
+    spec: Any = opened.rows.pipeline
     capsys.readouterr()
     kept, judged = spec.prepare(source), spec.whole_examples(source)
     told = capsys.readouterr().out
@@ -468,7 +468,7 @@ def test_the_vocabulary_is_that_of_training_rows_and_unknown_characters_are_name
     from hfssl.tasks.speech_recognition.objective import SpeechRecognition
 
     opened = open_task(SPEECH, bases["layer"], tmp_path, {"keep_case": keep_case})
-    spec: Any = opened.rows.spec
+    spec: Any = opened.rows.pipeline
     letters = ["D", "a", "b", "c"] if keep_case else ["a", "b", "c", "d"]
     assert list(spec.processor.tokenizer.encoder) == ["<pad>", "<unk>", "|", *letters]
     assert opened.objective.model.config.vocab_size == 7
@@ -517,7 +517,7 @@ def test_adapters_of_a_ctc_model_load_on_the_stock_base_and_merge(bases: dict[st
         else:
             base = AutoModelForCTC.from_pretrained(bases["layer"], vocab_size=7)
             stranger = PeftModel.from_pretrained(base, tmp_path / "export").eval()
-        batch = opened.rows.spec.eval_transform(rows)
+        batch = opened.rows.pipeline.eval_transform(rows)
         with torch.no_grad():
             found = stranger(batch["input_values"], attention_mask=batch["attention_mask"]).logits
         frames_B = frame_counts(opened.run.method, batch["lengths"])
@@ -593,7 +593,7 @@ def test_rows_without_a_transcript_and_numbers_in_their_place_are_refused(
 def test_tones_are_spelt_after_some_steps(bases: dict[str, Path], tmp_path: Path) -> None:
     method = {"freeze_convolutions": False, "mask_time_probability": 0.0}
     opened = open_task(SPEECH, bases["layer"], tmp_path, method, source=spelt_tones(), max_steps=120)
-    spec: Any = opened.rows.spec
+    spec: Any = opened.rows.pipeline
     moved(opened, 120, rate=1e-2)
     examples = spec.whole_examples(spelt_tones(120))
     with torch.no_grad():

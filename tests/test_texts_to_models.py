@@ -83,7 +83,7 @@ def test_a_word_that_is_cut_in_two_is_two_words() -> None:
 @pytest.mark.parametrize("name", ["mlm", "clm"])
 def test_the_objective_keeps_documents_of_a_row_apart(name: str, tmp_path: Path) -> None:
     opened = open_small(name, tmp_path)
-    objective, vocabulary = opened.objective.eval(), len(opened.rows.spec.processor)
+    objective, vocabulary = opened.objective.eval(), len(opened.rows.pipeline.processor)
     segments = torch.tensor([[1] * 10 + [2] * 12])
     ids = torch.randint(5, vocabulary, (2, 22), generator=torch.Generator().manual_seed(0))
     ids[1, 10:] = ids[0, 10:]
@@ -102,7 +102,7 @@ def test_the_objective_keeps_documents_of_a_row_apart(name: str, tmp_path: Path)
 @pytest.mark.parametrize("name", ["mlm", "clm"])
 def test_padding_changes_no_feature(name: str, tmp_path: Path) -> None:
     opened = open_small(name, tmp_path)
-    samples, spec = opened.rows.spec.whole_examples(few_texts()), opened.rows.spec
+    samples, spec = opened.rows.pipeline.whole_examples(few_texts()), opened.rows.pipeline
     examples = [samples[row] for row in range(len(samples))]
     shortest, longest = (pick(examples, key=lambda row: len(row.input_ids)) for pick in (min, max))
     assert len(shortest.input_ids) < len(longest.input_ids)
@@ -115,12 +115,12 @@ def test_padding_changes_no_feature(name: str, tmp_path: Path) -> None:
 def test_a_resumed_run_reads_the_tokenizer_that_it_kept(tmp_path: Path) -> None:
     kept = train_tokenizer(["an entirely different text, with other words"], "bpe", 300, False)
     kept.save_pretrained(RunDir(tmp_path).processor)
-    assert open_small("mlm", tmp_path).rows.spec.processor.get_vocab() == kept.get_vocab()
+    assert open_small("mlm", tmp_path).rows.pipeline.processor.get_vocab() == kept.get_vocab()
 
 
 def test_causal_rows_learn_the_end_of_each_document_once_and_nothing_across(tmp_path: Path) -> None:
     opened = open_small("clm", tmp_path)
-    spec, rows = opened.rows.spec, opened.rows.examples
+    spec, rows = opened.rows.pipeline, opened.rows.examples
     eos = spec.processor.eos_token_id
     ends = 0
     for index in range(len(rows)):
@@ -140,9 +140,9 @@ def test_masked_batches_hide_what_the_labels_say(tmp_path: Path) -> None:
     slots, labels, segments = batch["slots"], batch["labels"], batch["segments"]
     used = labels != -100
     assert 0.05 < float(used.sum() / (segments > 0).sum()) < 0.25
-    special = torch.tensor(opened.rows.spec.processor.all_special_ids)
+    special = torch.tensor(opened.rows.pipeline.processor.all_special_ids)
     assert not torch.isin(labels[used], special).any()
-    hidden = batch["input_ids"].gather(1, slots)[used] == opened.rows.spec.processor.mask_token_id
+    hidden = batch["input_ids"].gather(1, slots)[used] == opened.rows.pipeline.processor.mask_token_id
     assert 0.5 < float(hidden.float().mean()) <= 1
 
 

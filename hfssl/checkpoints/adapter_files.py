@@ -8,6 +8,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+PREFIX = "base_model.model."  # of every name in the file of weights
 
 
 class AdapterFacts(NamedTuple):

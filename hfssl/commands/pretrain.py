@@ -112,8 +112,9 @@ def _loaded_by(export: Path) -> str:
     if exported is None:
         return f"AutoModel.from_pretrained({str(export)!r})"
     options = ", add_pooling_layer=False" if exported.model_type == "vit" else ""
-    note = "" if exported.base is None else f" and peft: an adapter of {exported.base}"
-    return f"{auto_class(exported)}.from_pretrained({str(export)!r}{options}){note}"
+    opened = str(export) if exported.base is None else exported.base
+    model = f"{auto_class(exported)}.from_pretrained({opened!r}{options})"
+    return model if exported.base is None else f"peft: PeftModel.from_pretrained({model}, {str(export)!r})"
 
 
 def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:

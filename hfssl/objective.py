@@ -87,8 +87,8 @@ class DataPipeline(ABC):
 class Export:
     """What a method hands to strangers.
 
-    model: the encoder (or language model) in a stock class; its config carries `hfssl_pooling`. With adapters in it
-        (`nn.lora.adapter_of`), these alone are saved.
+    model: the encoder (or language model) in a stock class; its config carries `hfssl_pooling`. Where adapters were trained
+        and are not merged, only these (`models.lora.Adapter`).
     processor: image processor, tokenizer or feature extractor.
     pretraining_model: the full model, where that is a stock class.
     heads: other tensors worth keeping, by name.

@@ -21,7 +21,7 @@ from hfssl.errors import ConfigError
 from hfssl.evaluation.text_features import open_text_encoder
 from hfssl.methods.mlm.config import MLMConfig
 from hfssl.methods.mlm.objective import MLM
-from hfssl.models.lora import merged
+from hfssl.models.lora import Adapter, merged, open_adapted
 from hfssl.objective import Export
 from hfssl.reporting.card import card_of, render
 from hfssl.reporting.usage import usage
@@ -57,6 +57,10 @@ for folder in folders:
     with torch.no_grad():
         for name, model in answers.items():
             torch.save(model.eval()(**inputs).logits, f"{folder}/{name}.pt")
+    if not without_peft:
+        names = {}
+        exec(task["usage"], names)
+        torch.save(names["features"].clone(), folder + "/features.pt")
 """
 
 
@@ -77,6 +81,9 @@ class Adapted:
         is_causal = METHOD_OF[model_type] == "clm"
         task = {"auto_class": "AutoModelForCausalLM" if is_causal else "AutoModelForMaskedLM", "base": str(self.base)}
         task["peft_class"] = "AutoPeftModelForCausalLM" if is_causal else "AutoPeftModel"
+        exported = describe_export(self.folder / "export")
+        assert exported is not None
+        task["usage"] = usage(exported, str(self.folder / "export"))
         (self.folder / "task.json").write_text(json.dumps(task))
 
     def logits(self) -> torch.Tensor:
@@ -141,6 +148,16 @@ def test_features_of_either_export_are_those_of_the_run(
         features = run.objective.features(batch)
     assert float((pooled[0] - features).abs().max()) <= ALMOST
     assert float((pooled[1] - features).abs().max()) > 1e-3
+
+
+@every_type
+def test_the_usage_of_the_card_gives_the_features_of_the_run(model_type: str, adapted: dict[str, Adapted]) -> None:
+    run = adapted[model_type]
+    tokenizer = run.opened.rows.pipeline.processor
+    inputs = tokenizer("your text", return_tensors="pt", return_token_type_ids=False)
+    with torch.no_grad():
+        expected = run.objective.model.base_model(**inputs).last_hidden_state.mean(dim=1)
+    assert float((run.answer("features") - expected).abs().max()) <= ALMOST
 
 
 def test_a_base_of_a_relative_path_is_recorded_by_its_whole_one(
@@ -236,15 +253,8 @@ def test_the_card_of_an_adapter_of_a_hub_model_names_it(chain: tuple[RunDir, Run
 def open_adapted_export(run_dir: RunDir) -> Export:
     from transformers import AutoTokenizer
 
-    return Export(AutoModelForMaskedLM.from_pretrained(run_dir.export), AutoTokenizer.from_pretrained(run_dir.export))
-
-
-def test_the_usage_of_the_card_runs_as_it_stands(chain: tuple[RunDir, RunDir]) -> None:
-    exported = describe_export(chain[1].export)
-    assert exported is not None
-    names: dict[str, Any] = {}
-    exec(usage(exported, str(chain[1].export)), names)
-    assert names["features"].shape == (1, 32)
+    model, _ = open_adapted(AutoModelForMaskedLM, str(run_dir.export))
+    return Export(Adapter(model), AutoTokenizer.from_pretrained(run_dir.export))
 
 
 def test_a_checkpoint_is_merged_later_into_a_folder_of_its_own(

@@ -9,6 +9,7 @@ from hfssl.checkpoints.model_files import settings_in
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+PREFIX = "base_model.model."  # of every name in the file of weights
 
 
 class AdapterFacts(NamedTuple):

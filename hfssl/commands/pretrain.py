@@ -98,13 +98,14 @@ def _is_adapter(export: Path) -> bool:
 
 def _loaded_by(export: Path) -> str:
     from hfssl.checkpoints.exports import describe_export
-    from hfssl.reporting.usage import opening
+    from hfssl.reporting.usage import auto_class, opening
 
     exported = describe_export(export)
     if exported is None:
         return f'AutoModel.from_pretrained("{export}")'
-    note = "" if exported.base is None else f" and peft: an adapter of {exported.base}"
-    return f"{opening(exported, str(export))}{note}"
+    if exported.base is None:
+        return opening(exported, str(export))
+    return f'peft: PeftModel.from_pretrained({auto_class(exported)}.from_pretrained("{exported.base}"), "{export}")'
 
 
 def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from hfssl.errors import ConfigError, require
 from hfssl.methods.language_model_settings import LanguageModelConfig
 from hfssl.methods.vocabulary import check_vocabulary, first_rows
 from hfssl.models.document_masking import check_document_masking, packed_inputs
-from hfssl.models.lora import adapter_of, base_tensors, has_adapter, merged, open_adapted, with_adapter
+from hfssl.models.lora import Adapter, base_tensors, has_adapter, merged, open_adapted, with_adapter
 from hfssl.objective import Batch, Export, LoadReport, Objective
 
 POOLING = "mean"
@@ -108,7 +108,9 @@ class LanguageModel(Objective):
         return pooled
 
     def export(self) -> Export:
-        model = merged(self.model) if self._exports_whole else adapter_of(self.model)
+        if not self._exports_whole:
+            return Export(Adapter(self.model), self._tokenizer)
+        model = merged(self.model)
         model.config.hfssl_pooling = POOLING
         return Export(model, self._tokenizer)
 

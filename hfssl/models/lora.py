@@ -1,23 +1,27 @@
 """Low-rank adapters in a stock model: a frozen linear layer W x becomes W x + alpha / rank * B A x, with B zero at first.
 
 Hu et al. 2021, "LoRA: low-rank adaptation of large language models", arXiv 2106.09685, section 4.1, equation 3. The layers are
-peft's, put into the model in place: its class, its `base_model` and its head stay what they were, and `save_pretrained`
-writes the adapter alone, in peft's format. Rank and alpha are the user's; A starts as peft draws it.
+peft's, put into the model in place: its class, its `base_model` and its head stay what they were. Only peft's own functions
+build, load and save adapters, since transformers' adapter methods ask for one version of peft. Rank and alpha are the user's;
+A starts as peft draws it.
 """
 
 import copy
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, inject_adapter_in_model
 from peft.functional import cast_adapter_dtype
 from peft.tuners.lora import LoraLayer
 from peft.utils import ModulesToSaveWrapper
+from peft.utils.save_and_load import load_peft_weights
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from hfssl.checkpoints.adapter_files import adapter_at
+from hfssl.checkpoints.adapter_files import PREFIX, WEIGHTS_FILE, adapter_at
 from hfssl.errors import ConfigError, require
 from hfssl.models.lora_settings import AUTO, LoraSettings
 
@@ -41,6 +45,7 @@ def with_adapter(
     rank, alpha, targets, dropout = settings.settled
     names = [name for name in target_names(model, targets) if not _is_inside(name, modules_to_save)]
     config = LoraConfig(
+        base_model_name_or_path=model.name_or_path,
         r=rank,
         lora_alpha=alpha,
         lora_dropout=dropout,
@@ -50,7 +55,7 @@ def with_adapter(
         modules_to_save=list(modules_to_save) or None,
         auto_mapping={"base_model_class": type(model).__name__, "parent_library": type(model).__module__},
     )
-    model.add_adapter(config, _ADAPTER)
+    inject_adapter_in_model(config, model, _ADAPTER)
     cast_adapter_dtype(model, _ADAPTER)
     return model
 
@@ -85,11 +90,19 @@ def has_adapter(model: Any) -> bool:
     return any(isinstance(module, LoraLayer) for module in model.modules())
 
 
-def adapter_of(model: Any) -> Any:
-    """A copy of an adapted model, in eval mode: its `save_pretrained` writes the adapter alone."""
-    alone = copy.deepcopy(model).eval()
-    alone.peft_config[_ADAPTER].inference_mode = True
-    return alone
+class Adapter:
+    """The adapter of a model as it is now, apart from the model; `save_pretrained` writes it in peft's format."""
+
+    def __init__(self, model: Any) -> None:
+        self.config = copy.deepcopy(model.peft_config[_ADAPTER])
+        self.config.inference_mode = True
+        # `with_adapter` never resizes embeddings, and peft would ask the base's config whether they were
+        state = get_peft_model_state_dict(model, adapter_name=_ADAPTER, save_embedding_layers=False)
+        self.tensors = {f"{PREFIX}{name}": tensor.detach().clone().contiguous() for name, tensor in state.items()}
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        self.config.save_pretrained(str(folder))
+        save_file(self.tensors, Path(folder) / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 def merged(model: Any) -> Any:
@@ -104,7 +117,6 @@ def merged(model: Any) -> Any:
             whole.set_submodule(name, module.modules_to_save[_ADAPTER])
     if adapted:
         del whole.peft_config
-        whole._hf_peft_config_loaded = False
     return whole.requires_grad_(True)
 
 
@@ -125,9 +137,11 @@ def open_adapted(auto_class: Any, name: str) -> tuple[Any, dict[str, Any]]:
         model, info = auto_class.from_pretrained(name, output_loading_info=True)
         return model, info
     model, info = auto_class.from_pretrained(adapter.base, output_loading_info=True)
-    missing = sorted(model.load_adapter(name).missing_keys)
+    adapted = PeftModel.from_pretrained(model, name)
+    expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    missing = sorted(expected.keys() - load_peft_weights(name, device="cpu").keys())
     require(not missing, f"the adapter {name} lacks weights ({', '.join(missing[:3])}): it does not fit {adapter.base}")
-    return model, info
+    return adapted.get_base_model(), info
 
 
 def _is_inside(name: str, modules: Sequence[str]) -> bool:

@@ -16,6 +16,7 @@ from transformers import (
     AutoModelForCTC,
 )
 
+from hfssl.checkpoints.adapter_files import PREFIX
 from hfssl.errors import require
 
 _OF_TASKS: dict[str, Any] = {
@@ -23,7 +24,6 @@ _OF_TASKS: dict[str, Any] = {
     "TOKEN_CLS": MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     "QUESTION_ANS": MODEL_FOR_QUESTION_ANSWERING_MAPPING,
 }  # peft's names of tasks
-_PREFIX = "base_model.model."  # of every name in an adapter's file
 
 
 def adapted_config(name: str, class_names: Sequence[str] | None = None) -> tuple[Any, str]:
@@ -64,7 +64,7 @@ def open_adapted_model(auto_class: Any, name: str, config: Any) -> tuple[Any, li
         base, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
     )
     untrained = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
-    missing = sorted(key for key in untrained if f"{_PREFIX}{key}" not in saved)
+    missing = sorted(key for key in untrained if f"{PREFIX}{key}" not in saved)
     if missing:
         return model, missing
     adapted = PeftModel.from_pretrained(model, name)
@@ -84,8 +84,8 @@ def _with_own_head(auto_class: Any, config: Any, shapes: dict[str, Any]) -> Any:
     setattr(other, counts, getattr(config, counts) + 1)
     with torch.device("meta"):
         here, there = (auto_class.from_config(some).state_dict() for some in (config, other))
-    counted = [key for key, tensor in here.items() if tensor.shape != there[key].shape and f"{_PREFIX}{key}" in shapes]
-    if counted and (own := int(shapes[f"{_PREFIX}{counted[0]}"][0])) != getattr(config, counts):
+    counted = [key for key, tensor in here.items() if tensor.shape != there[key].shape and f"{PREFIX}{key}" in shapes]
+    if counted and (own := int(shapes[f"{PREFIX}{counted[0]}"][0])) != getattr(config, counts):
         setattr(other, counts, own)
         return other
     return config

@@ -44,8 +44,7 @@ def _pooled(exported: Exported) -> str:
 
 
 def auto_class(exported: Exported) -> str:
-    """The Auto class that opens the export for its features: that of a whole model, or with its head where it is an adapter,
-    which names the layers from there."""
+    """The Auto class that opens the export for its features, or the base of an adapter, which names the layers with the head."""
     if exported.base is None:
         return "AutoModel"
     return "AutoModelForMaskedLM" if exported.task == "fill-mask" else "AutoModelForCausalLM"
@@ -82,25 +81,33 @@ def _usage_of_speech(exported: Exported, name: str) -> str:
 def _usage_of_text(exported: Exported, name: str) -> str:
     loader = auto_class(exported)
     adapter = exported.base is not None
+    opened = "model=model, tokenizer=tokenizer" if adapter else f'model="{name}"'
     lines = [
         "import torch",
+        *(["from peft import PeftConfig, PeftModel"] if adapter else []),
         f"from transformers import {loader}, AutoTokenizer, pipeline",
         "",
-        *(["# an adapter, put into its base model: needs the package peft"] if adapter else []),
         f'tokenizer = AutoTokenizer.from_pretrained("{name}")',
-        f"model = {opening(exported, name)}{'.base_model' if adapter else ''}.eval()",
+        *(_adapted(loader, name) if adapter else [f"model = {opening(exported, name)}.eval()"]),
         'inputs = tokenizer("your text", return_tensors="pt", return_token_type_ids=False)',
         "with torch.inference_mode():",
-        "    hidden = model(**inputs).last_hidden_state",
-        "features = hidden.mean(dim=1)  # of one text; of a padded batch, the mean over its tokens alone",
+        f"    hidden = model{'.base_model' if adapter else ''}(**inputs).last_hidden_state",
+        "features = hidden.mean(dim=1)  # of one text; of a padded batch, the mean over its tokens only",
         "print(features.shape)",
         "",
     ]
     if exported.task == "fill-mask":
-        lines += [f'fill = pipeline("fill-mask", model="{name}")', 'print(fill(f"your {tokenizer.mask_token} here"))']
+        lines += [f'fill = pipeline("fill-mask", {opened})', 'print(fill(f"your {tokenizer.mask_token} here"))']
     else:
-        lines += [
-            f'write = pipeline("text-generation", model="{name}")',
-            'print(write("your text", max_new_tokens=20))',
-        ]
+        lines += [f'write = pipeline("text-generation", {opened})', 'print(write("your text", max_new_tokens=20))']
     return "\n".join(lines)
+
+
+def _adapted(loader: str, name: str) -> list[str]:
+    """The adapter, merged into its base model."""
+    return [
+        "# an adapter, put into its base model: needs the package peft",
+        f'base = PeftConfig.from_pretrained("{name}").base_model_name_or_path',
+        f"model = {loader}.from_pretrained(base)",
+        f'model = PeftModel.from_pretrained(model, "{name}").merge_and_unload().eval()',
+    ]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hfssl.models.layer_decay import decayed_groups
-from hfssl.models.lora import adapter_of, merged, with_adapter
+from hfssl.models.lora import Adapter, merged, with_adapter
 from hfssl.models.speech_model import body_of, frame_counts, fresh_speech_model, hears_padding, load_body
 from hfssl.nn.batch_norm import across_ranks
 from hfssl.nn.precision import to_float32
@@ -86,7 +86,7 @@ class SpeechTask(Task):
 
     def export(self) -> Export:
         settings = self.config.lora_settings()
-        model = adapter_of(self.model) if settings.lora and not settings.merge else merged(self.model)
+        model = Adapter(self.model) if settings.lora and not settings.merge else merged(self.model)
         return Export(model, self._processor)
 
     def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from hfssl.data.texts.encodings import with_pad_token
 from hfssl.data.texts.tokenizer import open_tokenizer
 from hfssl.errors import require
 from hfssl.models.layer_decay import decayed_groups
-from hfssl.models.lora import adapter_of, merged, with_adapter
+from hfssl.models.lora import Adapter, merged, with_adapter
 from hfssl.models.text_head import body_of, freeze_body, fresh_model, head_config, head_names, load_into
 from hfssl.objective import Batch, Export, LoadReport
 from hfssl.tasks.task import Task
@@ -50,7 +50,7 @@ class TextTask(Task):
 
     def export(self) -> Export:
         settings = self.config.lora_settings()
-        model = adapter_of(self.model) if settings.lora and not settings.merge else merged(self.model)
+        model = Adapter(self.model) if settings.lora and not settings.merge else merged(self.model)
         tokenizer = copy.deepcopy(self._tokenizer)
         if not reads_types(self.model):
             tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != _TYPES]

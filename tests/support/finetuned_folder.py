@@ -30,7 +30,7 @@ from hfssl.checkpoints.exports import write_export
 from hfssl.config.parse import parse
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.evaluation.classification import classification_summary
-from hfssl.models.lora import adapter_of, with_adapter
+from hfssl.models.lora import Adapter, with_adapter
 from hfssl.models.lora_settings import LoraSettings
 from hfssl.objective import Export
 from hfssl.run_dir import RunDir
@@ -123,7 +123,7 @@ def adapter_folder(folder: Path, tag: str = "image-classification") -> tuple[Pat
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
-    write_export(Export(adapter_of(model), processor), folder / "export")
+    write_export(Export(Adapter(model), processor), folder / "export")
     return folder / "export", model.eval()
 
 

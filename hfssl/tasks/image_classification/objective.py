@@ -24,7 +24,7 @@ from hfssl.errors import require
 from hfssl.models.backbone import encoder_config
 from hfssl.models.image_classifier import HeadInputs, body_of, classifier_config, fresh_classifier, head_name, load_body
 from hfssl.models.layer_decay import decayed_groups
-from hfssl.models.lora import adapter_of, merged, with_adapter
+from hfssl.models.lora import Adapter, merged, with_adapter
 from hfssl.nn.batch_norm import across_ranks
 from hfssl.nn.precision import to_float32
 from hfssl.objective import Batch, Export, LoadReport, StepOutput
@@ -120,7 +120,7 @@ class ImageClassification(Task):
 
     def export(self) -> Export:
         settings = self.config.lora_settings()
-        model = adapter_of(self.model) if settings.lora and not settings.merge else merged(self.model)
+        model = Adapter(self.model) if settings.lora and not settings.merge else merged(self.model)
         return Export(model, self._processor)
 
     def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:

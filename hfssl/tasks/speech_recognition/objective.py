@@ -27,10 +27,9 @@ from hfssl.data.audio.transcripts import (
 )
 from hfssl.data.source import Source
 from hfssl.errors import require
-from hfssl.models.lora import has_adapter
 from hfssl.models.speech_model import body_of, frame_counts, in_groups, model_inputs, speech_config
 from hfssl.nn.precision import no_autocast
-from hfssl.objective import Batch, Export, StepOutput
+from hfssl.objective import Batch, StepOutput
 from hfssl.tasks.speech_recognition.config import SpeechRecognitionConfig
 from hfssl.tasks.speech_task import SpecAugmentDraw, SpeechTask, fresh_task_model
 
@@ -39,7 +38,6 @@ _HEAD = ["lm_head"]
 
 class SpeechRecognition(SpeechTask):
     config: SpeechRecognitionConfig
-    vocab_size_of_base: int
     auto_class: ClassVar[Any] = AutoModelForCTC
 
     @classmethod
@@ -88,17 +86,7 @@ class SpeechRecognition(SpeechTask):
         own.vocab_size, own.pad_token_id = len(tokenizer), tokenizer.pad_token_id
         own.bos_token_id = own.eos_token_id = None
         own.ctc_loss_reduction, own.ctc_zero_infinity = "sum", True
-        task = cls(config, fresh_task_model(config, AutoModelForCTC, own, _HEAD), pipeline.processor)
-        task.vocab_size_of_base = model_config.vocab_size
-        return task
-
-    def export(self) -> Export:
-        """Of an adapter alone with the base's size of the vocabulary in its config, which is not saved: peft takes another one
-        for that of embeddings that were resized, and looks for them."""
-        found = super().export()
-        if has_adapter(found.model):
-            found.model.config.vocab_size = self.vocab_size_of_base
-        return found
+        return cls(config, fresh_task_model(config, AutoModelForCTC, own, _HEAD), pipeline.processor)
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         """Minus log-likelihood of the transcripts, over their characters; 0 for one that has not enough frames."""

@@ -193,7 +193,7 @@ def test_a_checkpoint_is_called_by_its_run_folder_or_hub_id(tmp_path: Path) -> N
     export = tmp_path / "mae-007" / "export"
     export.mkdir(parents=True)
     (export / "config.json").write_text("{}")
-    (export.parent / "config.yaml").write_text("recipe: mae\n")
+    (export.parent / "config.yaml").write_text("layout: 2\nrecipe: mae\n")
     assert find_checkpoint(str(export.parent)) == (str(export), "mae-007")
     assert find_checkpoint(str(export)) == (str(export), "mae-007")
     assert find_checkpoint("facebook/dinov2-small") == ("facebook/dinov2-small", "facebook/dinov2-small")
@@ -206,7 +206,7 @@ def test_what_can_not_be_embedded_says_why_in_one_line(
     Wav2Vec2Config().save_pretrained(tmp_path / "audio")
     unfinished = tmp_path / "run"
     unfinished.mkdir()
-    (unfinished / "config.yaml").write_text("recipe: mae\n")
+    (unfinished / "config.yaml").write_text("layout: 2\nrecipe: mae\n")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "0.png").write_bytes(b"not an image")
     damaged = tmp_path / "damaged"

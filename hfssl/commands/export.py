@@ -28,7 +28,7 @@ def export_checkpoint(config: ExportConfig, from_command_line: bool = True) -> P
         assert config.run is not None
         quieten_libraries()
         run_dir = RunDir(Path(config.run))
-        require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
+        require(run_dir.is_run(), f"--run {run_dir.path} is not a run folder: it has no config.yaml of a run")
         step, what_it_is = choose_step(run_dir, config.step)
         default = _default_folder(run_dir, config, step)
         folder = default if config.output_dir is None else Path(config.output_dir)

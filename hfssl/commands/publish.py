@@ -24,7 +24,7 @@ def publish(config: PublishConfig, from_command_line: bool = True) -> Published 
     with reported(from_command_line):
         quieten_libraries()
         run_dir = RunDir(Path(str(config.run)).expanduser())
-        require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
+        require(run_dir.is_run(), f"--run {run_dir.path} is not a run folder: it has no config.yaml of a run")
         require(
             run_dir.is_finished() or config.allow_unfinished,
             f"{run_dir.path} is not finished: let it finish, or publish it as it is with --allow_unfinished",

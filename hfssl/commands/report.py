@@ -18,7 +18,7 @@ def report(config: ReportConfig, from_command_line: bool = True) -> list[Path]:
     """
     with reported(from_command_line):
         run_dir = RunDir(Path(str(config.run)))
-        require(run_dir.config_file.is_file(), f"--run {run_dir.path} is not a run folder: it has no config.yaml")
+        require(run_dir.is_run(), f"--run {run_dir.path} is not a run folder: it has no config.yaml of a run")
         written = [write_report(run_dir), write_card(run_dir)]
         print(f"report  {written[0]}\ncard    {written[1]}")
         return written

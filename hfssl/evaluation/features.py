@@ -51,7 +51,7 @@ def find_checkpoint(model: str) -> Checkpoint:
     """A run folder stands for its export.
 
     Raises:
-        ConfigError: a run without an export.
+        ConfigError: a run without an export, or of another version of hfssl.
     """
     path = Path(model).expanduser()
     if not path.is_dir():
@@ -60,7 +60,7 @@ def find_checkpoint(model: str) -> Checkpoint:
         return Checkpoint(model, name)
     path = path.resolve()
     run_dir = RunDir(path)
-    if not run_dir.config_file.is_file():
+    if not run_dir.is_run():
         return Checkpoint(str(path), path.parent.name if RunDir(path.parent).export == path else path.name)
     remedy = f"python recipes/export.py --run {model} makes one of its newest checkpoint"
     is_there = any((run_dir.export / name).is_file() for name in ("config.json", CONFIG_FILE))

@@ -54,6 +54,8 @@ def processor_of(name: str, modality: str) -> Any:
 
 def inside_run(name: str) -> str:
     """A run folder stands for its export, the full pretraining model first."""
-    export = RunDir(Path(name)).export
+    run_dir = RunDir(Path(name))
+    run_dir.check_layout()
+    export = run_dir.export
     candidates = [export / "pretraining" / "config.json", export / "config.json", export / CONFIG_FILE]
     return next((str(file.parent) for file in candidates if file.is_file()), name)

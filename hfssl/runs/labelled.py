@@ -54,7 +54,9 @@ def with_model(run: RunConfig) -> tuple[RunConfig, Any]:
 
 def _encoder_of(name: str) -> str:
     """A run folder stands for the root of its export: the model that strangers load."""
-    export = RunDir(_path(name)).export
+    run_dir = RunDir(_path(name))
+    run_dir.check_layout()
+    export = run_dir.export
     has_export = (export / "config.json").is_file() or (export / CONFIG_FILE).is_file()
     return str((export if has_export else _path(name)).absolute()) if _path(name).exists() else name
 

@@ -8,8 +8,9 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,14 @@ from hfssl.errors import ConfigError, one_line
 
 RUNS = Path("runs")
 LOCK = ".lock"
+LAYOUT = 2  # of a run folder, `layout` in its config.yaml; raised where an older folder can no longer be read
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
 _SUMMARY = "summary"
+_YAML = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # the same content, ten times as fast
+
+
+class LayoutError(ConfigError):
+    """A run folder that another version of hfssl made."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +75,26 @@ class RunDir:
     def write_config(self, sections: dict[str, Any]) -> None:
         write_text(self.config_file, yaml.safe_dump(sections, sort_keys=False, allow_unicode=True))
 
+    def is_run(self) -> bool:
+        """Whether this is the folder of a run. Every command that takes a run folder asks here.
+
+        Raises:
+            LayoutError: another version of hfssl made it.
+            ConfigError: its config.yaml cannot be read.
+        """
+        return self.config_file.is_file() and "recipe" in self.read_config()
+
+    def check_layout(self) -> None:
+        """Raise LayoutError where another version of hfssl made this run; a folder of something else passes."""
+        self.is_run()
+
     def read_config(self) -> dict[str, Any]:
-        """Raises ConfigError where it can not be read."""
-        return _mapping(self.config_file, yaml.safe_load)
+        """The content of config.yaml; raises what `is_run` raises."""
+        config = _stored(self.config_file)
+        problem = _other_layout(config)
+        if problem is not None:
+            raise LayoutError(f"{self.path} {problem}")
+        return config
 
     def write_environment(self, facts: dict[str, Any]) -> None:
         write_text(self.path / "environment.json", json.dumps(facts, indent=1) + "\n")
@@ -152,6 +176,20 @@ def _readable(file: Path) -> Iterator[None]:
         raise ConfigError(f"{file} can not be read ({one_line(error)}): mend or remove it") from error
 
 
+def _stored(config_file: Path) -> dict[str, Any]:
+    return _mapping(config_file, partial(yaml.load, Loader=_YAML))
+
+
+def _other_layout(config: Mapping[str, Any]) -> str | None:
+    """Why this version cannot open the run of a config.yaml; None where it can, or where the file is of something else."""
+    layout = config.get("layout")
+    if "recipe" not in config or layout == LAYOUT:
+        return None
+    if isinstance(layout, int) and layout > LAYOUT:
+        return "was made by a later version of hfssl and cannot be opened: update hfssl"
+    return "was made by an earlier version of hfssl and cannot be opened: start a new run"
+
+
 def _mapping(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     with _readable(file):
         content = parse(file.read_text(encoding="utf-8"))
@@ -182,9 +220,13 @@ def why_not_usable(path: Path) -> str | None:
         return None
     if not path.is_dir():
         return "is a file: name a folder"
-    if {entry.name for entry in path.iterdir()} - {LOCK} and not RunDir(path).config_file.is_file():
+    if {entry.name for entry in path.iterdir()} <= {LOCK}:
+        return None
+    file = RunDir(path).config_file
+    config = _stored(file) if file.is_file() else {}
+    if "recipe" not in config:
         return "holds something that is not a run: name an empty or a new folder"
-    return None
+    return _other_layout(config)
 
 
 def runs_of(recipe: str) -> list[RunDir]:

@@ -197,7 +197,7 @@ def test_what_can_not_be_embedded_says_why_in_one_line(
     Wav2Vec2Config().save_pretrained(tmp_path / "audio")
     unfinished = tmp_path / "run"
     unfinished.mkdir()
-    (unfinished / "config.yaml").write_text("recipe: mae\n")
+    (unfinished / "config.yaml").write_text("layout: 2\nrecipe: mae\n")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "0.png").write_bytes(b"not an image")
     damaged = tmp_path / "damaged"

@@ -190,7 +190,7 @@ def test_what_can_not_be_evaluated_says_why(
     datasets.load_from_disk(few).remove_columns("label").save_to_disk(str(tmp_path / "unlabelled"))
     run = tmp_path / "run"
     run.mkdir()
-    (run / "config.yaml").write_text("recipe: mae\n")
+    (run / "config.yaml").write_text("layout: 2\nrecipe: mae\n")
     good = {"model": str(tmp_path / "model"), "dataset": few}
     monkeypatch.setattr("hfssl.commands.evaluate._all_features", lambda *parts: pytest.fail("refused after the work"))
     for flags, message in (

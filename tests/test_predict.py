@@ -448,7 +448,7 @@ def test_an_adapter_with_its_head_is_its_merged_model(
     ]
     run = tmp_path / "run"
     run.mkdir()
-    (run / "config.yaml").write_text("recipe: any\n")
+    (run / "config.yaml").write_text("layout: 2\nrecipe: any\n")
     shutil.copytree(tmp_path / "adapter", run / "export", ignore=shutil.ignore_patterns("config.json"))
     assert [row["label"] for row in predicted(str(run), photographs)] == [row["label"] for row in expected]
     headless = LoraConfig(r=2, target_modules=targets)
@@ -487,7 +487,7 @@ def test_a_run_folder_stands_for_its_export(
     checkpoints: dict[str, str], photographs: Path, tmp_path: Path, predicted: Callable[..., Any]
 ) -> None:
     write_vit(tmp_path / "run" / "export")
-    (tmp_path / "run" / "config.yaml").write_text("recipe: any\n")
+    (tmp_path / "run" / "config.yaml").write_text("layout: 2\nrecipe: any\n")
     assert predicted(str(tmp_path / "run"), photographs) == predicted(checkpoints["vit"], photographs)
 
 

@@ -51,12 +51,12 @@ def find_checkpoint(model: str, flag: str = "--model", *, prefers_pretraining: b
         return Checkpoint(model, model, said)
     require(path.is_dir(), f"{said} is a file: {_ALLOWED}")
     run_dir = RunDir(path)
-    if run_dir.config_file.is_file():
+    if run_dir.is_run():
         name, folder = path.resolve().name, export_of(run_dir, said).absolute()
     else:
         name, folder = _name_of(path.resolve()), path.absolute()
         require(_holds_model(folder), f"{said} holds no model, neither {' nor '.join(_SETTINGS)}: {_ALLOWED}")
-    if prefers_pretraining and run_dir.config_file.is_file() and _holds_model(folder / "pretraining"):
+    if prefers_pretraining and run_dir.is_run() and _holds_model(folder / "pretraining"):
         folder = folder / "pretraining"
     _check_files(folder)
     return Checkpoint(str(folder), name, said)
@@ -70,7 +70,7 @@ def find_run(run: str, flag: str = "--run") -> RunDir:
     """
     run_dir = RunDir(Path(run).expanduser())
     require(run_dir.path.exists(), f"{flag} {run} does not exist: name a run folder")
-    require(run_dir.config_file.is_file(), f"{flag} {run} is not a run folder: it has no config.yaml")
+    require(run_dir.is_run(), f"{flag} {run} is not a run folder: it has no config.yaml")
     return run_dir
 
 
@@ -177,7 +177,7 @@ def _check_base(checkpoint: Checkpoint, adapter: AdapterFacts) -> None:
     is_folder = public_name(adapter.base) != adapter.base
     run_dir = RunDir(Path(checkpoint.location).parent)
     merged = f", or let {_export_command(run_dir, '--merge')} make the whole model"
-    remedy = f"put that back{merged if run_dir.config_file.is_file() else ''}"
+    remedy = f"put that back{merged if run_dir.is_run() else ''}"
     require(
         not is_folder or Path(adapter.base).exists(),
         f"{checkpoint.said} is an adapter of {adapter.base}, which is gone: {remedy}",

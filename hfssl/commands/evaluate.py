@@ -218,7 +218,7 @@ def _points(curve: Curve, curves: Mapping[str, Curve], name: str) -> list[dict[s
 def _write(config: EvaluateConfig, result: Mapping[str, Any]) -> Path:
     run_dir = RunDir(Path(str(config.model)))
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{result['model']}")
-    default = run_dir.path / "eval" if run_dir.config_file.is_file() else Path(f"eval-{safe}")
+    default = run_dir.path / "eval" if run_dir.is_run() else Path(f"eval-{safe}")
     folder = default if config.output_dir is None else Path(config.output_dir)
     name = "evaluate-" + re.sub(r"[^A-Za-z0-9._-]+", "-", str(result["data"]))
     write_text(folder / f"{name}.json", json.dumps(result, indent=1) + "\n")

@@ -12,6 +12,7 @@ from hfssl.errors import ConfigError, require
 
 _PACKAGE = Path(__file__).parents[1]
 STORED_BESIDE = (
+    "layout",
     "digest",
     "digest_of_any_length",
     "local",

@@ -11,6 +11,7 @@ from typing import Any
 from hfssl.config.fields import to_plain
 from hfssl.config.files import SECTION_NAMES
 from hfssl.config.sections import LoopConfig, OptimConfig
+from hfssl.run_dir import LAYOUT
 
 _LENGTH = ("max_steps", "num_epochs", "budget_hours")
 _NAMED_BY_ROWS = ("class_names", "characters")
@@ -41,7 +42,8 @@ class RunConfig:
         beside["without_effect"] = sorted(self.method.without_effect())
         if self.method.needs_labels:
             beside["changed"] = self.changed()
-        return {"recipe": self.recipe, "preset": self.preset} | sections | beside | {"model_config": self.architecture}
+        named = {"layout": LAYOUT, "recipe": self.recipe, "preset": self.preset}
+        return named | sections | beside | {"model_config": self.architecture}
 
     def changed(self) -> list[str]:
         """The method's settings that are not their defaults, without what the data named: what a command has to say."""

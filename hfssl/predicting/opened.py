@@ -108,7 +108,7 @@ def open_model(described: Described, config: PredictConfig, device: torch.device
 def _settings_of_run(location: str) -> dict[str, Any]:
     """What a run that this is an export of was told, as far as its kind of answers goes."""
     run_dir = RunDir(Path(location).parent)
-    is_there = Path(location).is_dir() and run_dir.config_file.is_file()
+    is_there = Path(location).is_dir() and run_dir.is_run()
     return dict(run_dir.read_config().get("method") or {}) if is_there else {}
 
 

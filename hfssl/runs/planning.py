@@ -50,7 +50,7 @@ def settled(context: RunContext, started: Start) -> RunContext:
 
 def _stored_length(run: RunConfig, run_dir: RunDir) -> int | None:
     """The steps that the same budget was turned into when this run began."""
-    if not run_dir.config_file.is_file():
+    if not run_dir.is_run():
         return None
     stored = run_dir.read_config()["loop"]
     return stored["max_steps"] if stored.get("budget_hours") == run.loop.budget_hours else None

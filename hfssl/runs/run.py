@@ -23,7 +23,7 @@ class Run:
     def __init__(self, path: str | Path) -> None:
         """Raises ConfigError where there is no run."""
         self._dir = RunDir(Path(path))
-        require(self._dir.config_file.is_file(), f"{path} is not a run folder: it has no config.yaml")
+        require(self._dir.is_run(), f"{path} is not a run folder: it has no config.yaml")
 
     @property
     def path(self) -> Path:

@@ -16,7 +16,7 @@ from hfssl import __version__
 from hfssl.config.invocation import this_command
 from hfssl.config.run_config import RunConfig
 from hfssl.errors import ConfigError, require
-from hfssl.run_dir import LOCK, RUNS, RunDir, next_free, runs_of, why_not_usable
+from hfssl.run_dir import LOCK, RUNS, LayoutError, RunDir, next_free, runs_of, why_not_usable
 from hfssl.training.checkpoint import TrainState, clear_away, newest_whole, read_state
 from hfssl.training.energy import power_of
 
@@ -91,7 +91,7 @@ def choose(run: RunConfig) -> tuple[Start, FolderLock]:
 def _in_named_folder(run: RunConfig, run_dir: RunDir) -> tuple[Start, FolderLock]:
     problem = why_not_usable(run_dir.path)
     require(problem is None, f"--output_dir {run_dir.path} {problem}")
-    if not run_dir.config_file.is_file():
+    if not run_dir.is_run():
         require(run.loop.resume != "must", f"--resume must: {run_dir.path} holds no run")
         return Start(run_dir, None, []), FolderLock(run_dir)
     require(run.loop.resume != "never", f"--resume never: {run_dir.path} holds a run already: name another folder")
@@ -120,9 +120,11 @@ def _continued(run: RunConfig, run_dir: RunDir) -> tuple[Start, FolderLock]:
 
 
 def _is_same_run(run: RunConfig, run_dir: RunDir) -> bool:
-    if not run_dir.config_file.is_file():
+    try:
+        stored = run_dir.read_config() if run_dir.is_run() else {}
+    except LayoutError:
         return False
-    stored, any_length = run_dir.read_config(), run.loop.rescale_schedule
+    any_length = run.loop.rescale_schedule
     return bool(stored.get("digest_of_any_length" if any_length else "digest") == run.digest(any_length))
 
 

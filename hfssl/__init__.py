@@ -5,15 +5,16 @@ Importing this package imports nothing else; what is used is imported then.
 
 from typing import TYPE_CHECKING, Any
 
+from hfssl.version import __version__
+
 if TYPE_CHECKING:
     from hfssl.api import Run, embed, evaluate, finetune, plan, predict, pretrain, publish
 
-__version__ = "0.1.0"
-__all__ = ["Run", "embed", "evaluate", "finetune", "plan", "predict", "pretrain", "publish"]
+__all__ = ["Run", "__version__", "embed", "evaluate", "finetune", "plan", "predict", "pretrain", "publish"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in __all__ and name != "__version__":
         from hfssl import api
 
         return getattr(api, name)
@@ -21,4 +22,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return __all__

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hfssl import __version__
 from hfssl.config.help import help_text
 from hfssl.config.invocation import command as spelled
 from hfssl.errors import ConfigError, exit_with
+from hfssl.version import __version__
 
 if TYPE_CHECKING:
     from hfssl.commands.registry import Command

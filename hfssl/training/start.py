@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from hfssl import __version__
 from hfssl.config.invocation import this_command
 from hfssl.config.run_config import RunConfig
 from hfssl.errors import ConfigError, require
 from hfssl.run_dir import LOCK, RUNS, LayoutError, RunDir, next_free, runs_of, why_not_usable
 from hfssl.training.checkpoint import TrainState, clear_away, newest_whole, read_state
 from hfssl.training.energy import power_of
+from hfssl.version import __version__
 
 _PACKAGES = (
     "torch",

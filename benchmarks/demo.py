@@ -1,4 +1,4 @@
-"""What a recipe's demo run reaches, over seeds: the numbers of the README's table.
+"""What a recipe's demo run reaches, over seeds: the numbers of docs/results.md.
 
     python benchmarks/demo.py --recipe mae --seeds 0 1 2
 

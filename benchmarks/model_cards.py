@@ -2,7 +2,7 @@
 
     python benchmarks/model_cards.py --runs path/to/runs
 
-Each finished run folder under --runs becomes model_cards/<name>/ with the files that `recipes/publish.py --card_only` sends:
+Each finished run folder under --runs becomes model_cards/<name>/ with the files that `hfssl publish --card_only` sends:
 card, figures and scores. Cards of earlier calls stay; the table in model_cards/README.md is made from all that are there.
 """
 
@@ -22,14 +22,14 @@ from hfssl.run_dir import RunDir
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"
 OPENING = """# Model cards
 
-Cards of checkpoints that were trained with the recipes of this repository, as `recipes/publish.py` writes them from a run's
-folder (`python benchmarks/model_cards.py --runs path/to/runs`); none was edited by hand. The checkpoints themselves are not
+Cards of checkpoints that were trained with the methods of this repository, as `hfssl publish` writes them from a run's
+folder (`python benchmarks/model_cards.py --runs path/to/runs`). None was edited by hand. The checkpoints themselves are not
 kept here: each card holds the one command that makes its run again. Every figure of a card stands in its `eval/`.
 
 """
 CLOSING = """
-Before and after: test accuracy of a linear probe on frozen features, untrained and pretrained; of a fine-tuned model, the
-share of the commonest class, and its accuracy. One seed each.
+Before and after: test accuracy of a linear probe on frozen features, untrained and pretrained. Of a fine-tuned model they
+are the majority-class baseline and its accuracy. One seed each.
 """
 
 
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, help="folder of run folders (default: the table alone)")
+    parser.add_argument("--runs", type=Path, help="folder of run folders (default: only the table)")
     parser.add_argument("--data_name", help="what to call data of these runs that is not on the Hub")
     arguments = parser.parse_args()
     for path in sorted(arguments.runs.iterdir()) if arguments.runs else []:

@@ -5,6 +5,7 @@ Nothing here trains, and nothing imports torch.
 
 import ast
 import importlib.util
+import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -253,3 +254,23 @@ def test_the_drawn_diagram_shows_what_its_page_says() -> None:
     assert DIAGRAMS.missing_labels(text, drawn.read_text(encoding="utf-8")) == []
     changed = text.replace('["parameters"]', '["weights"]')
     assert DIAGRAMS.missing_labels(changed, drawn.read_text(encoding="utf-8")) == ["weights"]
+
+
+def test_the_table_of_the_demos_says_what_its_files_say() -> None:
+    lines = (ROOT / "docs/results.md").read_text(encoding="utf-8").splitlines()
+    of_digits = [
+        line for line in lines if re.search(r"benchmarks/results/demo_\w+\.json\) \|$", line) and line.count("|") == 10
+    ]
+    assert len(of_digits) == 8
+    for line in of_digits:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        file = ROOT / "docs" / re.findall(r"\(([^)]+\.json)\)", cells[-1])[0]
+        measured = json.loads(file.read_text(encoding="utf-8"))
+        runs, scores = measured["runs"], measured["scores"]["pretrained"]
+        seconds = sorted(round(run["seconds"]) for run in runs)
+        assert cells[1].replace(",", "") == str(runs[0]["steps"])
+        assert cells[3] in (str(seconds[0]), f"{seconds[0]} to {seconds[-1]}")
+        assert [cell.split()[0] for cell in cells[4:7]] == [
+            f"{scores[name]['mean']:.3f}" for name in ("knn", "linear", "few_labels")
+        ]
+        assert cells[7].strip("`").startswith(measured["command"].partition(" --seeds")[0])

@@ -23,7 +23,9 @@ def help_text(
     lines = [title, "", f"example: {example}", ""]
     for section in dict.fromkeys(flag.section for flag in shown) if all_flags else [""]:
         lines += [f"{section}:"] if section else []
-        lines += [line for flag in shown if not all_flags or flag.section == section for line in _flag_lines(flag, presets)]
+        lines += [
+            line for flag in shown if not all_flags or flag.section == section for line in _flag_lines(flag, presets)
+        ]
         lines += [""]
     hidden = len(flags) - len(shown)
     lines += [f"{hidden} more flags: --help_all"] if hidden else []

@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 _DOCS, _OUTSIDE = "docs/", "repository/"  # in the repository; in the site, of what stands outside docs/
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_LIST_START = re.compile(
+    r"^(?![-*#|\s]|\d+\. )(.+)\n(?=(?:[-*]|\d+\.) )", re.MULTILINE
+)  # the site's Markdown wants a blank line
 _FIRST = ("CONTRIBUTING.md", "model_cards/README.md")  # in the navigation, whether or not a page links to them
 
 
@@ -48,7 +51,7 @@ def on_page_markdown(markdown: str, page: "Page", config: "MkDocsConfig", files:
         target = _site_path(_joined(_place(here), match[2]))
         return match[1] + posixpath.relpath(target, posixpath.dirname(here) or ".") + match[3]
 
-    return _outside_fences(markdown, lambda text: _LINK.sub(replaced, text))
+    return _outside_fences(markdown, lambda text: _LIST_START.sub(r"\1\n\n", _LINK.sub(replaced, text)))
 
 
 def links(markdown: str) -> Iterator[str]:

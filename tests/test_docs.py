@@ -8,6 +8,7 @@ import importlib.util
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -47,6 +48,7 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _COMMAND = re.compile(r"\s*(?:[A-Z_]+=\S+\s+)*(?:hfssl|python|accelerate|torchrun)\b")
 _BUILT_IN = {"completion", "help", "--version", "--help"}
+_OF_A_RUN = ("eval/", "figures/", "runs/", "path/")  # what a run writes
 _SHOWING = ("--help", "--help_all", "--print_config")
 _LAUNCHERS = (["accelerate", "launch"], ["torchrun"])
 
@@ -276,3 +278,24 @@ def test_the_table_of_the_demos_says_what_its_files_say() -> None:
             f"{scores[name]['mean']:.3f}" for name in ("knn", "linear", "few_labels")
         ]
         assert cells[7].strip("`").startswith(measured["command"].partition(" --seeds")[0])
+
+
+def test_the_levels_of_the_architecture_are_those_of_the_contract() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d+ \| ([^|]+) \|", page, re.MULTILINE)
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ][0]
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == [
+        set(level.split(" | ")) for level in contract["layers"]
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_of_the_code_that_a_page_names_exists(name: str) -> None:
+    named = re.findall(r"`((?:\w+/)+\w+\.(?:py|json|yaml|md|mjs))`", (ROOT / name).read_text(encoding="utf-8"))
+    folders = (ROOT, ROOT / "hfssl", ROOT / "hfssl/methods/mae")
+    missing = [
+        path for path in named if not path.startswith(_OF_A_RUN) and not any((up / path).is_file() for up in folders)
+    ]
+    assert not missing, missing

@@ -81,9 +81,9 @@ def commands_in(line: str) -> Iterator[list[str]]:
 
 
 def inline_commands(text: str) -> Iterator[list[str]]:
-    """Commands in running text and tables; those with dots for the rest are no commands."""
+    """Commands in running text and tables, but for patterns: with dots for the rest, or a command's name in capitals."""
     for code in _INLINE.findall(_FENCE.sub("", text)):
-        if not re.search(r"\.\.\.|\.\.\"|[<>|*]", code):
+        if not re.search(r"\.\.\.|[<>|*]|hfssl [A-Z]", code):
             yield from commands_in(code)
 
 

@@ -410,6 +410,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
     return folders
 
 
+@pytest.mark.versions
 @every_method
 def test_a_stranger_gets_the_same_features_from_the_export(name: str, exported: dict[str, tuple[Path, Tensor]]) -> None:
     folder, features = exported[name]

@@ -277,6 +277,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("tag", INPUTS)
 def test_the_snippet_of_an_adapter_opens_the_adapted_model(
     tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

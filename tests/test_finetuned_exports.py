@@ -21,6 +21,7 @@ from hfssl.training.checkpoint import read_state
 from tests.support import finetuning, speech_models, texts_with_labels
 from tests.support.texts_with_labels import classes, question_rows, table, tagged
 
+pytestmark = pytest.mark.versions
 LOOP = {"max_steps": 4, "save_every": 2, "evaluate_every": 2}
 TEXTS: dict[str, tuple[Callable[[Path], str], dict[str, Any]]] = {
     "sequence_classification": (classes, {"text_column": "text", "class_weights": "balanced"}),

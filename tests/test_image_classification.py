@@ -174,6 +174,7 @@ def test_a_bad_row_stays_bad_in_the_cache(encoder: Path, tmp_path: Path) -> None
         stored[1]
 
 
+@pytest.mark.versions
 def test_an_adapter_loads_as_peft_saved_it_and_merged_is_unmerged(encoder: Path, tmp_path: Path) -> None:
     opened = open_task(tmp_path / "run", encoder, {"adaptation": "lora", "lora_rank": 4})
     task = task_of(opened)

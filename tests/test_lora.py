@@ -25,6 +25,7 @@ from tests.support.laboratory import differing, ready, record_gradients, relativ
 from tests.support.language_models import tiny
 from tests.support.processes import in_processes
 
+pytestmark = pytest.mark.versions
 every_type = pytest.mark.parametrize("model_type", METHOD_OF)
 
 

@@ -30,6 +30,7 @@ from hfssl.training.loop import Session
 from tests.support.adapters import METHOD_OF, open_adapted_run, some_ids, trained, write_base
 from tests.support.laboratory import few_texts
 
+pytestmark = pytest.mark.versions
 every_type = pytest.mark.parametrize("model_type", METHOD_OF)
 ALMOST = 1e-5
 

@@ -153,6 +153,7 @@ def test_a_text_checkpoint_from_flags_to_file(
     assert str(tmp_path) not in json.dumps(result | {"command": ""})
 
 
+@pytest.mark.versions
 def test_an_adapter_is_evaluated_in_its_base(tmp_path: Path) -> None:
     opened = open_adapted_run(write_base("bert", tmp_path / "bert"), tmp_path / "run")
     fill_adapters(opened)

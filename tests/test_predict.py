@@ -421,6 +421,7 @@ def test_a_folder_of_texts_is_a_row_a_file(
     assert (rows[1]["label"], rows[1]["probability"]) == (said["label"], pytest.approx(said["score"], abs=1e-4))
 
 
+@pytest.mark.versions
 def test_an_adapter_with_its_head_is_its_merged_model(
     photographs: Path, tmp_path: Path, predicted: Callable[..., Any]
 ) -> None:
@@ -457,6 +458,7 @@ def test_an_adapter_with_its_head_is_its_merged_model(
         predicted(str(tmp_path / "headless"), photographs)
 
 
+@pytest.mark.versions
 def test_an_adapter_that_lacks_weights_is_refused(tmp_path: Path, predicted: Callable[..., Any]) -> None:
     base = write_bert(tmp_path / "base")
     adapted = get_peft_model(

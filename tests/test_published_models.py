@@ -86,6 +86,7 @@ def adapter_run(tmp_path: Path) -> tuple[RunDir, Any]:
     return run_dir, model
 
 
+@pytest.mark.versions
 def test_a_stranger_loads_encoders_models_of_tasks_and_adapters_by_name(at_hub: LocalHub, tmp_path: Path) -> None:
     encoder = finished(tmp_path / "vit")
     push(encoder, "vit")

@@ -145,6 +145,7 @@ def _all(parts: Any) -> dict[str, torch.Tensor]:
     return batch
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 def test_an_adapter_of_spans_on_a_stock_base_says_what_was_trained(model_type: str, tmp_path: Path) -> None:
     parts = asking_on(model_type, tmp_path, adaptation="lora", lora_rank=2)

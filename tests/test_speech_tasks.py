@@ -232,6 +232,7 @@ def test_a_head_that_is_not_linear_is_refused_for_frozen_features(
         open_task(CLASSES, bases["layer"], tmp_path, {"adaptation": "frozen"})
 
 
+@pytest.mark.versions
 def test_a_stranger_puts_the_adapter_into_the_stock_base_and_gets_our_logits(
     bases: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -249,6 +250,7 @@ def test_a_stranger_puts_the_adapter_into_the_stock_base_and_gets_our_logits(
     assert float((plain - ours).abs().max()) > 1e-2
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("layer_sum", [True, False])
 def test_a_merged_adapter_is_a_stock_model_of_the_same_logits(
     layer_sum: bool, bases: dict[str, Path], tmp_path: Path
@@ -506,6 +508,7 @@ def test_a_frozen_body_under_a_ctc_head_keeps_its_bits(bases: dict[str, Path], t
     assert not torch.equal(head, opened.objective.model.lm_head.weight)
 
 
+@pytest.mark.versions
 def test_adapters_of_a_ctc_model_load_on_the_stock_base_and_merge(bases: dict[str, Path], tmp_path: Path) -> None:
     for merge in (False, True):
         method = {"adaptation": "lora", "lora_rank": 4, "merge": merge}

@@ -67,6 +67,7 @@ def test_a_head_that_reads_something_else_is_refused(tmp_path: Path, monkeypatch
         opened_on("bert", tmp_path, adaptation="frozen")
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("model_type", ["bert", "roberta", "modernbert"])
 def test_an_adapter_on_a_stock_base_says_what_was_trained(model_type: str, tmp_path: Path) -> None:
     parts = opened_on(model_type, tmp_path, adaptation="lora", lora_rank=2)
@@ -80,6 +81,7 @@ def test_an_adapter_on_a_stock_base_says_what_was_trained(model_type: str, tmp_p
         assert torch.allclose(stranger(**task.inputs(batch)).logits, task.logits(batch), atol=1e-5)
 
 
+@pytest.mark.versions
 @every_type
 def test_merged_adapters_say_what_unmerged_ones_say(model_type: str, tmp_path: Path) -> None:
     parts = opened_on(model_type, tmp_path, adaptation="lora", lora_rank=2, merge=True)
@@ -93,6 +95,7 @@ def test_merged_adapters_say_what_unmerged_ones_say(model_type: str, tmp_path: P
         assert torch.allclose(merged(**task.inputs(batch)).logits, task.logits(batch), atol=1e-5)
 
 
+@pytest.mark.versions
 def test_an_adapter_run_is_scored_by_its_export(tmp_path: Path) -> None:
     model = checkpoint("bert", tmp_path / "model")
     rows = classes(tmp_path / "rows.jsonl")
@@ -108,6 +111,7 @@ def test_an_adapter_can_not_bring_a_padding_token(tmp_path: Path) -> None:
         opened_on("gpt2", tmp_path, adaptation="lora")
 
 
+@pytest.mark.versions
 def test_an_adapter_is_merged_before_it_is_started_from(tmp_path: Path) -> None:
     parts = opened_on("bert", tmp_path, adaptation="lora")
     write_export(parts.objective.export(), tmp_path / "export")

@@ -147,6 +147,7 @@ def test_iob1_becomes_iob2_and_other_schemes_are_refused(tmp_path: Path) -> None
         tagging_on("bert", tmp_path, classes(tmp_path / "flat.jsonl"), text_column="text", label_column="label")
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("model_type", ["bert", "roberta", "modernbert"])
 def test_an_adapter_of_a_tagger_on_a_stock_base_says_what_was_trained(model_type: str, tmp_path: Path) -> None:
     parts = tagging_on(model_type, tmp_path, adaptation="lora", lora_rank=2)
@@ -159,6 +160,7 @@ def test_an_adapter_of_a_tagger_on_a_stock_base_says_what_was_trained(model_type
         assert torch.allclose(stranger(**task.inputs(batch)).logits, task.logits(batch), atol=1e-5)
 
 
+@pytest.mark.versions
 def test_a_frozen_body_of_a_tagger_stays_and_its_adapter_is_scored(tmp_path: Path) -> None:
     model, rows = checkpoint("bert", tmp_path / "model"), tagged(tmp_path / "rows.jsonl")
     stock = AutoModel.from_pretrained(model).state_dict()

@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
+import numpy as np
 from torch import Tensor, nn
+
+Array = np.ndarray[Any, Any]
+"""Numbers on the host, of whatever shape and type the name of the variable says."""
 
 Batch = dict[str, Tensor]
 """Tensors of one micro-batch, first dimension B; always holds `sample_ids` and `keys`, both (B,) int64."""

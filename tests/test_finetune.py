@@ -227,7 +227,7 @@ def weights_after(folder: Path, encoder: Path, num_steps: int) -> dict[str, Any]
         train_step(parts, batches, step=step, progress=step / 6, stop=False)
     validation = opened.scored
     assert validation is not None
-    figures = validation.look(opened.accelerator, opened.objective, opened.layout, 0.0)
+    figures = validation.validate(opened.accelerator, opened.objective, opened.layout, 0.0)
     return {"world": opened.layout.world_size, "figures": figures, "weights": opened.objective.state_dict()}
 
 

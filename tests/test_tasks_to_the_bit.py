@@ -100,7 +100,7 @@ def trained_a_little(name: str, folder: Path, model: str) -> dict[str, Any]:
         train_step(parts, batches, step=step, progress=step / 6, stop=False)
         first = first or dict(gradients)
     assert opened.scored is not None
-    figures = opened.scored.look(opened.accelerator, opened.objective, opened.layout, 0.0)
+    figures = opened.scored.validate(opened.accelerator, opened.objective, opened.layout, 0.0)
     world = opened.layout.world_size
     return {"world": world, "gradients": first, "figures": figures, "weights": opened.objective.state_dict()}
 

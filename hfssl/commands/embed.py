@@ -26,10 +26,9 @@ from hfssl.evaluation.feature_file import write_features
 from hfssl.evaluation.features import Encoder, feature_blocks, open_encoder
 from hfssl.evaluation.neighbours import Nearest, nearest_rows, nearest_to, outlier_scores
 from hfssl.figures.image_sheet import SheetCell, image_sheet, nearest_lines, shrunk
-from hfssl.objective import Examples
+from hfssl.objective import Array, Examples
 from hfssl.training.start import versions
 
-Array = np.ndarray[Any, Any]
 NEIGHBOURS_OF_SCORE = 10
 _SHOWN = 6
 Line = tuple[str, list[SheetCell]]

@@ -32,10 +32,10 @@ from hfssl.evaluation.modality import Features, Further, LabelledSamples, Modali
 from hfssl.evaluation.table import layout_of_evaluation, terminal_lines
 from hfssl.evaluation.text_modality import TextModality
 from hfssl.figures import curves as figures
+from hfssl.objective import Array
 from hfssl.run_dir import RunDir, write_text
 from hfssl.training.start import versions
 
-Array = np.ndarray[Any, Any]
 _MODALITIES: tuple[Modality[Any, Any], ...] = (ImageModality(), TextModality(), AudioModality())
 UNTRAINED = "untrained"
 EVALUATED = "evaluated"

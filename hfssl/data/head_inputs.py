@@ -16,7 +16,7 @@ from torch import Tensor
 from hfssl.data.cache_folder import cache_root, is_sealed, made_once, seal
 from hfssl.data.labels import Labelled
 from hfssl.data.source import Source
-from hfssl.objective import BadRowError, Batch, DataPipeline, Examples
+from hfssl.objective import Array, BadRowError, Batch, DataPipeline, Examples
 from hfssl.randomness import sample_keys
 
 Encode = Callable[[Batch], Tensor]
@@ -66,8 +66,8 @@ class HeadInputsPipeline(DataPipeline):
         return names
 
     @property
-    def counts_C(self) -> "np.ndarray[Any, Any]":
-        counts: np.ndarray[Any, Any] = self.whole.counts_C
+    def counts_C(self) -> Array:
+        counts: Array = self.whole.counts_C
         return counts
 
     def prepare(self, source: Source) -> Labelled:

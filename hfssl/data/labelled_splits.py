@@ -10,8 +10,8 @@ from hfssl.data.labels import refuse_missing
 from hfssl.data.source import Source
 from hfssl.data.splits import split_rows
 from hfssl.errors import require
+from hfssl.objective import Array
 
-Array = np.ndarray[Any, Any]
 VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2
 _SPLIT_SEED = 0  # whatever the run's: runs of all seeds are scored on the same rows
 

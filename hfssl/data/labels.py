@@ -8,9 +8,8 @@ import numpy as np
 
 from hfssl.data.source import Source
 from hfssl.errors import require
-from hfssl.objective import Examples
+from hfssl.objective import Array, Examples
 
-Array = np.ndarray[Any, Any]
 MOST_RATIO = 3
 _NAMED = 5
 

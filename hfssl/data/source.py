@@ -11,6 +11,7 @@ import torch
 from datasets import Dataset
 
 from hfssl.errors import require
+from hfssl.objective import Array
 from hfssl.randomness import DataOrder
 
 FEWEST_ROWS, LEAST_HELD_OUT, MOST_HELD_OUT, SHARE_HELD_OUT = 64, 8, 1000, 0.05
@@ -44,7 +45,7 @@ class Source:
         """The raw value of row `index`: bytes and path of a file, an array, a text."""
         return self.rows[index][self.column]
 
-    def labels(self) -> "np.ndarray[Any, Any] | None":
+    def labels(self) -> "Array | None":
         """The label of each row as it is stored, a number or a text, (rows,).
 
         None without a label column, and where labels are withheld: missing, or -1 as in the test splits of competitions.
@@ -68,14 +69,14 @@ class Source:
         feature = None if self.label_column is None else self.rows.features[self.label_column]
         return feature.int2str(int(label)) if isinstance(feature, datasets.ClassLabel) and label >= 0 else str(label)
 
-    def column_values(self, name: str) -> "np.ndarray[Any, Any]":
+    def column_values(self, name: str) -> Array:
         """Another column, (rows,). Raises ConfigError where there is none of that name."""
         require(
             name in self.all_rows.features, f"{name} is not a column; there are: {', '.join(self.all_rows.features)}"
         )
         return np.asarray(self.all_rows.with_format("numpy")[name][:])
 
-    def part(self, rows: "np.ndarray[Any, Any]") -> "Source":
+    def part(self, rows: Array) -> "Source":
         """Only the rows of these numbers, in this order, without test and validation rows."""
         chosen, all_chosen = self.rows.select(rows), self.all_rows.select(rows)
         return replace(self, rows=chosen, all_rows=all_chosen, test=None, validation=None)
@@ -104,8 +105,8 @@ def with_rows_held_out(source: Source, share: float | None) -> Source:
     return replace(source.part(np.sort(shuffled[count:])), validation=validation, test=source.test or validation)
 
 
-def fixed_rows(num_rows: int, count: int) -> "np.ndarray[Any, Any]":
+def fixed_rows(num_rows: int, count: int) -> Array:
     """`count` row numbers, or all if there are fewer: the first of a permutation that depends only on `num_rows`."""
     _, order = DataOrder(num_rows, seed=0).at(torch.arange(num_rows))
-    rows: np.ndarray[Any, Any] = order[:count].numpy()
+    rows: Array = order[:count].numpy()
     return rows

@@ -1,13 +1,13 @@
 """Held-out parts where a data set brings none: by class, and with whole groups on one side. N rows."""
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from hfssl.errors import require
+from hfssl.objective import Array
 
-Array = np.ndarray[Any, Any]
 _NAMED_CLASSES = 5
 
 

@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 from hfssl.checkpoints.locate import loading
 from hfssl.errors import require
 from hfssl.evaluation.clips import Clips
+from hfssl.objective import Array
 
-Array = np.ndarray[Any, Any]
 BATCH = 64
 _MOST_SECONDS = 60.0  # of a batch, padding included
 

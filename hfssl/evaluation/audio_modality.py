@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from hfssl.data.audio.source import open_recordings
@@ -20,8 +19,7 @@ from hfssl.evaluation.evaluate_config import EvaluateConfig
 from hfssl.evaluation.feature_scores import PROTOCOL
 from hfssl.evaluation.layers import layer_probes, sentence
 from hfssl.evaluation.modality import Features, Further, Modality
-
-Array = np.ndarray[Any, Any]
+from hfssl.objective import Array
 
 
 class AudioModality(Modality[AudioEncoder, Clips]):

@@ -13,8 +13,8 @@ from sklearn.metrics import confusion_matrix
 
 from hfssl.data.labels import check_labels
 from hfssl.evaluation.intervals import interval_of
+from hfssl.objective import Array
 
-Array = np.ndarray[Any, Any]
 NUM_BINS = 15
 MOST_MISTAKES = 100
 _SUM_TOLERANCE = 0.01  # half precision leaves some

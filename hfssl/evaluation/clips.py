@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +12,8 @@ from hfssl.data.audio.cache import recordings_of
 from hfssl.data.audio.config import LEAST_SECONDS
 from hfssl.data.audio.pipeline import Utterances
 from hfssl.data.source import Source, fixed_rows
-from hfssl.objective import BadRowError
+from hfssl.objective import Array, BadRowError
 
-Array = np.ndarray[Any, Any]
 FLOOR = "log-mel"
 LONGEST_SECONDS = 30.0
 NUM_MELS = 40

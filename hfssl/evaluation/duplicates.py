@@ -1,14 +1,13 @@
 """Near-duplicates across splits: test rows that the training rows give away. N training rows, M test rows."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 from torchvision.transforms.v2.functional import resize, rgb_to_grayscale
 
-Array = np.ndarray[Any, Any]
+from hfssl.objective import Array
+
 SIMILARITY = 0.999
 _HASH_SIDE = 8
 _BLOCK = 1024

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-Array = np.ndarray[Any, Any]
 ROW_GROUP = 8192
 
 

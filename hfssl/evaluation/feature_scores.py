@@ -22,8 +22,8 @@ from hfssl.evaluation.linear_probe import (
     linear_probe,
 )
 from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
+from hfssl.objective import Array
 
-Array = np.ndarray[Any, Any]
 LARGEST_SPLIT = 2000
 LABELS_A_CLASS = 10
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
@@ -19,9 +18,8 @@ from hfssl.evaluation.pixels import pixel_blocks
 from hfssl.models.pooler import untrained, without_pooler_of
 from hfssl.models.pooling import pool, pooling_of, registers_of
 from hfssl.models.stock_encoder import encoder_class
-from hfssl.objective import BadRowError, Examples
+from hfssl.objective import Array, BadRowError, Examples
 
-Array = np.ndarray[Any, Any]
 BATCH = 256
 _BATCHES_A_BLOCK = 16
 

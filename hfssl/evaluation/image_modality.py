@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from hfssl.data.images.source import open_images
@@ -13,8 +12,7 @@ from hfssl.evaluation.feature_scores import PROTOCOL
 from hfssl.evaluation.features import BATCH, Encoder, image_features, open_encoder, untrained_encoder
 from hfssl.evaluation.images import FLOOR_SIDE, PCA_VARIANCE, Images, baselines
 from hfssl.evaluation.modality import Features, Modality
-
-Array = np.ndarray[Any, Any]
+from hfssl.objective import Array
 
 
 class ImageModality(Modality[Encoder, Images]):

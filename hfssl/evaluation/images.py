@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +12,9 @@ from torchvision.transforms.v2.functional import resize
 from hfssl.data.images.files import decode
 from hfssl.data.source import Source
 from hfssl.evaluation.duplicates import difference_hash
-from hfssl.objective import BadRowError
+from hfssl.objective import Array, BadRowError
 from hfssl.randomness import DataOrder
 
-Array = np.ndarray[Any, Any]
 FLOOR_SIDE = 16
 PCA_VARIANCE = 0.95
 MOST_KEPT_BYTES = 1_000_000_000

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from hfssl.evaluation.neighbours import CPU, nearest_blocks
+from hfssl.objective import Array
 
-Array = np.ndarray[Any, Any]
 NUM_NEIGHBOURS = 20
 TEMPERATURE = 0.07
 

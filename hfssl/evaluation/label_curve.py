@@ -5,14 +5,14 @@ seeds and test rows together.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from hfssl.errors import ConfigError, require
 from hfssl.evaluation.linear_probe import DENSE, Probe, fitted_probe
+from hfssl.objective import Array
 
-Array = np.ndarray[Any, Any]
 RESAMPLES = 2000
 _RESAMPLES_AT_ONCE = 100
 

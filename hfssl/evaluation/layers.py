@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from hfssl.evaluation.linear_probe import MOST_ITERATIONS, NUM_FOLDS, STRENGTHS, linear_probe
-
-Array = np.ndarray[Any, Any]
+from hfssl.objective import Array
 
 
 def layer_probes(train_NLD: Array, train_labels_N: Array, test_MLD: Array, test_labels_M: Array) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-Array = np.ndarray[Any, Any]
+from hfssl.objective import Array
+
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 NUM_FOLDS = 5
 NUM_DRAWS = 20

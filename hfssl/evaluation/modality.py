@@ -9,14 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
-import numpy as np
 import torch
 
 from hfssl.data.source import Source
 from hfssl.evaluation.evaluate_config import EvaluateConfig
 from hfssl.evaluation.linear_probe import DENSE, Probe
-
-Array = np.ndarray[Any, Any]
+from hfssl.objective import Array
 
 
 class LabelledSamples(Protocol):

@@ -6,14 +6,14 @@ N rows, M queries, K neighbours, D width. Similarities are computed in blocks of
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from scipy.sparse import issparse
 from sklearn.preprocessing import normalize as normalised_rows
 from torch import Tensor
 from torch.nn.functional import normalize
 
-Array = np.ndarray[Any, Any]
+from hfssl.objective import Array
+
 CPU = torch.device("cpu")
 _MOST_SIMILARITIES = 2**24  # of one block, 64 MB
 _MOST_QUERIES = 1024

@@ -19,8 +19,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM,
 from hfssl.checkpoints.adapter_files import adapter_at
 from hfssl.models.lora import open_adapted
 from hfssl.nn.masked_positions import logits_at
+from hfssl.objective import Array
 
-Array = np.ndarray[Any, Any]
 RESAMPLES = 2000
 _HIDDEN_AT_ONCE = 64
 _MASKED, _CAUSAL = ("ForMaskedLM", "ForPreTraining"), ("ForCausalLM", "LMHeadModel")

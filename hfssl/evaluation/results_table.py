@@ -11,7 +11,8 @@ from scipy.sparse import issparse
 
 from hfssl.data.source import Source
 from hfssl.evaluation.feature_scores import LARGEST_SPLIT, scores_of, spread_of
-from hfssl.evaluation.modality import Array, Encoder, Features, Modality, Samples, last_layer
+from hfssl.evaluation.modality import Encoder, Features, Modality, Samples, last_layer
+from hfssl.objective import Array
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from hfssl.checkpoints.adapter_files import adapter_at
 from hfssl.checkpoints.locate import loading
 from hfssl.errors import require
 from hfssl.models.pooler import untrained
+from hfssl.objective import Array
 
-Array = np.ndarray[Any, Any]
 BATCH = 64
 _LONGEST = 512  # where the tokenizer names no limit
 

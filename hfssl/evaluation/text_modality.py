@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from hfssl.data.source import Source
@@ -15,8 +14,8 @@ from hfssl.evaluation.modality import NOTHING_FURTHER, Features, Further, Modali
 from hfssl.evaluation.perplexity import open_language_model, perplexity_of, sentence
 from hfssl.evaluation.text_features import BATCH, TextEncoder, open_text_encoder, text_features, untrained_text_encoder
 from hfssl.evaluation.texts import FLOOR, MOST_WORDS, Texts, tfidf
+from hfssl.objective import Array
 
-Array = np.ndarray[Any, Any]
 PERPLEXITY_DOCUMENTS = 256
 _FREQUENCY_DOCUMENTS = 20_000
 

@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from hfssl.data.source import Source, fixed_rows
+from hfssl.objective import Array
 
-Array = np.ndarray[Any, Any]
 FLOOR = "TF-IDF"
 MOST_WORDS = 20_000
 

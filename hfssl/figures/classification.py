@@ -13,9 +13,9 @@ from torch import Tensor
 
 from hfssl.figures.curves import INK, write_figure
 from hfssl.figures.image_sheet import SheetCell, image_sheet, shrunk
+from hfssl.objective import Array
 from hfssl.run_dir import RunDir
 
-Array = np.ndarray[Any, Any]
 Summary = Mapping[str, Any]
 MOST_CLASSES = 20
 MOST_MISTAKES, _MISTAKES_A_LINE = 24, 6

@@ -1,15 +1,15 @@
 """figures/contrast.png: utterances with the spans that were hidden, and how like the true frame the model's answer is."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import pyplot
 
 from hfssl.figures.curves import INK, write_figure
+from hfssl.objective import Array
 from hfssl.run_dir import RunDir
 
-Array = np.ndarray[Any, Any]
 _HIDDEN = "#c2571a"
 
 

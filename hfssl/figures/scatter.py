@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from matplotlib import pyplot
 
 from hfssl.figures.curves import INK, write_figure
+from hfssl.objective import Array
 from hfssl.run_dir import RunDir
-
-Array = np.ndarray[Any, Any]
 
 
 def scatter_figure(run_dir: RunDir, said_M: Array, true_M: Array, summary: Mapping[str, Any]) -> None:

@@ -5,12 +5,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 from torch import Tensor
 
+from hfssl.objective import Array
 from hfssl.predicting.predict_config import PredictConfig
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, Array]
 _DIGITS = 7
 
 

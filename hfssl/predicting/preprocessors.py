@@ -15,7 +15,7 @@ from hfssl.data.audio.config import LEAST_SECONDS
 from hfssl.data.images import files as image_files
 from hfssl.errors import require
 from hfssl.evaluation.pixels import processed
-from hfssl.objective import BadRowError
+from hfssl.objective import Array, BadRowError
 from hfssl.predicting.answers import Arrays
 
 _LONGEST = 512  # tokens, where neither tokenizer nor model names a limit
@@ -139,7 +139,7 @@ class RecordingPreprocessor(Preprocessor):
         short, long = self._extracted(noise[: self._rate]), self._extracted(noise)
         return (short, long) if "attention_mask" in short else None
 
-    def _extracted(self, audio: np.ndarray[Any, Any]) -> Arrays:
+    def _extracted(self, audio: Array) -> Arrays:
         extracted = self._processor(audio, sampling_rate=self._rate, return_tensors="np")
         return {name: values[0] for name, values in extracted.items()}
 

@@ -20,13 +20,12 @@ from transformers import TokenClassificationPipeline
 from transformers.pipelines.token_classification import AggregationStrategy
 
 from hfssl.data.texts.word_encodings import NOWHERE, encoded_words, for_single_words
-from hfssl.objective import BadRowError
+from hfssl.objective import Array, BadRowError
 from hfssl.predicting.answers import Answers, Arrays, Opening, own_tokens, rounded
 from hfssl.predicting.preprocessors import Prepared, Preprocessor, TextPreprocessor, placing, readable
 
 _OUTSIDE = "O"
 _FIRST = AggregationStrategy.FIRST
-Array = np.ndarray[Any, Any]
 
 
 class _Text(NamedTuple):

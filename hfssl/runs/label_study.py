@@ -23,6 +23,7 @@ from hfssl.distributed import barrier, broadcast_object, is_main_process
 from hfssl.errors import Interrupted, require
 from hfssl.evaluation.label_curve import interval, paired_difference
 from hfssl.figures.curves import label_curves
+from hfssl.objective import Array
 from hfssl.run_dir import RunDir, write_text
 from hfssl.runs.context import RunContext
 from hfssl.runs.labelled import load_best, open_divided, predictions_on
@@ -197,7 +198,7 @@ def _quiet(folder: RunDir) -> Iterator[None]:
         yield
 
 
-def _right(point: dict[str, Any]) -> "np.ndarray[Any, Any]":
+def _right(point: dict[str, Any]) -> Array:
     """(S, M) bool."""
     return np.array([[mark == "1" for mark in cell["right"]] for cell in point["cells"]])
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -16,9 +15,8 @@ from torch import Tensor
 from hfssl.data.loader import BatchLayout, KeyedDataset
 from hfssl.distributed import all_gather_objects, all_gather_with_gradient, all_reduce_sum, world_size
 from hfssl.nn.collapse import feature_std, rank_me
-from hfssl.objective import BadRowError, Batch, DataPipeline, Examples, Objective
+from hfssl.objective import Array, BadRowError, Batch, DataPipeline, Examples, Objective
 
-Array = np.ndarray[Any, Any]
 Accuracy = Callable[[Array, Array, Array, Array], float]
 PREFIX = "validation/"
 _FEWEST_ROWS = 8  # whose spread says anything

@@ -25,15 +25,13 @@ from torch.utils.data import DataLoader
 from hfssl.data.audio.files import decode, frames_of
 from hfssl.data.cache_folder import cache_root, is_sealed, made_once, seal
 from hfssl.data.source import Source
-from hfssl.objective import BadRowError
+from hfssl.objective import Array, BadRowError
 from hfssl.run_dir import write_text
 
 FORMAT = 1  # of the files and of the rules in audio_files: a new number leaves old caches alone
 _FULL_SCALE = 32768.0
 _SAMPLES_FOR_WORKERS = 16_000 * 3600
 _ROWS_A_LINE = 10_000
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

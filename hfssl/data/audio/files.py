@@ -17,7 +17,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from hfssl.objective import BadRowError
+from hfssl.objective import Array, BadRowError
 
 LONGEST_HOURS = 12
 RATES = (1_000, 1_000_000)  # Hz; what a header says beyond them is made up
@@ -25,8 +25,6 @@ QUALITY = "HQ"
 _BLOCK = 1 << 18
 _QUIETEST = 1e-4  # half of the range, of full scale: -80 dB
 _LOUDEST = 1e6  # beyond the range of 16-bit numbers that somebody stored as floats
-
-Array = np.ndarray[Any, Any]
 
 
 def decode(sample: Any, sampling_rate: int) -> Tensor:

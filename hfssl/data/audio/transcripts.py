@@ -25,13 +25,11 @@ from hfssl.data.labels import refuse_missing
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
 from hfssl.errors import require
-from hfssl.objective import Batch
+from hfssl.objective import Array, Batch
 
 BLANK, UNKNOWN = "<pad>", "<unk>"
 IGNORED = -100
 _NAMED = 20
-
-Array = np.ndarray[Any, Any]
 
 
 class Transcribed:

@@ -9,17 +9,15 @@ capacity, so that hardly anything is padded or cropped away.
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hfssl.objective import Array
 from hfssl.randomness import combine, random_bits, splitmix64, stream_id, uniform
 
 LEAST_SHARE = 0.94  # of a row's longest window, below which one goes to the next row even if there is room
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet
@@ -24,6 +24,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 from scipy.signal import lfilter, sosfilt
 
 from hfssl.data.cache_folder import cache_root, is_sealed, made_once, seal
+from hfssl.objective import Array
 
 FORMAT = 2  # of the voices: a new number leaves old caches alone
 SAMPLING_RATE = 16_000
@@ -73,7 +74,6 @@ _FEATURES = Features(
     }
 )
 
-Array = np.ndarray[Any, Any]
 Generator = np.random.Generator
 
 

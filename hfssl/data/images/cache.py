@@ -22,7 +22,7 @@ from torchvision.transforms.v2.functional import resize
 from hfssl.data.cache_folder import cache_root, made_once
 from hfssl.data.images.files import decode
 from hfssl.data.source import Source
-from hfssl.objective import BadRowError
+from hfssl.objective import Array, BadRowError
 from hfssl.run_dir import write_text
 
 FORMAT = 1  # of the files and of the rules in image_files: a new number leaves old caches alone
@@ -69,7 +69,7 @@ class CachedImages:
     def __init__(self, folder: Path, num_channels: int) -> None:
         self._folder = folder
         self._num_channels = num_channels
-        self.sizes_N2: np.ndarray[Any, Any] = np.load(folder / "sizes.npy")
+        self.sizes_N2: Array = np.load(folder / "sizes.npy")
         self._sizes: list[list[int]] = self.sizes_N2.tolist()
         self._offsets: list[int] = np.load(folder / "offsets.npy").tolist()
         self._reasons: dict[str, str] = json.loads((folder / "bad_rows.json").read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from hfssl.objective import BadRowError
+from hfssl.objective import Array, BadRowError
 
 _PIL_MODES = {1: "L", 3: "RGB"}
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
@@ -69,7 +69,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return image
 
 
-def _from_array(pixels: "np.ndarray[Any, Any]", num_channels: int) -> Tensor:
+def _from_array(pixels: Array, num_channels: int) -> Tensor:
     if pixels.dtype == np.uint16:
         pixels = (pixels // 257).astype(np.uint8)
     if pixels.ndim == 2:

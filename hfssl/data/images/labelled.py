@@ -5,7 +5,7 @@ B samples, C classes.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +19,6 @@ from hfssl.data.labels import Labelled, class_counts, class_numbers
 from hfssl.data.source import Source
 from hfssl.objective import BadRowError, Batch
 from hfssl.randomness import random_bits, uniform
-
-Array = np.ndarray[Any, Any]
 
 
 class Blend(NamedTuple):

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hfssl.objective import Batch
+from hfssl.objective import Array, Batch
 
-Array = np.ndarray[Any, Any]
 _COLUMNS = {"input_ids": np.int32, "token_type_ids": np.uint8}
 
 

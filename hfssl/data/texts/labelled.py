@@ -20,10 +20,9 @@ from hfssl.data.texts.encodings import Encodings, encoded_batch, encoded_texts
 from hfssl.data.texts.source import open_text_rows
 from hfssl.distributed import is_main_process
 from hfssl.errors import require
-from hfssl.objective import Batch, DataPipeline
+from hfssl.objective import Array, Batch, DataPipeline
 from hfssl.randomness import sample_keys
 
-Array = np.ndarray[Any, Any]
 _LABEL = "label"
 _BLOCK = 4096
 _TRIAL = ("one", "one two three two one two three")

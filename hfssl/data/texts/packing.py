@@ -15,11 +15,10 @@ import numpy as np
 
 from hfssl.data.cache_folder import is_sealed, made_once, seal
 from hfssl.data.texts.token_cache import CachedTokens
+from hfssl.objective import Array
 
 FORMAT = 1  # of the files and of the rules: a new number leaves old plans alone
 _ARRAYS = ("row_offsets", "documents", "starts", "lengths")
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

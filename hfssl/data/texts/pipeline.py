@@ -14,7 +14,7 @@ from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.packing import PackingPlan, packing_plan
 from hfssl.data.texts.token_cache import CachedTokens, tokens_of
-from hfssl.objective import Batch, DataPipeline
+from hfssl.objective import Array, Batch, DataPipeline
 from hfssl.randomness import sample_keys
 
 
@@ -102,7 +102,7 @@ class ConcatenatedRows(PackedRows):
     def __getitem__(self, index: int) -> TextRow:
         return joined([self._piece(*piece) for piece in self._pieces(index)])
 
-    def _piece(self, document: int, start: int, length: int) -> tuple["np.ndarray[Any, Any]", ...]:
+    def _piece(self, document: int, start: int, length: int) -> tuple[Array, ...]:
         before, after = self._frame
         run = np.concatenate([before, self.tokens[document], after]).astype(np.int64)[start : start + length]
         return run, np.ones(length, dtype=bool), np.zeros(length, dtype=bool)
@@ -124,7 +124,7 @@ def framed(tokens: CachedTokens, pieces: Sequence[Piece], frame: Frame) -> TextR
     return joined(parts)
 
 
-def joined(parts: "Sequence[tuple[np.ndarray[Any, Any], ...]]") -> TextRow:
+def joined(parts: "Sequence[tuple[Array, ...]]") -> TextRow:
     """Pieces one after the other, numbered from 1."""
     ids, maskable, starts = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     segments = np.repeat(np.arange(1, len(parts) + 1), [len(part[0]) for part in parts])

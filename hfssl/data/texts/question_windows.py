@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hfssl.data.texts.encodings import Encodings, forget_cutting
+from hfssl.objective import Array
 
-Array = np.ndarray[Any, Any]
 NOT_TEXT = -1
 
 

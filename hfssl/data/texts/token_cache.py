@@ -22,14 +22,13 @@ from hfssl.data.source import Source
 from hfssl.data.texts.pieces import Cutter
 from hfssl.data.texts.rows import text_bytes, texts
 from hfssl.errors import require
+from hfssl.objective import Array
 
 FORMAT = 1  # of the files and of the rules: a new number leaves old caches alone
 _BATCH_CHARACTERS = 1_000_000
 _LONGEST_PIECE = 100_000
 _CHARACTERS_A_LINE = 50_000_000
 _WORD_MARK = "\u2581"  # SentencePiece's space: a token that begins with it begins a word
-
-Array = np.ndarray[Any, Any]
 
 
 class CachedTokens:

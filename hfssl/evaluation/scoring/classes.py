@@ -9,9 +9,10 @@ from hfssl.evaluation.classification import classification_summary, probabilitie
 from hfssl.evaluation.metrics import F1, Accuracy, MatthewsCorrelation
 from hfssl.evaluation.scoring.output_types import Shown
 from hfssl.figures.classification import calibration_figure, confusion_figure, mistakes_figure
+from hfssl.objective import Array
 from hfssl.run_dir import RunDir
 
-Answer = tuple[np.ndarray[Any, Any], int]
+Answer = tuple[Array, int]
 CHOSEN_BY = "accuracy"
 _LONGEST_TEXT = 200
 

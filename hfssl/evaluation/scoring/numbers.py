@@ -8,6 +8,7 @@ import numpy as np
 from hfssl.evaluation.metrics import PearsonSpearman
 from hfssl.evaluation.scoring.output_types import Shown
 from hfssl.figures.scatter import scatter_figure
+from hfssl.objective import Array
 from hfssl.run_dir import RunDir
 
 Answer = tuple[float, float]
@@ -44,7 +45,7 @@ def lines(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _mean_squared(errors_M: "np.ndarray[Any, Any]") -> float | None:
+def _mean_squared(errors_M: Array) -> float | None:
     return float(np.mean(np.square(errors_M))) if len(errors_M) else None
 
 

@@ -15,6 +15,7 @@ from hfssl.data.texts.pipeline import PackedRows
 from hfssl.evaluation.results_table import encoded_rows, results_table
 from hfssl.evaluation.text_modality import TextModality
 from hfssl.methods.mlm.objective import MLM
+from hfssl.objective import Array
 from hfssl.training.loop import Session
 
 _BLANKED, _WORDS_SHOWN, _LONGEST_SENTENCE = 3, 3, 160
@@ -47,7 +48,7 @@ def language_figures(session: Session) -> dict[str, float]:
     return figures
 
 
-def _token_counts(rows: KeyedDataset, vocabulary: int) -> "np.ndarray[Any, Any]":
+def _token_counts(rows: KeyedDataset, vocabulary: int) -> Array:
     assert isinstance(rows.examples, PackedRows)
     tokens = rows.examples.tokens
     return np.bincount(tokens.ids[: tokens.offsets[-1]], minlength=vocabulary)

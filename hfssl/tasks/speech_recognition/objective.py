@@ -11,7 +11,6 @@ head that the checkpoint brings is left behind. Frames of padding count in no lo
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import ctc_loss, log_softmax
@@ -29,7 +28,7 @@ from hfssl.data.source import Source
 from hfssl.errors import require
 from hfssl.models.speech_model import body_of, frame_counts, in_groups, model_inputs, speech_config
 from hfssl.nn.precision import no_autocast
-from hfssl.objective import Batch, StepOutput
+from hfssl.objective import Array, Batch, StepOutput
 from hfssl.tasks.speech_recognition.config import SpeechRecognitionConfig
 from hfssl.tasks.speech_task import SpecAugmentDraw, SpeechTask, fresh_task_model
 
@@ -66,8 +65,8 @@ class SpeechRecognition(SpeechTask):
         assert config.attention_mask is not None, "settled before a run is opened"
         assert config.characters is not None, "found in the data before a run is opened"
 
-        def num_frames(samples_N: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-            found: np.ndarray[Any, Any] = frame_counts(config, torch.from_numpy(samples_N)).numpy()
+        def num_frames(samples_N: Array) -> Array:
+            found: Array = frame_counts(config, torch.from_numpy(samples_N)).numpy()
             return found
 
         return TranscribedRecordings(

@@ -1,6 +1,8 @@
 """Offline, one thread a process, and a cache of its own for the whole session."""
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,29 +13,69 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.support.hub_server import LocalHub
+    from tests.support.ranks import Ranks
+    from tests.support.without_hfssl import WithoutHfssl
 
+if "HFSSL_TESTS_CACHE" not in os.environ:  # the first of all processes of these tests
+    os.environ["HFSSL_TESTS_CACHE"] = tempfile.mkdtemp(prefix="hfssl-tests-")
+    atexit.register(shutil.rmtree, os.environ["HFSSL_TESTS_CACHE"], ignore_errors=True)
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "ACCELERATE_USE_CPU": "true",
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "HFSSL_CACHE": tempfile.mkdtemp(prefix="hfssl-tests-"),
+    "HFSSL_CACHE": os.environ["HFSSL_TESTS_CACHE"],
 }
 for _name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"):
     os.environ.pop(_name, None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--method", action="append", metavar="NAME", help="laws of this method only; may be given again")
+    parser.addoption("--durations_to", metavar="FILE", help="write the processor seconds of each test here")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a method that does not exist; measure tests where that is asked for."""
+    from hfssl.catalog import method_names
+
+    for name in config.getoption("--method") or []:
+        if name not in [*method_names(), "toy"]:
+            raise pytest.UsageError(f"--method {name}: no such method; there are: {', '.join(method_names())}, toy")
+    if config.getoption("--durations_to"):
+        from tests.support.durations import Recorder
+
+        config.pluginmanager.register(Recorder(Path(config.getoption("--durations_to"))))
+
+
 @pytest.fixture(autouse=True)
 def own_openers() -> Iterator[None]:
-    """A test that lets sessions open a few rows does so for itself alone."""
+    """A test that lets sessions open a few rows does so for itself only."""
     yield
     if "hfssl.runs.open_session" in sys.modules:
-        from hfssl.data.audio.source import open_recordings
-        from hfssl.data.images.source import open_images
-        from hfssl.data.texts.source import open_texts
-        from hfssl.runs import open_session as session
+        from tests.support.openers import use_real_rows
 
-        session.OPENERS |= {"image": open_images, "text": open_texts, "audio": open_recordings}
+        use_real_rows()
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator["Ranks"]:
+    """Two warm processes that run functions as two ranks, or one of them singly."""
+    from tests.support.ranks import Ranks
+
+    pair = Ranks()
+    yield pair
+    pair.close()
+
+
+@pytest.fixture(scope="session")
+def without_hfssl() -> Iterator["WithoutHfssl"]:
+    """A fresh interpreter for which hfssl is not installed."""
+    from tests.support.without_hfssl import WithoutHfssl
+
+    interpreter = WithoutHfssl()
+    yield interpreter
+    interpreter.close()
 
 
 @pytest.fixture

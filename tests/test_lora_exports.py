@@ -136,8 +136,8 @@ def test_features_of_either_export_are_those_of_the_run(
     model_type: str, export: str, adapted: dict[str, Adapted]
 ) -> None:
     run = adapted[model_type]
-    samples, spec = run.opened.rows.pipeline.whole_examples(few_texts()), run.opened.rows.pipeline
-    batch = spec.eval_transform([samples[row] for row in range(6)])
+    samples, data_pipeline = run.opened.rows.pipeline.whole_examples(few_texts()), run.opened.rows.pipeline
+    batch = data_pipeline.eval_transform([samples[row] for row in range(6)])
     encoder, bare = (open_text_encoder(folder, torch.device("cpu")) for folder in (run.folder / export, run.base))
     seen = (batch["segments"] > 0).long()
     pooled = []

@@ -18,6 +18,7 @@ from hfssl.training.step import train_step
 from tests.support import speech_models, texts_with_labels
 from tests.support.laboratory import differing, record_gradients, relative_error, steps_of
 from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 from tests.support.texts_with_labels import question_rows, table, tagged
 
 TOKENS, QUESTIONS, AUDIO, SPEECH = (
@@ -100,16 +101,16 @@ def trained_a_little(name: str, folder: Path, model: str) -> dict[str, Any]:
         train_step(parts, batches, step=step, progress=step / 6, stop=False)
         first = first or dict(gradients)
     assert opened.scored is not None
-    figures = opened.scored.look(opened.accelerator, opened.objective, opened.layout, 0.0)
+    figures = opened.scored.validate(opened.accelerator, opened.objective, opened.layout, 0.0)
     world = opened.layout.world_size
     return {"world": world, "gradients": first, "figures": figures, "weights": opened.objective.state_dict()}
 
 
 @pytest.mark.parametrize("name", [TOKENS, SPEECH])
-def test_two_processes_do_what_one_does(name: str, tmp_path: Path) -> None:
+def test_two_processes_do_what_one_does(name: str, tmp_path: Path, ranks: Ranks) -> None:
     model = checkpoint_of(name, tmp_path, dropout=0.0)
-    one = in_processes(trained_a_little, name, tmp_path / "1", model)[0]
-    first, second = in_processes(trained_a_little, name, tmp_path / "2", model, world_size=2)
+    one = ranks.one(trained_a_little, name, tmp_path / "1", model)
+    first, second = ranks.two(trained_a_little, name, tmp_path / "2", model)
     assert [one["world"], first["world"], second["world"]] == [1, 2, 2]
     assert relative_error(one["gradients"], first["gradients"]) < 1e-5
     assert first["figures"] == second["figures"] == pytest.approx(one["figures"], abs=1e-4)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.slow_tests import names_in_file
+
 if TYPE_CHECKING:
     from tests.support.hub_server import LocalHub
+    from tests.support.interpreter import Interpreter
     from tests.support.ranks import Ranks
-    from tests.support.without_hfssl import WithoutHfssl
 
 if "HFSSL_TESTS_CACHE" not in os.environ:  # the first of all processes of these tests
     os.environ["HFSSL_TESTS_CACHE"] = tempfile.mkdtemp(prefix="hfssl-tests-")
@@ -28,6 +30,8 @@ os.environ |= {
 }
 for _name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"):
     os.environ.pop(_name, None)
+
+_STARTING = {"ranks", "without_hfssl", "other_interpreter"}  # fixtures
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,6 +50,16 @@ def pytest_configure(config: pytest.Config) -> None:
         from tests.support.durations import Recorder
 
         config.pluginmanager.register(Recorder(Path(config.getoption("--durations_to"))))
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what starts processes or was measured as such."""
+    measured = names_in_file()
+    for item in items:
+        starts_processes = not _STARTING.isdisjoint(getattr(item, "fixturenames", ()))
+        if starts_processes or item.nodeid.split("[")[0] in measured:
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)
@@ -69,11 +83,23 @@ def ranks() -> Iterator["Ranks"]:
 
 
 @pytest.fixture(scope="session")
-def without_hfssl() -> Iterator["WithoutHfssl"]:
+def without_hfssl() -> Iterator["Interpreter"]:
     """A fresh interpreter for which hfssl is not installed."""
-    from tests.support.without_hfssl import WithoutHfssl
+    from tests.support.interpreter import Interpreter
 
-    interpreter = WithoutHfssl()
+    interpreter = Interpreter(without=("hfssl",))
+    yield interpreter
+    interpreter.close()
+
+
+@pytest.fixture(scope="session")
+def other_interpreter() -> Iterator["Interpreter"]:
+    """A fresh interpreter with other hashes, which knows hfssl."""
+    from tests.support.interpreter import Interpreter
+
+    interpreter = Interpreter(
+        PYTHONHASHSEED="7", PYTHONPATH=os.pathsep.join(filter(None, sys.path)), TOKENIZERS_PARALLELISM="true"
+    )
     yield interpreter
     interpreter.close()
 

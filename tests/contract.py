@@ -34,6 +34,7 @@ from tests.support.contract_runs import (
     trained,
     validated_twice,
 )
+from tests.support.interpreter import Interpreter
 from tests.support.laboratory import (
     METHODS,
     classes,
@@ -46,7 +47,6 @@ from tests.support.laboratory import (
     steps_of,
 )
 from tests.support.ranks import Ranks
-from tests.support.without_hfssl import WithoutHfssl
 
 WITHOUT_BATCH_NORM = {"toy": {"batch_norm": False, "dropout": 0.0}}
 
@@ -248,7 +248,7 @@ def exported(method: str, folder: Path) -> Tensor:
 
 
 def test_the_export_gives_the_same_features_without_hfssl(
-    method: str, tmp_path: Path, without_hfssl: WithoutHfssl
+    method: str, tmp_path: Path, without_hfssl: Interpreter
 ) -> None:
     features = exported(method, tmp_path)
     without_hfssl(READ_EXPORT, str(tmp_path / "export"))

@@ -2,9 +2,6 @@
 
 import hashlib
 import io
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +14,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hfssl.data.demo import sets as demo
+from tests.support.interpreter import Interpreter
 
 FEWER = {"train": (4, 15), "test": (2, 10)}  # voices, clips of each
-_PRINT = f"""
+MADE_AGAIN = f"""
+import os
+os.environ["HFSSL_CACHE"] = arguments[0]
 from hfssl.data.demo import vowels
 vowels._CLIPS = {FEWER}
-print(*[rows._fingerprint for rows in vowels.vowels().values()])
+answer = [rows._fingerprint for rows in vowels.vowels().values()]
 """
 Array = np.ndarray[Any, Any]
 
@@ -57,17 +57,12 @@ def test_every_voice_speaks_all_vowels_and_none_is_in_both_splits(vowels: Datase
         assert np.bincount(rows["label"]).min() > 0.08 * len(rows)
 
 
-def test_another_process_makes_the_same_clips_of_the_first_voices(vowels: DatasetDict, tmp_path: Path) -> None:
-    fresh = subprocess.run(
-        [sys.executable, "-c", _PRINT],
-        env=os.environ | {"PYTHONHASHSEED": "7", "HFSSL_CACHE": str(tmp_path)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+def test_another_process_makes_the_same_clips_of_the_first_voices(
+    vowels: DatasetDict, tmp_path: Path, other_interpreter: Interpreter
+) -> None:
     first = [vowels[split].select(range(voices * clips)) for split, (voices, clips) in FEWER.items()]
     digests = [hashlib.sha256(b"".join(sample["bytes"] for sample in rows["audio"])).hexdigest() for rows in first]
-    assert fresh.stdout.split() == [
+    assert other_interpreter(MADE_AGAIN, str(tmp_path)) == [
         f"demo-vowels-{split}-{digest[:16]}" for split, digest in zip(FEWER, digests, strict=True)
     ]
 

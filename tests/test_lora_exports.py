@@ -1,8 +1,6 @@
-"""What a run with adapters hands to strangers: an adapter in peft's format, or the merged model; and every reader of it."""
+"""What a run with adapters exports: an adapter in peft's format, or the merged model; and every reader of it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +26,20 @@ from hfssl.reporting.usage import usage
 from hfssl.run_dir import RunDir
 from hfssl.training.loop import Session
 from tests.support.adapters import METHOD_OF, open_adapted_run, some_ids, trained, write_base
+from tests.support.interpreter import Interpreter
 from tests.support.laboratory import few_texts
 
 every_type = pytest.mark.parametrize("model_type", METHOD_OF)
 ALMOST = 1e-5
 
-STRANGER = """
-import json, sys
-sys.modules["hfssl"] = None  # as if it were not installed
-folders, without_peft = json.loads(sys.argv[1]), sys.argv[2] == "merged"
-if without_peft:
-    sys.modules["peft"] = None
-import torch, transformers
+READ_EXPORTS = """
+import json, torch, transformers
+folders, is_merged = arguments
 for folder in folders:
     task = json.load(open(folder + "/task.json"))
     auto = getattr(transformers, task["auto_class"])
     inputs = torch.load(folder + "/inputs.pt")
-    if without_peft:
+    if is_merged:
         answers = {"merged": auto.from_pretrained(folder + "/merged")}
     else:
         import peft
@@ -65,7 +60,7 @@ for folder in folders:
 
 
 class Adapted:
-    """A trained run of adapters in a tiny model, its two exports, and what a stranger got from them."""
+    """A trained run of adapters in a tiny model, its two exports, and what an interpreter without hfssl got from them."""
 
     def __init__(self, model_type: str, root: Path) -> None:
         self.folder = root / model_type
@@ -95,17 +90,19 @@ class Adapted:
 
 
 @pytest.fixture(scope="module")
-def adapted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Adapted]:
+def adapted(tmp_path_factory: pytest.TempPathFactory, without_hfssl: Interpreter) -> dict[str, Adapted]:
     root = tmp_path_factory.mktemp("adapted")
     runs = {model_type: Adapted(model_type, root) for model_type in METHOD_OF}
-    listed = json.dumps([str(run.folder) for run in runs.values()])
-    for mode in ("adapter", "merged"):
-        subprocess.run([sys.executable, "-c", STRANGER, listed, mode], check=True, timeout=180, cwd=root)
+    folders = [str(run.folder) for run in runs.values()]
+    without_hfssl(READ_EXPORTS, folders, False)
+    without_peft = Interpreter(without=("hfssl", "peft"))
+    without_peft(READ_EXPORTS, folders, True)
+    without_peft.close()
     return runs
 
 
 @every_type
-def test_a_stranger_gets_the_same_logits_from_adapter_and_merged_model(
+def test_adapter_and_merged_model_give_the_same_logits_without_hfssl(
     model_type: str, adapted: dict[str, Adapted]
 ) -> None:
     run = adapted[model_type]

@@ -1,7 +1,7 @@
 """The openers of rows that sessions have outside of tests."""
 
 from hfssl.data.audio.source import open_recordings
-from hfssl.data.images.pipeline import open_images
+from hfssl.data.images.source import open_images
 from hfssl.data.texts.source import open_texts
 from hfssl.runs import open_session as session
 

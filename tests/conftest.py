@@ -1,6 +1,8 @@
 """Offline, one thread a process, and a cache of its own for the whole session."""
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -9,31 +11,97 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.slow_tests import names_in_file
+
 if TYPE_CHECKING:
     from tests.support.hub_server import LocalHub
+    from tests.support.interpreter import Interpreter
+    from tests.support.ranks import Ranks
 
+if "HFSSL_TESTS_CACHE" not in os.environ:  # the first of all processes of these tests
+    os.environ["HFSSL_TESTS_CACHE"] = tempfile.mkdtemp(prefix="hfssl-tests-")
+    atexit.register(shutil.rmtree, os.environ["HFSSL_TESTS_CACHE"], ignore_errors=True)
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "ACCELERATE_USE_CPU": "true",
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "HFSSL_CACHE": tempfile.mkdtemp(prefix="hfssl-tests-"),
+    "HFSSL_CACHE": os.environ["HFSSL_TESTS_CACHE"],
 }
 for _name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"):
     os.environ.pop(_name, None)
 
+_STARTING = {"ranks", "without_hfssl", "other_interpreter"}  # fixtures
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--method", action="append", metavar="NAME", help="laws of this method only; may be given again")
+    parser.addoption("--durations_to", metavar="FILE", help="write the processor seconds of each test here")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a method that does not exist; measure tests where that is asked for."""
+    from hfssl.catalog import method_names
+
+    for name in config.getoption("--method") or []:
+        if name not in [*method_names(), "toy"]:
+            raise pytest.UsageError(f"--method {name}: no such method; there are: {', '.join(method_names())}, toy")
+    if config.getoption("--durations_to"):
+        from tests.support.durations import Recorder
+
+        config.pluginmanager.register(Recorder(Path(config.getoption("--durations_to"))))
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what starts processes or was measured as such."""
+    measured = names_in_file()
+    for item in items:
+        starts_processes = not _STARTING.isdisjoint(getattr(item, "fixturenames", ()))
+        if starts_processes or item.nodeid.split("[")[0] in measured:
+            item.add_marker("slow")
+
 
 @pytest.fixture(autouse=True)
 def own_openers() -> Iterator[None]:
-    """A test that lets sessions open a few rows does so for itself alone."""
+    """A test that lets sessions open a few rows does so for itself only."""
     yield
     if "hfssl.runs.open_session" in sys.modules:
-        from hfssl.data.audio.source import open_recordings
-        from hfssl.data.images.source import open_images
-        from hfssl.data.texts.source import open_texts
-        from hfssl.runs import open_session as session
+        from tests.support.openers import use_real_rows
 
-        session.OPENERS |= {"image": open_images, "text": open_texts, "audio": open_recordings}
+        use_real_rows()
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator["Ranks"]:
+    """Two warm processes that run functions as two ranks, or one of them singly."""
+    from tests.support.ranks import Ranks
+
+    pair = Ranks()
+    yield pair
+    pair.close()
+
+
+@pytest.fixture(scope="session")
+def without_hfssl() -> Iterator["Interpreter"]:
+    """A fresh interpreter for which hfssl is not installed."""
+    from tests.support.interpreter import Interpreter
+
+    interpreter = Interpreter(without=("hfssl",))
+    yield interpreter
+    interpreter.close()
+
+
+@pytest.fixture(scope="session")
+def other_interpreter() -> Iterator["Interpreter"]:
+    """A fresh interpreter with other hashes, which knows hfssl."""
+    from tests.support.interpreter import Interpreter
+
+    interpreter = Interpreter(
+        PYTHONHASHSEED="7", PYTHONPATH=os.pathsep.join(filter(None, sys.path)), TOKENIZERS_PARALLELISM="true"
+    )
+    yield interpreter
+    interpreter.close()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from hfssl.training.accelerator import start
 from hfssl.training.step import train_step
 from tests.support.backbones import KINDS, SIZE, Follower, backbone_of, config_of, parts_of, views
 from tests.support.laboratory import differing, record_gradients, relative_error
-from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 WITH_CLASS_TOKEN = ("vit", "deit", "beit", "dinov2", "dinov2_with_registers")
@@ -63,16 +63,18 @@ def trained(kinds: list[str], folder: Path | None) -> dict[str, dict[str, Tensor
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, dict[str, Tensor]]], Path]:
+def on_two_ranks(
+    ranks: Ranks, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[dict[str, dict[str, Tensor]]], Path]:
     folder = tmp_path_factory.mktemp("exports")
-    return in_processes(trained, KINDS, folder, world_size=2), folder
+    return ranks.two(trained, KINDS, folder), folder
 
 
 @every_kind
 def test_three_steps_on_two_ranks_leave_equal_tensors_and_an_export_with_equal_features(
-    kind: str, two_ranks: tuple[list[dict[str, dict[str, Tensor]]], Path]
+    kind: str, on_two_ranks: tuple[list[dict[str, dict[str, Tensor]]], Path]
 ) -> None:
-    (first, second), folder = two_ranks
+    (first, second), folder = on_two_ranks
     mine = dict(first[kind])
     features = mine.pop("features")
     assert differing(mine, second[kind]) == []
@@ -100,8 +102,8 @@ def gradients_of(kind: str) -> dict[str, Tensor]:
     return gradients | {name: buffer for name, buffer in objective.named_buffers() if "running" in name}
 
 
-def test_batch_norms_of_a_resnet_see_the_joined_batch() -> None:
-    first, second = in_processes(gradients_of, "resnet", world_size=2)
+def test_batch_norms_of_a_resnet_see_the_joined_batch(ranks: Ranks) -> None:
+    first, second = ranks.two(gradients_of, "resnet")
     assert differing(first, second) == []
     assert relative_error(gradients_of("resnet"), first) <= 1e-10
 

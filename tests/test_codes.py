@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hfssl.methods.dino.centre import Centre
 from hfssl.methods.swav.sinkhorn import sinkhorn
-from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 from tests.test_losses import GLOBAL, PROTOTYPES, QUEUE, VIEWED, drawn, self_distilled
 
 
@@ -51,12 +51,12 @@ def codes_of(sizes: list[int]) -> tuple[Tensor, Tensor]:
     return plain, sinkhorn(mine, epsilon=0.05, iterations=3, queued_QK=scores[12:])
 
 
-def test_codes_of_two_ranks_equal_those_of_the_joined_batch() -> None:
+def test_codes_of_two_ranks_equal_those_of_the_joined_batch(ranks: Ranks) -> None:
     whole = codes_of([12])
     assert torch.allclose(whole[1], sinkhorn(cosines(17), epsilon=0.05, iterations=3)[:12])
     assert not torch.allclose(whole[0], whole[1], atol=1e-3)
     for sizes in ([6, 6], [9, 3]):
-        first, second = in_processes(codes_of, sizes, world_size=2)
+        first, second = ranks.two(codes_of, sizes)
         for part in (0, 1):
             assert torch.allclose(torch.cat([first[part], second[part]]), whole[part], rtol=1e-12)
 
@@ -79,10 +79,10 @@ def centre_after(sizes: list[int]) -> Tensor:
     return centre.centre_K
 
 
-def test_centre_follows_the_mean_of_the_whole_step_on_all_ranks() -> None:
+def test_centre_follows_the_mean_of_the_whole_step_on_all_ranks(ranks: Ranks) -> None:
     expected = 0.1 * drawn(4, 8, PROTOTYPES).flatten(0, 1).mean(dim=0)
     assert torch.allclose(centre_after([8]), expected)
-    first, second = in_processes(centre_after, [5, 3], world_size=2)
+    first, second = ranks.two(centre_after, [5, 3])
     assert torch.equal(first, second)
     assert torch.allclose(first, expected)
 

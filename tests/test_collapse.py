@@ -20,7 +20,7 @@ from hfssl.training.loop import Session, train
 from hfssl.training.start import Start
 from tests.support.joint_embeddings import NAMES, WITH_TEACHER, objective_of, views
 from tests.support.laboratory import METHODS, open_small, validation
-from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 
 LOOP = {"max_steps": 6, "log_every": 1, "evaluate_every": 3, "save_every": 2}
 STANDS_STILL = {"teacher_momentum": 1.0}
@@ -180,9 +180,9 @@ def test_a_resumed_run_raises_the_alarms_of_an_unbroken_one(
     assert warnings_of(opened.run_dir) == unbroken
 
 
-def test_two_processes_raise_the_alarms_of_one(tmp_path: Path) -> None:
+def test_two_processes_raise_the_alarms_of_one(tmp_path: Path, ranks: Ranks) -> None:
     alone = run_with_a_still_teacher(tmp_path / "alone")
-    both = in_processes(on_a_rank, tmp_path / "both", world_size=2)
+    both = ranks.two(on_a_rank, tmp_path / "both")
     assert both[0] == both[1] == alone
 
 
@@ -212,7 +212,7 @@ def stopped(folder: Path, per_device_batch_size: int) -> tuple[int, str]:
     return opened.state.step, str(caught.value)
 
 
-def test_stop_on_collapse_saves_and_stops_on_all_ranks(tmp_path: Path) -> None:
+def test_stop_on_collapse_saves_and_stops_on_all_ranks(tmp_path: Path, ranks: Ranks) -> None:
     alone, both = tmp_path / "alone", tmp_path / "both"
     alone.mkdir()
     both.mkdir()
@@ -221,7 +221,7 @@ def test_stop_on_collapse_saves_and_stops_on_all_ranks(tmp_path: Path) -> None:
     assert f"the checkpoint of step {step} is kept" in why
     assert "lower --teacher_momentum" in why
     assert RunDir(alone).checkpoint_steps() == [step]
-    assert in_processes(stopped, both, 4, world_size=2) == [(step, why)] * 2
+    assert ranks.two(stopped, both, 4) == [(step, why)] * 2
     assert RunDir(both).checkpoint_steps() == [step]
 
 

@@ -1,9 +1,6 @@
 """demo:pydocs: prose in areas, split by document, the same in every process."""
 
-import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,8 +8,14 @@ import pytest
 
 from hfssl.data.demo import sets as demo
 from hfssl.data.demo.pydocs import AREAS, clean, documents, in_test_split
+from tests.support.interpreter import Interpreter
 
-_PRINT = "from hfssl.data.demo.pydocs import pydocs; print(*[rows._fingerprint for rows in pydocs().values()])"
+EXTRACTED_AGAIN = """
+import os
+os.environ["HFSSL_CACHE"] = arguments[0]
+from hfssl.data.demo.pydocs import pydocs
+answer = [rows._fingerprint for rows in pydocs().values()]
+"""
 
 
 def test_every_area_has_documents_in_both_splits() -> None:
@@ -47,11 +50,11 @@ def test_it_is_prose() -> None:
     assert sum(character.isalpha() or character.isspace() for character in everything) > 0.9 * len(everything)
 
 
-def test_the_documents_are_the_same_when_extracted_again_with_another_hash_seed(tmp_path: Path) -> None:
+def test_the_documents_are_the_same_when_extracted_again_with_another_hash_seed(
+    tmp_path: Path, other_interpreter: Interpreter
+) -> None:
     here = [rows._fingerprint for rows in demo.SETS["pydocs"]().values()]
-    environment = os.environ | {"PYTHONHASHSEED": "7", "HFSSL_CACHE": str(tmp_path)}
-    fresh = subprocess.run([sys.executable, "-c", _PRINT], env=environment, check=True, capture_output=True, text=True)
-    assert fresh.stdout.split() == here
+    assert other_interpreter(EXTRACTED_AGAIN, str(tmp_path)) == here
 
 
 @pytest.mark.parametrize(

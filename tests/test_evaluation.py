@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from hfssl.evaluation import linear_probe as probe_module
 from hfssl.evaluation.feature_scores import scores_of
@@ -124,3 +125,17 @@ def test_labels_of_both_splits_are_numbered_together_and_too_few_are_no_crash() 
     assert scores["knn"] == scores["linear"] == scores["few_labels"] == 1.0
     assert scores_of(features, names[:1].repeat(40), features, names[:1].repeat(40)) == {}
     assert set(scores_of(features[:8], names[:8], features, names)) == {"knn"}
+
+
+def test_the_probe_is_fitted_on_one_thread_and_other_work_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit, seen = LogisticRegression.fit, set()
+
+    def counted(self: LogisticRegression, features: np.ndarray, labels: np.ndarray) -> LogisticRegression:
+        seen.update(pool["num_threads"] for pool in threadpool_info())
+        return fit(self, features, labels)
+
+    monkeypatch.setattr(LogisticRegression, "fit", counted)
+    with threadpool_limits(2, user_api="blas"):
+        fitted_probe(DIGITS.data[TRAIN], DIGITS.target[TRAIN])
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {2}
+    assert seen == {1}

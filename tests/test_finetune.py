@@ -37,6 +37,7 @@ from hfssl.training.step import train_step
 from tests.support.finetuning import open_task, ready, task_run, write_encoder
 from tests.support.laboratory import few_rows, steps_of
 from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -231,9 +232,9 @@ def weights_after(folder: Path, encoder: Path, num_steps: int) -> dict[str, Any]
     return {"world": opened.layout.world_size, "figures": figures, "weights": opened.objective.state_dict()}
 
 
-def test_two_processes_do_what_one_does(encoder: Path, tmp_path: Path) -> None:
-    one = in_processes(weights_after, tmp_path / "1", encoder, 2)[0]
-    two = in_processes(weights_after, tmp_path / "2", encoder, 2, world_size=2)
+def test_two_processes_do_what_one_does(encoder: Path, tmp_path: Path, ranks: Ranks) -> None:
+    one = ranks.one(weights_after, tmp_path / "1", encoder, 2)
+    two = ranks.two(weights_after, tmp_path / "2", encoder, 2)
     assert [one["world"], two[0]["world"], two[1]["world"]] == [1, 2, 2]
     assert two[0]["figures"] == two[1]["figures"]
     assert two[0]["figures"] == pytest.approx(one["figures"], abs=1e-4)

@@ -102,10 +102,10 @@ def test_what_the_head_reads_is_what_the_encoder_pools(pooling: str, tmp_path: P
     stranger = ViTModel.from_pretrained(folder, add_pooling_layer=False).eval()
     processor = AutoImageProcessor.from_pretrained(folder)
     source = few_rows().part(np.arange(8))
-    spec = opened.rows.pipeline
-    assert isinstance(spec, HeadInputsPipeline)
-    inputs = torch.stack([spec.prepare(source)[row][0] for row in range(8)])
-    images = [spec.whole.whole_examples(source)[row][0] for row in range(8)]
+    pipeline = opened.rows.pipeline
+    assert isinstance(pipeline, HeadInputsPipeline)
+    inputs = torch.stack([pipeline.prepare(source)[row][0] for row in range(8)])
+    images = [pipeline.whole.whole_examples(source)[row][0] for row in range(8)]
     with torch.no_grad():
         hidden = stranger(**processor(images, return_tensors="pt", input_data_format="channels_first"))
     tokens = hidden.last_hidden_state
@@ -153,8 +153,8 @@ def test_a_bad_row_stays_bad_in_the_cache(encoder: Path, tmp_path: Path) -> None
     from hfssl.objective import BadRowError
 
     opened = open_task(tmp_path / "run", encoder, {"adaptation": "frozen"})
-    spec = opened.rows.pipeline
-    assert isinstance(spec, HeadInputsPipeline)
+    pipeline = opened.rows.pipeline
+    assert isinstance(pipeline, HeadInputsPipeline)
 
     class OneBroken(list[Any]):
         def __getitem__(self, index: Any) -> Any:
@@ -162,10 +162,10 @@ def test_a_bad_row_stays_bad_in_the_cache(encoder: Path, tmp_path: Path) -> None
                 raise BadRowError("broken")
             return super().__getitem__(index)
 
-    whole = spec.whole.whole_examples(few_rows().part(np.arange(3)))
+    whole = pipeline.whole.whole_examples(few_rows().part(np.arange(3)))
     folder = tmp_path / "cache"
     folder.mkdir()
-    spec._write(folder, OneBroken([whole[row] for row in range(3)]))
+    pipeline._write(folder, OneBroken([whole[row] for row in range(3)]))
     from hfssl.data.head_inputs import StoredInputs
 
     stored = StoredInputs(folder)
@@ -216,9 +216,9 @@ def test_a_pipeline_gives_our_probabilities(pooling: str, tmp_path: Path) -> Non
     moved(opened)
     write_export(opened.objective.eval().export(), tmp_path / "export")
     classify = pipeline("image-classification", str(tmp_path / "export"), top_k=10)
-    spec = opened.rows.pipeline
-    examples = spec.whole_examples(few_rows())
-    batch = spec.eval_transform([examples[row] for row in range(4)])
+    data_pipeline = opened.rows.pipeline
+    examples = data_pipeline.whole_examples(few_rows())
+    batch = data_pipeline.eval_transform([examples[row] for row in range(4)])
     ours = task_of(opened).logits(batch).softmax(dim=1).detach()
     from torchvision.transforms.v2.functional import to_pil_image
 
@@ -233,18 +233,18 @@ def spec_with(blend: Blend) -> tuple[LabelledImages, Any]:
     from hfssl.tasks.image_classification.config import ImageClassificationConfig
 
     views = ImageClassificationConfig(augmentation="plain", crop_scale=(1.0, 1.0), horizontal_flip_probability=0.0)
-    spec = LabelledImages(ImageDataConfig.tiny(), views.views(8), [str(digit) for digit in range(10)], blend)
-    return spec, spec.prepare(few_rows())
+    pipeline = LabelledImages(ImageDataConfig.tiny(), views.views(8), [str(digit) for digit in range(10)], blend)
+    return pipeline, pipeline.prepare(few_rows())
 
 
 def blended(blend: Blend, ids: list[int]) -> dict[str, torch.Tensor]:
     from hfssl.data.loader import KeyedDataset
 
-    spec, examples = spec_with(blend)
+    pipeline, examples = spec_with(blend)
     numbers = torch.tensor(ids)
-    batch = KeyedDataset(examples, spec, seed=3).__getitems__((torch.zeros_like(numbers), numbers))
+    batch = KeyedDataset(examples, pipeline, seed=3).__getitems__((torch.zeros_like(numbers), numbers))
     del batch["bad_ids"]
-    return spec.augment(batch, 0.0)
+    return pipeline.augment(batch, 0.0)
 
 
 @pytest.mark.parametrize("blend", [Blend(mixup=0.4), Blend(cutmix=1.0), Blend(mixup=0.4, cutmix=1.0)])
@@ -252,8 +252,8 @@ def test_blended_pixels_follow_their_shares(blend: Blend) -> None:
     ids = list(range(24))
     plain, mixed = blended(Blend(), ids), blended(blend, ids)
     assert torch.equal(plain["labels"], mixed["labels"])
-    spec, examples = spec_with(Blend())
-    whole = {int(row): spec.eval_transform([examples[row]])["pixel_values"][0] for row in range(40)}
+    pipeline, examples = spec_with(Blend())
+    whole = {int(row): pipeline.eval_transform([examples[row]])["pixel_values"][0] for row in range(40)}
     shares = mixed["shares"]
     assert shares.min() >= 0
     assert shares.max() <= 1

@@ -22,7 +22,7 @@ from hfssl.nn.teacher import Teacher
 from tests.support.backbones import SETTINGS
 from tests.support.joint_embeddings import APPLIED, NAMES, WITH_TEACHER, objective_of, views
 from tests.support.laboratory import open_small
-from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 
 
 def storages(module: nn.Module) -> set[int]:
@@ -139,9 +139,9 @@ def on_a_rank(name: str, kind: str) -> tuple[float, float, dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_processes_equal_one_past_batch_norms_too(name: str) -> None:
+def test_two_processes_equal_one_past_batch_norms_too(name: str, ranks: Ranks) -> None:
     loss, targets, gradients = loss_and_gradients(name, "resnet", 0, 16)
-    parts = in_processes(on_a_rank, name, "resnet", world_size=2)
+    parts = ranks.two(on_a_rank, name, "resnet")
     assert sum(part[0] for part in parts) == pytest.approx(loss, rel=1e-9)
     assert sum(part[1] for part in parts) == targets
     largest = max(float(gradient.abs().max()) for gradient in gradients.values())

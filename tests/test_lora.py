@@ -23,7 +23,7 @@ from hfssl.training.step import train_step
 from tests.support.adapters import METHOD_OF, fill_adapters, open_adapted_run, some_ids, trained, write_base
 from tests.support.laboratory import differing, ready, record_gradients, relative_error, state_of, steps_of
 from tests.support.language_models import tiny
-from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 
 pytestmark = pytest.mark.versions
 every_type = pytest.mark.parametrize("model_type", METHOD_OF)
@@ -152,11 +152,11 @@ def gradients_of(base: Path, folder: Path, loop: dict[str, Any]) -> tuple[float,
 
 @pytest.mark.parametrize("model_type", ["bert", "gpt2"])
 def test_accumulation_and_two_processes_equal_one_big_batch(
-    model_type: str, bases: dict[str, Path], tmp_path: Path
+    model_type: str, bases: dict[str, Path], tmp_path: Path, ranks: Ranks
 ) -> None:
     alone = gradients_of(bases[model_type], tmp_path, {"per_device_batch_size": 8})
     others = [gradients_of(bases[model_type], tmp_path, {"per_device_batch_size": 1})]
-    others += in_processes(gradients_of, bases[model_type], tmp_path, {"per_device_batch_size": 2}, world_size=2)
+    others += ranks.two(gradients_of, bases[model_type], tmp_path, {"per_device_batch_size": 2})
     for loss, gradients in others:
         assert abs(loss - alone[0]) <= 1e-8 * abs(alone[0])
         assert relative_error(alone[1], gradients) <= 1e-8

@@ -1,8 +1,6 @@
-"""What a run with adapters hands to strangers: an adapter in peft's format, or the merged model; and every reader of it."""
+"""What a run with adapters exports: an adapter in peft's format, or the merged model; and every reader of it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +26,21 @@ from hfssl.reporting.usage import usage
 from hfssl.run_dir import RunDir
 from hfssl.training.loop import Session
 from tests.support.adapters import METHOD_OF, open_adapted_run, some_ids, trained, write_base
+from tests.support.interpreter import Interpreter
 from tests.support.laboratory import few_texts
 
 pytestmark = pytest.mark.versions
 every_type = pytest.mark.parametrize("model_type", METHOD_OF)
 ALMOST = 1e-5
 
-STRANGER = """
-import json, sys
-sys.modules["hfssl"] = None  # as if it were not installed
-folders, without_peft = json.loads(sys.argv[1]), sys.argv[2] == "merged"
-if without_peft:
-    sys.modules["peft"] = None
-import torch, transformers
+READ_EXPORTS = """
+import json, torch, transformers
+folders, is_merged = arguments
 for folder in folders:
     task = json.load(open(folder + "/task.json"))
     auto = getattr(transformers, task["auto_class"])
     inputs = torch.load(folder + "/inputs.pt")
-    if without_peft:
+    if is_merged:
         answers = {"merged": auto.from_pretrained(folder + "/merged")}
     else:
         import peft
@@ -66,7 +61,7 @@ for folder in folders:
 
 
 class Adapted:
-    """A trained run of adapters in a tiny model, its two exports, and what a stranger got from them."""
+    """A trained run of adapters in a tiny model, its two exports, and what an interpreter without hfssl got from them."""
 
     def __init__(self, model_type: str, root: Path) -> None:
         self.folder = root / model_type
@@ -96,17 +91,19 @@ class Adapted:
 
 
 @pytest.fixture(scope="module")
-def adapted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Adapted]:
+def adapted(tmp_path_factory: pytest.TempPathFactory, without_hfssl: Interpreter) -> dict[str, Adapted]:
     root = tmp_path_factory.mktemp("adapted")
     runs = {model_type: Adapted(model_type, root) for model_type in METHOD_OF}
-    listed = json.dumps([str(run.folder) for run in runs.values()])
-    for mode in ("adapter", "merged"):
-        subprocess.run([sys.executable, "-c", STRANGER, listed, mode], check=True, timeout=180, cwd=root)
+    folders = [str(run.folder) for run in runs.values()]
+    without_hfssl(READ_EXPORTS, folders, False)
+    without_peft = Interpreter(without=("hfssl", "peft"))
+    without_peft(READ_EXPORTS, folders, True)
+    without_peft.close()
     return runs
 
 
 @every_type
-def test_a_stranger_gets_the_same_logits_from_adapter_and_merged_model(
+def test_adapter_and_merged_model_give_the_same_logits_without_hfssl(
     model_type: str, adapted: dict[str, Adapted]
 ) -> None:
     run = adapted[model_type]
@@ -137,8 +134,8 @@ def test_features_of_either_export_are_those_of_the_run(
     model_type: str, export: str, adapted: dict[str, Adapted]
 ) -> None:
     run = adapted[model_type]
-    samples, spec = run.opened.rows.pipeline.whole_examples(few_texts()), run.opened.rows.pipeline
-    batch = spec.eval_transform([samples[row] for row in range(6)])
+    samples, data_pipeline = run.opened.rows.pipeline.whole_examples(few_texts()), run.opened.rows.pipeline
+    batch = data_pipeline.eval_transform([samples[row] for row in range(6)])
     encoder, bare = (open_text_encoder(folder, torch.device("cpu")) for folder in (run.folder / export, run.base))
     seen = (batch["segments"] > 0).long()
     pooled = []

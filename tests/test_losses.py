@@ -13,7 +13,7 @@ from hfssl.methods.simclr.nt_xent import nt_xent
 from hfssl.methods.swav.sinkhorn import sinkhorn
 from hfssl.nn.cross_view_losses import num_view_pairs, self_distillation, swapped_prediction
 from hfssl.nn.queue import FeatureQueue
-from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 
 IMAGES, WIDTH, PROTOTYPES, GLOBAL, VIEWS = 6, 5, 7, 2, 4
 
@@ -144,8 +144,8 @@ def on_shares(name: str) -> tuple[float, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def on_two_ranks() -> list[dict[str, tuple[float, Tensor]]]:
-    return in_processes(all_on_shares, world_size=2)
+def on_two_ranks(ranks: Ranks) -> list[dict[str, tuple[float, Tensor]]]:
+    return ranks.two(all_on_shares)
 
 
 def all_on_shares() -> dict[str, tuple[float, Tensor]]:

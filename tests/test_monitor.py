@@ -20,9 +20,9 @@ from hfssl.objective import BadRowError
 from hfssl.runs.validation import open_monitor
 from hfssl.training.loop import train
 from hfssl.training.report import validation_line
-from tests.contract import WithBadRows
+from tests.support.contract_runs import WithBadRows
 from tests.support.laboratory import few_rows, few_rows_with_test, open_small, validation
-from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +107,8 @@ class Rows:
 
 def test_labels_stay_beside_their_rows_when_some_can_not_be_decoded(tmp_path: Path) -> None:
     opened = open_small("mae", tmp_path)
-    samples = opened.rows.pipeline.samples
-    opened.rows.pipeline.samples = lambda source: WithBadRows(samples(source))
+    samples = opened.rows.pipeline.whole_examples
+    opened.rows.pipeline.whole_examples = lambda source: WithBadRows(samples(source))
     monitor = validation(opened).monitor
     good = monitor.voters.good.tolist()
     assert sorted(good) == sorted(set(range(40)) - {3, 7, 30})
@@ -191,31 +191,31 @@ def test_a_row_that_can_no_longer_be_read_costs_a_look_and_not_the_run(tmp_path:
 
 def with_bad_rows_on_rank_1(name: str, folder: Path) -> list[list[int]]:
     opened = open_small(name, folder, per_device_batch_size=4)
-    samples, prepare = opened.rows.pipeline.samples, opened.rows.pipeline.prepare
+    samples, prepare = opened.rows.pipeline.whole_examples, opened.rows.pipeline.prepare
     if opened.layout.rank == 1:
-        type(opened.rows.pipeline).samples = lambda pipeline, source: WithBadRows(samples(source))
-        type(opened.rows.pipeline).prepare = lambda pipeline, source: WithBadRows(prepare(source))
+        opened.rows.pipeline.whole_examples = lambda source: WithBadRows(samples(source))
+        opened.rows.pipeline.prepare = lambda source: WithBadRows(prepare(source))
     monitor = validation(opened).monitor.agreed()
     return [side.tolist() for side in (monitor.samples.good, monitor.voters.good, monitor.good)]
 
 
-def test_ranks_agree_on_the_rows_that_all_of_them_can_read(tmp_path: Path) -> None:
-    first, second = in_processes(with_bad_rows_on_rank_1, "mae", tmp_path, world_size=2)
+def test_ranks_agree_on_the_rows_that_all_of_them_can_read(tmp_path: Path, ranks: Ranks) -> None:
+    first, second = ranks.two(with_bad_rows_on_rank_1, "mae", tmp_path)
     assert first == second
     assert {3, 7, 30}.isdisjoint(first[1])
     assert len(first[1]) == 37
     assert {3, 7}.isdisjoint(first[2])
 
 
-def looked_at_in_bf16(name: str, folder: Path) -> dict[str, float]:
+def validated_in_bf16(name: str, folder: Path) -> dict[str, float]:
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"
     opened = validation(open_small(name, folder))
     assert opened.accelerator.native_amp
     return opened.monitor.validate(opened.accelerator, opened.objective, opened.layout, 0.0)
 
 
-def test_a_run_in_bf16_is_watched_too(tmp_path: Path) -> None:
-    (figures,) = in_processes(looked_at_in_bf16, "mae", tmp_path)
+def test_a_run_in_bf16_is_validated_too(tmp_path: Path, ranks: Ranks) -> None:
+    figures = ranks.one(validated_in_bf16, "mae", tmp_path)
     assert 0 <= figures["validation/knn"] <= 1
 
 

@@ -10,7 +10,7 @@ from hfssl.nn.batch_norm import CrossRankBatchNorm, across_ranks
 from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
 from hfssl.nn.ema import update_ema
 from hfssl.nn.queue import FeatureQueue
-from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 
 YES, NO = torch.tensor(True), torch.tensor(False)
 
@@ -67,14 +67,14 @@ def batch_norm_of(rank_sizes: list[int]) -> tuple[Tensor, Tensor, dict[str, Tens
     return outputs.detach(), inputs.grad, dict(norm.named_buffers())
 
 
-def test_two_ranks_normalise_and_differentiate_like_one_batch() -> None:
+def test_two_ranks_normalise_and_differentiate_like_one_batch(ranks: Ranks) -> None:
     whole = batch_norm_of([12])
     stock = nn.BatchNorm1d(3, momentum=0.3).double()
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(12, 3, 2, generator=generator, dtype=torch.float64) * 3 + 5
     assert torch.allclose(stock(rows), whole[0])
     for sizes in ([6, 6], [9, 3]):
-        first, second = in_processes(batch_norm_of, sizes, world_size=2)
+        first, second = ranks.two(batch_norm_of, sizes)
         for part in (0, 1):
             assert torch.allclose(torch.cat([first[part], second[part]]), whole[part], rtol=1e-12, atol=1e-12)
         for name, buffer in whole[2].items():

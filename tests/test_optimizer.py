@@ -21,7 +21,7 @@ from hfssl.training.optimizer import build_optimizer, learning_rate, set_learnin
 from hfssl.training.start import Start, read_state
 from hfssl.training.step import train_step
 from tests.support.laboratory import classes, differing, open_small, ready, state_of, steps_of, use_few_rows
-from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 
 
 def test_weight_decay_spares_norms_biases_and_tokens(tmp_path: Path) -> None:
@@ -197,8 +197,8 @@ def lars_step_with_nan(folder: Path) -> list[str]:
     return differing(before, state_of(parts))
 
 
-def test_a_nan_on_one_rank_leaves_weights_and_velocity_of_lars_bitwise(tmp_path: Path) -> None:
-    assert in_processes(lars_step_with_nan, tmp_path, world_size=2) == [[], []]
+def test_a_nan_on_one_rank_leaves_weights_and_velocity_of_lars_bitwise(tmp_path: Path, ranks: Ranks) -> None:
+    assert ranks.two(lars_step_with_nan, tmp_path) == [[], []]
 
 
 def test_a_run_with_lars_trains_and_ends_with_the_final_weight_decay(

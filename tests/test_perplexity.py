@@ -160,7 +160,7 @@ def test_an_adapter_is_evaluated_in_its_base(tmp_path: Path) -> None:
     write_export(opened.objective.eval().export(), tmp_path / "adapter")
     flags: dict[str, Any] = {"dataset": labelled_texts(tmp_path / "data"), "label_sizes": ("100%",), "num_seeds": 2}
     found = {
-        name: evaluate(EvaluateConfig(model=str(tmp_path / name), output_dir=str(tmp_path / "out"), **flags), False)
+        name: evaluate(EvaluateConfig(model=str(tmp_path / name), output_dir=str(tmp_path / "out"), **flags))
         for name in ("adapter", "bert/base")
     }
     adapted, base = (found[name]["perplexity"]["nats_a_token"] for name in found)

@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +41,7 @@ from hfssl.evaluation import pixels
 from hfssl.predicting import batches, opened
 from hfssl.predicting.predict_config import PredictConfig
 from tests.support.recordings import RATE, noise
+from tests.support.scripts import run_recipe
 
 ROOT = Path(__file__).parent.parent
 LABELS = ["ant", "bee", "cat, big"]
@@ -579,15 +577,8 @@ def test_a_stopped_prediction_leaves_the_file_that_was_there(
 def test_the_recipe_writes_the_file_and_names_what_is_bad(
     checkpoints: dict[str, str], photographs: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, str(ROOT / "recipes" / "predict.py"), "--model", checkpoints["vit"]]
-    done = subprocess.run(
-        [*command, "--input", str(photographs), "--cpu_threads", "1"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    flags = ["--model", checkpoints["vit"], "--input", str(photographs), "--cpu_threads", "1"]
+    done = run_recipe("predict", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = rows_of(tmp_path / "predictions.csv")
     assert len(rows) == 7

@@ -45,8 +45,8 @@ def test_transcripts_are_those_of_the_pipeline_and_of_the_run(
 ) -> None:
     run_dir, parts = recogniser(kind, tmp_path, **method)
     (tmp_path / "heard").mkdir()
-    spec: Any = parts.rows.pipeline
-    examples = spec.whole_examples(speech_models.few_transcribed())
+    data_pipeline: Any = parts.rows.pipeline
+    examples = data_pipeline.whole_examples(speech_models.few_transcribed())
     for row in range(10):
         recording = examples[row][0]
         audio = recording.piece(0, len(recording)).numpy()
@@ -56,7 +56,7 @@ def test_transcripts_are_those_of_the_pipeline_and_of_the_run(
     said = predicted(tmp_path, run_dir.path, tmp_path / "heard", batch_size=4)
     with torch.no_grad():
         task: Any = parts.objective
-        own = task.predictions(spec.eval_transform([examples[row] for row in range(10)]))
+        own = task.predictions(data_pipeline.eval_transform([examples[row] for row in range(10)]))
     assert [row["text"] for row in said[:10]] == [heard for heard, _ in own]
     assert len({row["text"] for row in said[:10]}) > 5
     assert [row["error"] for row in said[10:]] == ["is shorter than 0.1 s", "is silent"]

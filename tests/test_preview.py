@@ -1,7 +1,5 @@
 """The sheet of views: what a run would see, offline and without arguments, and refusals that help."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +15,12 @@ from hfssl.data.images.views import ViewsPipeline
 from hfssl.errors import ConfigError
 from hfssl.figures.image_sheet import SheetCell
 from hfssl.randomness import sample_keys
+from tests.support.scripts import run_recipe
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "preview.py"
 
-
-def test_without_arguments_digits_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    finished = subprocess.run([sys.executable, str(RECIPE)], capture_output=True, text=True, check=True)
+def test_without_arguments_digits_are_shown(tmp_path: Path) -> None:
+    finished = run_recipe("preview", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
     lines = finished.stdout.splitlines()
     assert lines[0] == "digits at 32 pixels"
     assert lines[-1] == "written to preview.png"

@@ -1,8 +1,6 @@
 """The whole way of recordings, as a user goes it: from a folder of files to a speech encoder that strangers load."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from hfssl.errors import ConfigError
 from hfssl.methods.wav2vec2.config import Wav2Vec2PretrainingConfig
 from hfssl.methods.wav2vec2.objective import Wav2Vec2
 from hfssl.run_dir import RunDir
+from tests.support.interpreter import Interpreter
 from tests.test_speech_evaluation import tones
 
 SMALL = ["--config", "demo", "--hidden_size", "16", "--num_hidden_layers", "1", "--num_attention_heads", "2"]
@@ -57,17 +56,25 @@ def test_the_closing_table_stands_beside_log_mel_and_names_layers_and_codes(fini
     assert "held-out recordings" in report
 
 
-def test_the_card_is_that_of_a_speech_encoder_and_its_lines_run(finished: RunDir, two_tones: Path) -> None:
+RUN_LINES = """
+import contextlib, io, os
+os.chdir(arguments[0])
+with contextlib.redirect_stdout(io.StringIO()) as said:
+    exec(arguments[1], {})
+answer = said.getvalue()
+"""
+
+
+def test_the_card_is_that_of_a_speech_encoder_and_its_lines_run(
+    finished: RunDir, two_tones: Path, without_hfssl: Interpreter
+) -> None:
     card = finished.card_file.read_text(encoding="utf-8")
     assert "A speech encoder (Wav2Vec2Model" in card
     assert "pipeline_tag: feature-extraction" in card
     assert "audio-classification" in card
     assert str(two_tones) not in card
     snippet = card.split("```python\n")[1].split("```")[0]
-    done = subprocess.run(
-        [sys.executable, "-c", snippet], cwd=finished.path, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "torch.Size([1, 16])"
+    assert without_hfssl(RUN_LINES, str(finished.path), snippet).strip() == "torch.Size([1, 16])"
 
 
 def test_a_stranger_loads_encoder_extractor_full_model_and_pipeline(finished: RunDir) -> None:

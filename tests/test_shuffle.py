@@ -8,7 +8,7 @@ from hfssl.errors import ConfigError
 from hfssl.methods.moco.shuffle import keyed_shuffle
 from hfssl.nn.batch_norm import CrossRankBatchNorm, SplitBatchNorm, across_ranks, split_statistics
 from hfssl.randomness import sample_keys
-from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 
 NUM = 16
 
@@ -64,9 +64,9 @@ def test_undone_the_shuffle_changes_nothing_but_what_batch_norm_sees() -> None:
     assert not torch.equal(keyed_shuffle(other).order_N, alone["order"])
 
 
-def test_two_ranks_shuffle_and_split_like_one_process() -> None:
+def test_two_ranks_shuffle_and_split_like_one_process(ranks: Ranks) -> None:
     alone = shuffled_and_split(8)
-    first, second = in_processes(shuffled_and_split, 8, world_size=2)
+    first, second = ranks.two(shuffled_and_split, 8)
     for name, whole in alone.items():
         if name in ("order", "running_mean", "running_var", "num_batches_tracked"):
             assert torch.equal(first[name], second[name])

@@ -51,8 +51,8 @@ def first_batch(opened: Session) -> Batch:
 
 
 def rows_of(opened: Session, count: int = 5) -> list[Any]:
-    spec: Any = opened.rows.pipeline
-    examples = spec.whole_examples(few_transcribed() if opened.run.recipe == SPEECH else few_recordings())
+    data_pipeline: Any = opened.rows.pipeline
+    examples = data_pipeline.whole_examples(few_transcribed() if opened.run.recipe == SPEECH else few_recordings())
     return [examples[row] for row in range(count)]
 
 
@@ -75,8 +75,11 @@ def answered(opened: Session, rows: list[Any]) -> Tensor:
 
 def heard(opened: Session, row: Any) -> dict[str, Any]:
     """A row as a stranger brings it."""
-    spec: Any = opened.rows.pipeline
-    return {"raw": row[0].piece(0, spec.data.longest_window).numpy(), "sampling_rate": spec.data.sampling_rate}
+    data_pipeline: Any = opened.rows.pipeline
+    return {
+        "raw": row[0].piece(0, data_pipeline.data.longest_window).numpy(),
+        "sampling_rate": data_pipeline.data.sampling_rate,
+    }
 
 
 @every_kind
@@ -154,15 +157,15 @@ def test_a_window_of_a_long_recording_moves_with_the_epoch_and_is_judged_by_its_
 ) -> None:
     opened = open_task(CLASSES, bases["layer"], tmp_path)
     assert "are longer than 0.8 s" in capsys.readouterr().out
-    spec: Any = opened.rows.pipeline
-    rows = spec.whole_examples(few_recordings())
-    row = next(rows[number] for number in range(90) if len(rows[number][0]) > spec.data.longest_window + 400)
-    cut = [spec.transform(row, torch.tensor(key))[0] for key in (1, 1, 2)]
+    data_pipeline: Any = opened.rows.pipeline
+    rows = data_pipeline.whole_examples(few_recordings())
+    row = next(rows[number] for number in range(90) if len(rows[number][0]) > data_pipeline.data.longest_window + 400)
+    cut = [data_pipeline.transform(row, torch.tensor(key))[0] for key in (1, 1, 2)]
     assert [len(one) for one in cut] == [12_800] * 3
     assert torch.equal(cut[0], cut[1])
     assert not torch.equal(cut[0], cut[2])
-    first = spec.normalised(row[0].piece(0, 12_800))
-    torch.testing.assert_close(spec.eval_transform([row])["input_values"][0], first, rtol=1e-4, atol=1e-5)
+    first = data_pipeline.normalised(row[0].piece(0, 12_800))
+    torch.testing.assert_close(data_pipeline.eval_transform([row])["input_values"][0], first, rtol=1e-4, atol=1e-5)
 
 
 def test_convolutions_stay_and_all_else_moves(bases: dict[str, Path], tmp_path: Path) -> None:
@@ -189,16 +192,19 @@ def test_the_stock_head_gives_the_same_logits_and_gradients_for_mean_hidden_stat
 ) -> None:
     opened = open_task(CLASSES, bases[kind], tmp_path, {"adaptation": "frozen", "layer_sum": layer_sum})
     task: Any = opened.objective
-    spec: Any = opened.rows.pipeline
+    data_pipeline: Any = opened.rows.pipeline
     with torch.no_grad():
         for parameter in task.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter), alpha=0.3)
-    stored, whole = spec.prepare(few_recordings()), spec.whole.prepare(few_recordings())
+    stored, whole = data_pipeline.prepare(few_recordings()), data_pipeline.whole.prepare(few_recordings())
     assert stored[0][0].shape == ((3 if layer_sum else 1), 1, 16)
     rows = [whole[row] for row in range(5)]
     found = []
-    for batch in (spec.eval_transform([stored[row] for row in range(5)]), spec.whole.eval_transform(rows)):
+    for batch in (
+        data_pipeline.eval_transform([stored[row] for row in range(5)]),
+        data_pipeline.whole.eval_transform(rows),
+    ):
         task.zero_grad()
         output = task.train()(batch, 0.0)
         output.loss_sum.backward()
@@ -435,9 +441,9 @@ def test_a_recording_too_long_or_with_too_many_characters_is_judged_and_not_trai
     dense = {0: "ab" * 60, 1: "a" * 20}  # of 25 to 50 frames
     opened = open_task(SPEECH, bases["layer"], tmp_path, source=few_transcribed(texts=dense))
     source = few_transcribed(texts=dense)
-    spec: Any = opened.rows.pipeline
+    data_pipeline: Any = opened.rows.pipeline
     capsys.readouterr()
-    kept, judged = spec.prepare(source), spec.whole_examples(source)
+    kept, judged = data_pipeline.prepare(source), data_pipeline.whole_examples(source)
     told = capsys.readouterr().out
     lengths = [len(judged[row][0]) for row in range(len(judged))]
     too_long = sum(length > 12_800 for length in lengths)
@@ -448,9 +454,9 @@ def test_a_recording_too_long_or_with_too_many_characters_is_judged_and_not_trai
         f"{90 - too_long - sum(fits)} of 90 recordings of train have fewer frames than their transcripts need" in told
     )
     assert [kept[place][1] for place in range(len(kept))] == [judged[row][1] for row in np.flatnonzero(fits)]
-    assert int(spec.eval_transform([judged[row] for row in range(5)])["lengths"].max()) == max(lengths[:5])
+    assert int(data_pipeline.eval_transform([judged[row] for row in range(5)])["lengths"].max()) == max(lengths[:5])
     with torch.no_grad():
-        output = opened.objective(spec.eval_transform([judged[0]]), 0.0)
+        output = opened.objective(data_pipeline.eval_transform([judged[0]]), 0.0)
     assert float(output.loss_sum) == 0.0
 
 
@@ -470,16 +476,16 @@ def test_the_vocabulary_is_that_of_training_rows_and_unknown_characters_are_name
     from hfssl.tasks.speech_recognition.objective import SpeechRecognition
 
     opened = open_task(SPEECH, bases["layer"], tmp_path, {"keep_case": keep_case})
-    spec: Any = opened.rows.pipeline
+    data_pipeline: Any = opened.rows.pipeline
     letters = ["D", "a", "b", "c"] if keep_case else ["a", "b", "c", "d"]
-    assert list(spec.processor.tokenizer.encoder) == ["<pad>", "<unk>", "|", *letters]
+    assert list(data_pipeline.processor.tokenizer.encoder) == ["<pad>", "<unk>", "|", *letters]
     assert opened.objective.model.config.vocab_size == 7
     other = few_transcribed(texts={3: "caf\u00e9 D", 4: "a\u00e9"})
     [said] = SpeechRecognition.check_rows(opened.run.method, other)
     assert said == "characters of train that no training row has, with the rows that have them: '\u00e9' (2), 'f' (1)"
-    examples = spec.whole_examples(other)
-    batch = spec.eval_transform([examples[3], examples[4]])
-    assert batch["labels"][1].tolist() == [spec.numbers["a"], 1, -100, -100, -100, -100]
+    examples = data_pipeline.whole_examples(other)
+    batch = data_pipeline.eval_transform([examples[3], examples[4]])
+    assert batch["labels"][1].tolist() == [data_pipeline.numbers["a"], 1, -100, -100, -100, -100]
     with torch.no_grad():
         task: Any = opened.objective.eval()
         assert [true for _, true in task.predictions(batch)] == [
@@ -596,10 +602,10 @@ def test_rows_without_a_transcript_and_numbers_in_their_place_are_refused(
 def test_tones_are_spelt_after_some_steps(bases: dict[str, Path], tmp_path: Path) -> None:
     method = {"freeze_convolutions": False, "mask_time_probability": 0.0}
     opened = open_task(SPEECH, bases["layer"], tmp_path, method, source=spelt_tones(), max_steps=120)
-    spec: Any = opened.rows.pipeline
+    data_pipeline: Any = opened.rows.pipeline
     moved(opened, 120, rate=1e-2)
-    examples = spec.whole_examples(spelt_tones(120))
+    examples = data_pipeline.whole_examples(spelt_tones(120))
     with torch.no_grad():
         task: Any = opened.objective
-        answers = task.predictions(spec.eval_transform([examples[row] for row in range(96, 120)]))
+        answers = task.predictions(data_pipeline.eval_transform([examples[row] for row in range(96, 120)]))
     assert scores(None, answers)["cer"] < 0.1

@@ -18,6 +18,7 @@ from hfssl.training.step import train_step
 from tests.support import speech_models, texts_with_labels
 from tests.support.laboratory import differing, record_gradients, relative_error, steps_of
 from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 from tests.support.texts_with_labels import question_rows, table, tagged
 
 TOKENS, QUESTIONS, AUDIO, SPEECH = (
@@ -106,10 +107,10 @@ def trained_a_little(name: str, folder: Path, model: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", [TOKENS, SPEECH])
-def test_two_processes_do_what_one_does(name: str, tmp_path: Path) -> None:
+def test_two_processes_do_what_one_does(name: str, tmp_path: Path, ranks: Ranks) -> None:
     model = checkpoint_of(name, tmp_path, dropout=0.0)
-    one = in_processes(trained_a_little, name, tmp_path / "1", model)[0]
-    first, second = in_processes(trained_a_little, name, tmp_path / "2", model, world_size=2)
+    one = ranks.one(trained_a_little, name, tmp_path / "1", model)
+    first, second = ranks.two(trained_a_little, name, tmp_path / "2", model)
     assert [one["world"], first["world"], second["world"]] == [1, 2, 2]
     assert relative_error(one["gradients"], first["gradients"]) < 1e-5
     assert first["figures"] == second["figures"] == pytest.approx(one["figures"], abs=1e-4)

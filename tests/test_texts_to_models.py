@@ -38,8 +38,8 @@ def cached() -> tuple[CachedTokens, Any, Any]:
 
 def spec_of(cached: tuple[CachedTokens, Any, Any], is_causal: bool, **settings: Any) -> tuple[TextPipeline, PackedRows]:
     data = dataclasses.replace(TextDataConfig.tiny(), **settings)
-    spec = TextPipeline(data, cached[1], is_causal=is_causal, draw=lambda keys_B, rows: rows._asdict())
-    return spec, spec.prepare(cached[2])
+    data_pipeline = TextPipeline(data, cached[1], is_causal=is_causal, draw=lambda keys_B, rows: rows._asdict())
+    return data_pipeline, data_pipeline.prepare(cached[2])
 
 
 @pytest.mark.parametrize("no_packing", [False, True])
@@ -102,13 +102,13 @@ def test_the_objective_keeps_documents_of_a_row_apart(name: str, tmp_path: Path)
 @pytest.mark.parametrize("name", ["mlm", "clm"])
 def test_padding_changes_no_feature(name: str, tmp_path: Path) -> None:
     opened = open_small(name, tmp_path)
-    samples, spec = opened.rows.pipeline.whole_examples(few_texts()), opened.rows.pipeline
+    samples, data_pipeline = opened.rows.pipeline.whole_examples(few_texts()), opened.rows.pipeline
     examples = [samples[row] for row in range(len(samples))]
     shortest, longest = (pick(examples, key=lambda row: len(row.input_ids)) for pick in (min, max))
     assert len(shortest.input_ids) < len(longest.input_ids)
     with torch.no_grad():
-        together = opened.objective.eval().features(spec.eval_transform([shortest, longest]))
-        alone = [opened.objective.features(spec.eval_transform([example])) for example in (shortest, longest)]
+        together = opened.objective.eval().features(data_pipeline.eval_transform([shortest, longest]))
+        alone = [opened.objective.features(data_pipeline.eval_transform([example])) for example in (shortest, longest)]
     assert torch.allclose(together, torch.cat(alone), atol=1e-5)
 
 
@@ -120,11 +120,11 @@ def test_a_resumed_run_reads_the_tokenizer_that_it_kept(tmp_path: Path) -> None:
 
 def test_causal_rows_learn_the_end_of_each_document_once_and_nothing_across(tmp_path: Path) -> None:
     opened = open_small("clm", tmp_path)
-    spec, rows = opened.rows.pipeline, opened.rows.examples
-    eos = spec.processor.eos_token_id
+    data_pipeline, rows = opened.rows.pipeline, opened.rows.examples
+    eos = data_pipeline.processor.eos_token_id
     ends = 0
     for index in range(len(rows)):
-        batch = spec.collate([rows[index]], torch.tensor([7]))
+        batch = data_pipeline.collate([rows[index]], torch.tensor([7]))
         ids, labels, segments = batch["input_ids"][0], batch["labels"][0], batch["segments"][0]
         for position in range(31):
             same = segments[position] > 0 and segments[position] == segments[position + 1]

@@ -76,12 +76,12 @@ def test_a_byte_level_tokenizer_reads_words_as_inside_a_text(model_type: str, tm
 @every_type
 def test_a_pipeline_tags_as_the_task_does(model_type: str, tmp_path: Path) -> None:
     parts = tagging_on(model_type, tmp_path)
-    task, spec = parts.objective.eval(), parts.rows.pipeline
+    task, data_pipeline = parts.objective.eval(), parts.rows.pipeline
     write_export(task.export(), tmp_path / "export")
     ask = pipeline("token-classification", model=str(tmp_path / "export"), ignore_labels=[])
     sentences = open_rows(parts.run).rows["tokens"][:8]
     with torch.no_grad():
-        batch = spec.eval_transform([parts.rows.examples[row] for row in range(8)])
+        batch = data_pipeline.eval_transform([parts.rows.examples[row] for row in range(8)])
         probabilities, answers = task.logits(batch).softmax(dim=2), task.predictions(batch)
     for row, words in enumerate(sentences):
         by_place = {one["index"]: one for one in ask([words], is_split_into_words=True)[0]}

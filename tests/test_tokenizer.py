@@ -1,9 +1,5 @@
 """Trained tokenizers are stock ones, the same in every process; others are loaded or refused in one line."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,19 +13,20 @@ from hfssl.data.texts.config import TextDataConfig, TokenizerKind
 from hfssl.data.texts.source import open_texts
 from hfssl.data.texts.tokenizer import open_tokenizer, train_tokenizer
 from hfssl.errors import ConfigError
+from tests.support.interpreter import Interpreter
 
 KINDS = get_args(TokenizerKind)
 VOCAB_SIZE = 500
 SENTENCE = "The  Method's (second)\n\nargument — naïve:\tit is <mask> or [MASK] </s> end."
-AGAIN = """
-import json, sys
+TRAINED_AGAIN = """
 from transformers import AutoTokenizer
 from hfssl.data.texts.tokenizer import train_tokenizer
-folder, texts, sentence = sys.argv[1], json.load(open(sys.argv[2])), sys.argv[3]
+folder, texts, sentence = arguments
+answer = []
 for kind in ("wordpiece", "bpe", "unigram"):
     loaded = AutoTokenizer.from_pretrained(f"{folder}/{kind}")
     trained = train_tokenizer(texts, kind, 500, False).backend_tokenizer.to_str()
-    print(json.dumps([loaded(sentence)["input_ids"], trained == loaded.backend_tokenizer.to_str()]))
+    answer.append([loaded(sentence)["input_ids"], trained == loaded.backend_tokenizer.to_str()])
 """
 
 
@@ -44,18 +41,14 @@ def trained(texts: list[str]) -> dict[str, PreTrainedTokenizerFast]:
 
 
 def test_another_process_loads_the_same_ids_and_trains_the_same_tokenizer(
-    trained: dict[str, PreTrainedTokenizerFast], texts: list[str], tmp_path: Path
+    trained: dict[str, PreTrainedTokenizerFast], texts: list[str], tmp_path: Path, other_interpreter: Interpreter
 ) -> None:
     for kind, config in {"wordpiece": BertConfig(), "bpe": GPT2Config(), "unigram": None}.items():
         trained[kind].save_pretrained(tmp_path / kind)
         if config is not None:
             config.save_pretrained(tmp_path / kind)  # an export has one, whose class has a stock tokenizer of its own
-    (tmp_path / "texts.json").write_text(json.dumps(texts))
-    command = [sys.executable, "-c", AGAIN, str(tmp_path), str(tmp_path / "texts.json"), SENTENCE]
-    environment = os.environ | {"TOKENIZERS_PARALLELISM": "true"}
-    printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    for kind, line in zip(KINDS, printed.splitlines(), strict=True):
-        assert json.loads(line) == [trained[kind](SENTENCE)["input_ids"], True], kind
+    elsewhere = other_interpreter(TRAINED_AGAIN, str(tmp_path), texts, SENTENCE)
+    assert elsewhere == [[trained[kind](SENTENCE)["input_ids"], True] for kind in KINDS]
 
 
 def test_special_tokens_stand_around_one_text_and_a_pair_as_in_bert_and_roberta(

@@ -20,7 +20,7 @@ from hfssl.data.images.views import ViewsPipeline, _drawn_crops
 from hfssl.data.images.views_config import MultiCropConfig
 from hfssl.data.loader import BatchLayout, KeyedDataset, micro_batches
 from hfssl.errors import ConfigError
-from tests.support.processes import in_processes
+from tests.support.ranks import Ranks
 
 CROPPED = Augmentation(crop_scale=(0.2, 1.0), horizontal_flip_probability=0.5, vertical_flip_probability=0.5)
 EQUAL, UNEQUAL = [(48, 48)] * 8, [(48, 60), (70, 48), (50, 50), (90, 91)] * 2
@@ -131,14 +131,14 @@ def sums_of_rank(dataset: str) -> Tensor:
     return torch.stack(sums_of_run(rows, 2, torch.distributed.get_rank(), 2))
 
 
-def test_views_are_the_same_for_any_workers_ranks_and_accumulation(tmp_path: Path) -> None:
+def test_views_are_the_same_for_any_workers_ranks_and_accumulation(tmp_path: Path, ranks: Ranks) -> None:
     dataset = write_smooth_images(tmp_path / "images", UNEQUAL)
     rows = rows_of(dataset, groups={"global_crops": [View(32, PRESETS["natural"])] * 2})
     whole = torch.cat(sums_of_run(rows, 8))
     for others in (sums_of_run(rows, 2), sums_of_run(rows, 4, num_workers=2)):
         assert torch.allclose(torch.cat(others), whole, rtol=0, atol=1e-3)
-    ranks = in_processes(sums_of_rank, dataset, world_size=2)
-    shared = torch.stack(ranks, dim=1).flatten(0, 2)  # micro-batch, rank, sample
+    both = ranks.two(sums_of_rank, dataset)
+    shared = torch.stack(both, dim=1).flatten(0, 2)  # micro-batch, rank, sample
     assert torch.allclose(shared, whole, rtol=0, atol=1e-3)
 
 

@@ -1,5 +1,6 @@
 """Logistic regression on frozen features: all labels, or a few of each class. The test rows choose nothing."""
 
+import functools
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import ThreadpoolController
 
 from hfssl.objective import Array
 
@@ -57,10 +59,16 @@ def fitted_probe(train_ND: Array, train_labels_N: Array, kind: Probe = DENSE) ->
     Five folds, or as many as the smallest class has rows; with a single row a class C is SINGLE_ROW_STRENGTH. Beyond
     LARGEST_SEARCH rows C is chosen on a balanced part of them, and the probe then fitted on all.
     """
-    strength = choose_strength(train_ND, train_labels_N, kind)
-    probe = make_pipeline(*_preparation(train_ND, kind), LogisticRegression(C=strength, max_iter=MOST_ITERATIONS))
-    with _iterations_may_end():
+    with _threads().limit(limits=1), _iterations_may_end():
+        strength = choose_strength(train_ND, train_labels_N, kind)
+        probe = make_pipeline(*_preparation(train_ND, kind), LogisticRegression(C=strength, max_iter=MOST_ITERATIONS))
         return probe.fit(train_ND, train_labels_N)
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    """The thread pools of this process. One thread fits faster than several, which wait for each other at every step."""
+    return ThreadpoolController()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Real processes for the laws: forked from one server that has paid for the imports, alone or as ranks of a gloo group."""
+"""Real processes for the laws: forked from one server that has paid for the imports, singly or as ranks of a gloo group."""
 
 import multiprocessing
 import os
@@ -10,26 +10,17 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["tests.conftest", "tests.laboratory", "hfssl.commands.pretrain", "hfssl.methods.mae.objective", "torch._dynamo"]
-)
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.support.preloaded"])
 TIMEOUT_SECONDS = 180.0
 
 
 def launch(function: Callable[..., Any], *arguments: Any, world_size: int = 1) -> list[tuple[BaseProcess, Connection]]:
     """Start `function(*arguments)` in `world_size` fresh processes that see each other as ranks."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     started = []
-    for rank in range(world_size):
-        receiving, sending = _CONTEXT.Pipe(duplex=False)
-        environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
-        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        if world_size == 1:
-            environment = {}
-        process = _CONTEXT.Process(target=_child, args=(sending, environment, function, arguments))
+    for environment in environments(world_size):
+        receiving, sending = CONTEXT.Pipe(duplex=False)
+        process = CONTEXT.Process(target=_child, args=(sending, environment, function, arguments))
         process.start()
         sending.close()
         started.append((process, receiving))
@@ -38,22 +29,24 @@ def launch(function: Callable[..., Any], *arguments: Any, world_size: int = 1) -
 
 def collect(started: list[tuple[BaseProcess, Connection]]) -> list[Any]:
     """What each process returned, in rank order; an exception there fails the test here."""
-    results = []
     try:
-        for process, receiving in started:
-            assert wait([receiving], TIMEOUT_SECONDS), "a process did not answer in time"
-            try:
-                kind, value = pickle.loads(receiving.recv_bytes())
-            except EOFError:
-                process.join(TIMEOUT_SECONDS)
-                raise AssertionError(f"a process died with exit code {process.exitcode}") from None
-            assert kind == "result", value
-            results.append(value)
+        return [received(process, receiving) for process, receiving in started]
     finally:
         for process, _ in started:
             process.join(5.0)
             process.kill()
-    return results
+
+
+def received(process: BaseProcess, receiving: Connection) -> Any:
+    """The result that a process sends. Raises AssertionError where it sends an exception, dies or is late."""
+    assert wait([receiving], TIMEOUT_SECONDS), "a process did not answer in time"
+    try:
+        kind, value = pickle.loads(receiving.recv_bytes())
+    except EOFError:
+        process.join(TIMEOUT_SECONDS)
+        raise AssertionError(f"a process died with exit code {process.exitcode}") from None
+    assert kind == "result", value
+    return value
 
 
 def in_processes(function: Callable[..., Any], *arguments: Any, world_size: int = 1) -> list[Any]:
@@ -61,16 +54,28 @@ def in_processes(function: Callable[..., Any], *arguments: Any, world_size: int 
     return collect(launch(function, *arguments, world_size=world_size))
 
 
-def _child(
-    sending: Connection, environment: dict[str, Any], function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
-    os.environ.update({name: str(value) for name, value in environment.items()})
-    import torch
+def environments(world_size: int) -> list[dict[str, str]]:
+    """The variables of each rank of a new group, as a launcher sets them; none for a single process."""
+    if world_size == 1:
+        return [{}]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(world_size))
+    return [shared | dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank)) for rank in range(world_size)]
+
+
+def answered(environment: dict[str, str], function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    """("result", what the function returns) as one rank, or ("error", the traceback).
+
+    The function must have formed one group of the whole world, or none in a world of one. The group is destroyed here
+    where the function leaves it open.
+    """
     import torch.distributed as dist
 
-    torch.set_num_threads(1)
-    world_sizes = []
-    destroy = dist.destroy_process_group
+    os.environ.update(environment)
+    destroy, world_sizes = dist.destroy_process_group, []
 
     def destroy_and_note(group: Any = None) -> None:
         world_sizes.append(dist.get_world_size())
@@ -78,12 +83,24 @@ def _child(
 
     dist.destroy_process_group = destroy_and_note
     try:
-        result = ("result", function(*arguments))
+        result = function(*arguments)
         if dist.is_initialized():
             dist.destroy_process_group()
         expected = [int(environment["WORLD_SIZE"])] if environment else []
         assert world_sizes == expected, f"the ranks did not find each other: world sizes {world_sizes}, not {expected}"
+        return "result", result
     except BaseException:
-        result = ("error", traceback.format_exc())
-    sending.send_bytes(pickle.dumps(result))  # by value: the sender may be gone when a shared tensor is opened
+        return "error", traceback.format_exc()
+    finally:
+        dist.destroy_process_group = destroy
+
+
+def _child(
+    sending: Connection, environment: dict[str, str], function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    answer = answered(environment, function, arguments)
+    sending.send_bytes(pickle.dumps(answer))  # by value: the sender may be gone when a shared tensor is opened
     sending.close()

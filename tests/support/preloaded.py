@@ -1,0 +1,19 @@
+"""What the server of processes imports and makes before it forks: modules and rows that most laws need."""
+
+from importlib import import_module
+
+from tests.support.laboratory import few_rows
+
+for _name in (
+    "hfssl.commands.finetune",
+    "hfssl.commands.pretrain",
+    "hfssl.methods.mae.objective",
+    "hfssl.tasks.image_classification.objective",
+    "tests.conftest",
+    "torch._dynamo",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.vit.modeling_vit",
+    "transformers.models.vit_mae.modeling_vit_mae",
+):
+    import_module(_name)
+few_rows()

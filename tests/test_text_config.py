@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from hfssl.config.parse import parse
 from hfssl.data.texts.config import TextDataConfig, reads_text_files
 from hfssl.errors import ConfigError
+from hfssl.methods.mlm.config import MLMConfig
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tokenizer": "x", "train_tokenizer": "bpe"}, "exclude each other: .*--train_tokenizer none"),
@@ -76,3 +78,11 @@ def test_settings_of_text_files_are_refused_elsewhere_and_the_other_way_round(tm
 def test_text_settings_need_no_torch() -> None:
     code = "import sys, hfssl.data.texts.config as c; c.TextDataConfig.tiny().check(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_preset_names_columns_of_its_own_data_only(tmp_path: Path) -> None:
+    folder = write(tmp_path / "texts", "a.txt")
+    run = parse(MLMConfig, TextDataConfig, ["--config", "demo", "--dataset", folder])
+    assert (run.data.text_column, run.data.vocab_size) == (None, 4000)
+    with pytest.raises(ConfigError, match="text_column has no effect"):
+        parse(MLMConfig, TextDataConfig, ["--config", "demo", "--dataset", folder, "--text_column", "text"])

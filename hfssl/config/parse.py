@@ -131,6 +131,8 @@ def _layered(
     layer = load_layer(path if is_preset else Path(chosen), method, data)
     for name in _LENGTH if any(name in flags for name in _LENGTH) else ():
         layer["loop"].pop(name, None)  # a length that is given replaces the file's, however that was said
+    if is_preset and "dataset" in flags:  # the columns and splits of a preset are those of its own data
+        layer["data"] = {name: value for name, value in layer["data"].items() if not _is_of_one_dataset(name)}
     written = set() if is_preset else {name for part in layer.values() for name in part}
     if not is_preset and is_stored_run(Path(chosen)):
         written &= _ADOPTED
@@ -140,6 +142,10 @@ def _layered(
         mine = {name: convert(f"--{name}", flags[name], annotations[name]) for name in annotations if name in flags}
         configs[section] = config(**(layer[section] | mine))
     return RunConfig(recipe=method.recipe, preset=Path(chosen).stem, **configs, given=frozenset(flags)), written
+
+
+def _is_of_one_dataset(name: str) -> bool:
+    return name.endswith("_column") or name in ("dataset", "dataset_config", "split")
 
 
 def _check_run(run: RunConfig) -> None:

@@ -52,6 +52,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Recorder(Path(config.getoption("--durations_to"))))
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker for each core, four at most; none for a few tests: they are done before another is there."""
+    is_few = all("::" in name or Path(name).name.startswith("test_") for name in config.args)
+    return 0 if is_few else min(4, len(os.sched_getaffinity(0)))
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what starts processes or was measured as such."""
@@ -62,10 +68,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
-@pytest.fixture(autouse=True)
-def own_openers() -> Iterator[None]:
-    """A test that lets sessions open a few rows does so for itself only."""
-    yield
+@pytest.hookimpl(tryfirst=True)  # before fixtures open anything
+def pytest_runtest_setup() -> None:
+    """Forget that an earlier test let sessions open a few rows."""
     if "hfssl.runs.open_session" in sys.modules:
         from tests.support.openers import use_real_rows
 

@@ -53,7 +53,7 @@ for folder in folders:
     with torch.no_grad():
         for name, model in answers.items():
             torch.save(model.eval()(**inputs).logits, f"{folder}/{name}.pt")
-    if not without_peft:
+    if not is_merged:
         names = {}
         exec(task["usage"], names)
         torch.save(names["features"].clone(), folder + "/features.pt")

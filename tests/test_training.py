@@ -39,8 +39,8 @@ LOOP = {"max_steps": STEPS, "save_every": 4, "log_every": 3}
 def train(name: str, folder: Path, loop: dict[str, Any], *, pause: float = 0.0, kill_in_save: int | None = None) -> Any:
     """Pretrain for real, without the evaluation at the end; (signal, message) if it was stopped, else None."""
     use_few_rows()
-    pretrain_module._finish = lambda objective_class, session, model_config: session.run_dir.write_summary({"rows": []})
-    publish, augment = checkpoint._publish, ImagePipeline.augment
+    finish, publish, augment = pretrain_module._finish, checkpoint._publish, ImagePipeline.augment
+    pretrain_module._finish = lambda context, session: session.run_dir.write_summary({"rows": []})
 
     def die_in_save(unfinished: Path, target: Path) -> str | None:
         if kill_in_save is not None and target.name == f"step_{kill_in_save:08d}":
@@ -57,7 +57,7 @@ def train(name: str, folder: Path, loop: dict[str, Any], *, pause: float = 0.0, 
     except Interrupted as stop:
         return stop.signal_number, str(stop)
     finally:
-        checkpoint._publish, ImagePipeline.augment = publish, augment
+        pretrain_module._finish, checkpoint._publish, ImagePipeline.augment = finish, publish, augment
     return None
 
 
@@ -417,7 +417,7 @@ def test_an_interval_of_skipped_steps_has_no_loss(tmp_path: Path, monkeypatch: p
 def train_without_patch(folder: Path) -> None:
     use_few_rows()
     original = pretrain_module._finish
-    pretrain_module._finish = lambda objective_class, session, model_config: None
+    pretrain_module._finish = lambda context, session: None
     try:
         pretrain(classes("mae")[1], run_of("mae", folder, **LOOP))
     finally:

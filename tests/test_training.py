@@ -284,7 +284,7 @@ def test_a_finished_run_prints_its_table_and_trains_no_more(tmp_path: Path) -> N
     (tmp_path / "eval" / "summary.json").write_text(
         json.dumps(
             {
-                "rows": [{"features": "raw pixels"}, {"features": "pretrained"}],
+                "rows": [{"features": "raw pixels", "width": 64}, {"features": "pretrained", "width": 8}],
                 "train_rows": 1,
                 "test_rows": 0,
                 "data": "x",

@@ -23,7 +23,7 @@ from hfssl.models.speech_model import body_of, frame_counts, fresh_speech_model,
 from hfssl.nn.batch_norm import across_ranks
 from hfssl.nn.precision import to_float32
 from hfssl.nn.spans import masked_frames
-from hfssl.objective import Batch, Export, LoadReport
+from hfssl.objective import Batch, Export, LoadReport, ParamGroup
 from hfssl.tasks.speech_settings import SpeechSettings
 from hfssl.tasks.task import Task
 
@@ -89,7 +89,7 @@ class SpeechTask(Task):
         model = Adapter(self.model) if settings.lora and not settings.merge else merged(self.model)
         return Export(model, self._processor)
 
-    def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+    def param_groups(self, weight_decay: float) -> list[ParamGroup]:
         """By depth: the head on top, whatever stands first in the module, and a last norm over the layers beside it."""
         prefix = f"{self.model.base_model_prefix}."
         last = f"{prefix}encoder.layer_norm." if self.model.config.to_dict().get("do_stable_layer_norm") else "nothing"

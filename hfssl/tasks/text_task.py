@@ -13,7 +13,7 @@ from hfssl.errors import require
 from hfssl.models.layer_decay import decayed_groups
 from hfssl.models.lora import Adapter, merged, with_adapter
 from hfssl.models.text_head import body_of, freeze_body, fresh_model, head_config, head_names, load_into
-from hfssl.objective import Batch, Export, LoadReport
+from hfssl.objective import Batch, Export, LoadReport, ParamGroup
 from hfssl.tasks.task import Task
 from hfssl.tasks.text_settings import TextTaskConfig
 
@@ -56,7 +56,7 @@ class TextTask(Task):
             tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != _TYPES]
         return Export(model, tokenizer)
 
-    def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+    def param_groups(self, weight_decay: float) -> list[ParamGroup]:
         return decayed_groups(self.model.named_parameters(), weight_decay=weight_decay, decay=self.config.rate_decay)
 
 

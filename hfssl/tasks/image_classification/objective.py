@@ -27,7 +27,7 @@ from hfssl.models.layer_decay import decayed_groups
 from hfssl.models.lora import Adapter, merged, with_adapter
 from hfssl.nn.batch_norm import across_ranks
 from hfssl.nn.precision import to_float32
-from hfssl.objective import Batch, Export, LoadReport, StepOutput
+from hfssl.objective import Batch, Export, LoadReport, ParamGroup, StepOutput
 from hfssl.tasks.image_classification.config import ImageClassificationConfig
 from hfssl.tasks.task import Task
 
@@ -123,7 +123,7 @@ class ImageClassification(Task):
         model = Adapter(self.model) if settings.lora and not settings.merge else merged(self.model)
         return Export(model, self._processor)
 
-    def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+    def param_groups(self, weight_decay: float) -> list[ParamGroup]:
         return decayed_groups(self.model.named_parameters(), weight_decay=weight_decay, decay=self.config.rate_decay)
 
 

@@ -7,16 +7,35 @@ knows no loop, no accelerator and no file. CONTRIBUTING.md shows how to add one.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, NotRequired, Protocol, Self, TypedDict
 
 import numpy as np
 from torch import Tensor, nn
+from typing_extensions import TypeVar
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 Array = np.ndarray[Any, Any]
 """Numbers on the host, of whatever shape and type the name of the variable says."""
 
 Batch = dict[str, Tensor]
 """Tensors of one micro-batch, first dimension B; always holds `sample_ids` and `keys`, both (B,) int64."""
+
+
+class ParamGroup(TypedDict):
+    """Parameters that the optimizer treats alike; lr_scale: their factor on the learning rate, 1 where it is missing."""
+
+    params: list[nn.Parameter]
+    weight_decay: float
+    lr_scale: NotRequired[float]
+
+
+class Saves(Protocol):
+    """A stock model, a processor, or an adapter: it writes itself as `from_pretrained` reads it."""
+
+    def save_pretrained(self, folder: Path, /) -> object: ...
 
 
 class StepOutput(NamedTuple):
@@ -48,7 +67,7 @@ class Examples(Protocol):
 class DataPipeline(ABC):
     """How rows become batches. Order of calls: prepare once; transform and collate in a worker; augment on the device."""
 
-    processor: Any  # the image processor, tokenizer or feature extractor that training and strangers share
+    processor: Saves  # the image processor, tokenizer or feature extractor that training and the export share
 
     @property
     def data_path(self) -> str:
@@ -98,9 +117,9 @@ class Export:
     heads: other tensors worth keeping, by name.
     """
 
-    model: Any
-    processor: Any
-    pretraining_model: Any = None
+    model: Saves
+    processor: Saves
+    pretraining_model: Saves | None = None
     heads: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -144,8 +163,15 @@ def is_matrix(parameter: Tensor) -> bool:
     return parameter.squeeze().ndim >= 2
 
 
-class Objective(nn.Module, ABC):
-    """A self-supervised method or a downstream task: parameters and buffers of one module are its whole state."""
+Config = TypeVar("Config", default=Any)
+Pipeline = TypeVar("Pipeline", bound=DataPipeline, default=Any)
+
+
+class Objective(nn.Module, ABC, Generic[Config, Pipeline]):
+    """A self-supervised method or a downstream task: parameters and buffers of one module are its whole state.
+
+    Config: what it can be told, a `MethodConfig`; Pipeline: how rows become its batches.
+    """
 
     modality: ClassVar[Literal["text", "image", "audio"]]
     max_healthy_update: ClassVar[float] = (
@@ -159,12 +185,12 @@ class Objective(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def data_pipeline(cls, config: Any, data: Any, source: Any) -> DataPipeline:
+    def data_pipeline(cls, config: Config, data: Any, source: Any) -> Pipeline:
         """The data path of this method on this source; `source` is None where a model is only exported."""
 
     @classmethod
     @abstractmethod
-    def build(cls, config: Any, pipeline: Any, model_config: Any) -> Self:
+    def build(cls, config: Config, pipeline: Pipeline, model_config: "PretrainedConfig | None") -> Self:
         """A freshly initialised objective; `model_config` is a transformers config or None."""
 
     @abstractmethod
@@ -207,11 +233,11 @@ class Objective(nn.Module, ABC):
         """What a sign of collapse, by its name in `training.signs`, means in this method with these settings."""
         return {}
 
-    def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+    def param_groups(self, weight_decay: float) -> list[ParamGroup]:
         """Optimizer groups, each group's decay in proportion to `weight_decay`, which may change on the way; by default
         none on norms, biases and other tensors of fewer than two dimensions."""
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        groups = [
+        groups: list[ParamGroup] = [
             {"params": [p for p in trainable if is_matrix(p)], "weight_decay": weight_decay},
             {"params": [p for p in trainable if not is_matrix(p)], "weight_decay": 0.0},
         ]

@@ -1,9 +1,8 @@
 """The columns of a split: which one holds the samples, which one the labels, found by type unless they are named."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import datasets
 from datasets import Dataset
@@ -18,7 +17,7 @@ def class_columns(features: datasets.Features) -> list[str]:
     return [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
 
 
-def is_text(feature: Any) -> bool:
+def is_text(feature: object) -> bool:
     """A column of strings, however long Arrow makes them."""
     return isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string")
 
@@ -54,7 +53,12 @@ def choose_label(
 
 
 def undecoded_files(
-    rows: Dataset, column: str, undecoded: Any, folder: Path, *, paths_as: datasets.Value | None = None
+    rows: Dataset,
+    column: str,
+    undecoded: datasets.Image | datasets.Audio,
+    folder: Path,
+    *,
+    paths_as: datasets.Value | None = None,
 ) -> Dataset:
     """Images and recordings stay bytes and paths; texts in their place are paths, relative to the table's folder.
 
@@ -74,5 +78,6 @@ def undecoded_files(
     return rows
 
 
-def _below(folder: str, column: str, row: dict[str, Any]) -> dict[str, Any]:
-    return {column: None if row[column] is None else str(Path(folder) / row[column])}
+def _below(folder: str, column: str, row: Mapping[str, str | None]) -> dict[str, str | None]:
+    path = row[column]
+    return {column: None if path is None else str(Path(folder) / path)}

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from hfssl.data.cache_folder import cache_root, is_sealed, made_once, seal
 from hfssl.data.labels import Labelled
 from hfssl.data.source import Source
-from hfssl.objective import Array, BadRowError, Batch, DataPipeline, Examples
+from hfssl.objective import Array, BadRowError, Batch, DataPipeline, Examples, Saves
 from hfssl.randomness import sample_keys
 
 Encode = Callable[[Batch], Tensor]
@@ -42,14 +42,34 @@ class StoredInputs:
         return torch.from_numpy(np.array(self.inputs[index]))
 
 
-class HeadInputsPipeline(DataPipeline):
+class LabelledPipeline(Protocol):
+    """The part of a classification task's own data path that frozen features are made and counted with."""
+
+    @property
+    def processor(self) -> Saves: ...
+
+    @property
+    def counts_C(self) -> Array: ...
+
+    @property
+    def class_names(self) -> list[str] | None: ...
+
+    def prepare(self, source: Source) -> Labelled: ...
+
+    def eval_transform(self, examples: Sequence[Any], first: int = 0) -> Batch: ...
+
+
+Whole = TypeVar("Whole", bound=LabelledPipeline)
+
+
+class HeadInputsPipeline(DataPipeline, Generic[Whole]):
     """Batches of `head_inputs` (B, ...) float32 and `labels` (B,), for a task whose body does not change.
 
     whole: the task's own data path, whose `eval_transform` the body sees: no chance, no augmentation.
     encode: a batch of it, on `device`, to the head's inputs; about: what they depend on beside the rows.
     """
 
-    def __init__(self, whole: Any, encode: Encode, device: torch.device, about: str) -> None:
+    def __init__(self, whole: Whole, encode: Encode, device: torch.device, about: str) -> None:
         self.whole = whole
         self.processor = whole.processor
         self._encode = encode
@@ -62,17 +82,17 @@ class HeadInputsPipeline(DataPipeline):
 
     @property
     def class_names(self) -> list[str]:
-        names: list[str] = self.whole.class_names
+        names = self.whole.class_names
+        assert names is not None, "asked of classes only"
         return names
 
     @property
     def counts_C(self) -> Array:
-        counts: Array = self.whole.counts_C
-        return counts
+        return self.whole.counts_C
 
     def prepare(self, source: Source) -> Labelled:
         """The rows' inputs, from the cache or computed now."""
-        examples: Labelled = self.whole.prepare(source)
+        examples = self.whole.prepare(source)
         about = f"{source.fingerprint()} {self._about} v{_FORMAT}"
         folder = cache_root("head_inputs") / hashlib.sha256(about.encode()).hexdigest()[:24]
         made_once(folder, is_sealed, partial(self._write, examples=examples))

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import datasets
 import numpy as np
@@ -18,12 +18,23 @@ from PIL import Image
 
 from hfssl.data.cache_folder import cache_root, made_once
 from hfssl.errors import ConfigError, require
+from hfssl.objective import Array
 
 Modality = Literal["image", "text", "audio"]
+Sample: TypeAlias = str | Image.Image | Array
+InMemory: TypeAlias = (
+    str
+    | Path
+    | datasets.Dataset
+    | datasets.DatasetDict
+    | Sequence[Sample | Mapping[str, object]]
+    | Mapping[str, object]
+)
+"""Data that a call may name: see `as_dataset_path`."""
 _FILES = {"image": ".png", "text": ".txt", "audio": ".wav"}
 
 
-def as_dataset_path(dataset: Any, sampling_rate: int | None = None) -> str:
+def as_dataset_path(dataset: InMemory, sampling_rate: int | None = None) -> str:
     """What `--dataset` takes: a path or a Hub id as it is, anything else stored in the cache.
 
     Args:
@@ -43,17 +54,17 @@ def as_dataset_path(dataset: Any, sampling_rate: int | None = None) -> str:
     return str(made_once(cache_root("in_memory") / name, _is_whole, _writer(dataset)))
 
 
-def as_files(samples: Sequence[Any], folder: Path, sampling_rate: int | None = None) -> Path:
+def as_files(samples: Sequence[Sample], folder: Path, sampling_rate: int | None = None) -> Path:
     """Images, texts or waveforms as files 00000.png, 00001.png, ... in `folder`."""
     modality = modality_of(samples)
     folder.mkdir(parents=True, exist_ok=True)
     for place, sample in enumerate(samples):
-        content = sample.encode() if modality == "text" else _encoded(sample, modality, sampling_rate)
+        content = sample.encode() if isinstance(sample, str) else _encoded(sample, modality, sampling_rate)
         (folder / f"{place:05d}{_FILES[modality]}").write_bytes(content)
     return folder
 
 
-def modality_of(samples: Sequence[Any]) -> Modality:
+def modality_of(samples: Sequence[object]) -> Modality:
     """What a list holds, by its first element. Raises ConfigError for anything else."""
     require(len(samples) > 0, "the list of samples is empty")
     first = samples[0]
@@ -90,7 +101,7 @@ def _with_classes(table: datasets.Dataset) -> datasets.Dataset:
     return table.class_encode_column("label") if is_text else table
 
 
-def _encoded(sample: Any, modality: Modality, sampling_rate: int | None) -> bytes:
+def _encoded(sample: Image.Image | Array, modality: Modality, sampling_rate: int | None) -> bytes:
     buffer = io.BytesIO()
     if modality == "image":
         image = sample if isinstance(sample, Image.Image) else Image.fromarray(sample)
@@ -105,7 +116,7 @@ def _is_whole(folder: Path) -> bool:
     return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
 
 
-def _writer(dataset: Any) -> Callable[[Path], None]:
+def _writer(dataset: datasets.Dataset | datasets.DatasetDict) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         shutil.rmtree(folder)
         with _without_bars():

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from hfssl.objective import BadRowError, Batch, DataPipeline, Examples
 from hfssl.randomness import DataOrder, combine, sample_keys, stream_id
 
 _MOST_REPLACEMENTS = 100
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def micro_batches(
     rows: KeyedDataset, layout: BatchLayout, *, start_step: int, max_steps: int, num_workers: int, pin_memory: bool
 ) -> Iterator[Batch]:
     """This rank's micro-batches from `start_step` on, in order; no row of an earlier position is read."""
-    loader: DataLoader[Any] = DataLoader(
+    loader: DataLoader[Batch] = DataLoader(
         rows,  # type: ignore[arg-type]
         batch_sampler=_Positions(rows.order, layout, start_step, max_steps),  # type: ignore[arg-type]
         num_workers=num_workers,
@@ -114,5 +115,5 @@ def _leave_signals_to_main(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _as_it_is(batch: Row) -> Row:
     return batch

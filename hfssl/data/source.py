@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import datasets
 import numpy as np
@@ -15,6 +15,14 @@ from hfssl.objective import Array
 from hfssl.randomness import DataOrder
 
 FEWEST_ROWS, LEAST_HELD_OUT, MOST_HELD_OUT, SHARE_HELD_OUT = 64, 8, 1000, 0.05
+
+
+class StoredFile(TypedDict):
+    bytes: bytes | None
+    path: str | None
+
+
+"""What an undecoded column of images or recordings holds in each row."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +72,12 @@ class Source:
         values = [] if self.label_column is None else self.rows[self.label_column][:]
         return sum(value is None or value == -1 for value in values)
 
-    def label_name(self, label: Any) -> str:
+    def label_name(self, label: int | float | str) -> str:
         """A stored label in words, where the data has words for its numbers."""
         feature = None if self.label_column is None else self.rows.features[self.label_column]
-        return feature.int2str(int(label)) if isinstance(feature, datasets.ClassLabel) and label >= 0 else str(label)
+        return (
+            feature.int2str(int(label)) if isinstance(feature, datasets.ClassLabel) and int(label) >= 0 else str(label)
+        )
 
     def column_values(self, name: str) -> Array:
         """Another column, (rows,). Raises ConfigError where there is none of that name."""

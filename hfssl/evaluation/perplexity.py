@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM,
 
 from hfssl.checkpoints.adapter_files import adapter_at
 from hfssl.models.lora import open_adapted
+from hfssl.models.stock_encoder import ready
 from hfssl.nn.masked_positions import logits_at
 from hfssl.objective import Array
 
@@ -54,7 +55,7 @@ def open_language_model(location: str, max_length: int, device: torch.device) ->
     tokenizer = AutoTokenizer.from_pretrained(location)
     if info["missing_keys"] or (not is_causal and tokenizer.mask_token_id is None):
         return None
-    return LanguageModel(model.to(device).eval(), tokenizer, is_causal, max_length)
+    return LanguageModel(ready(model, device), tokenizer, is_causal, max_length)
 
 
 def _architecture(location: str) -> str:

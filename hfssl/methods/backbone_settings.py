@@ -2,12 +2,15 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
 from hfssl.config.sections import DataConfig, MethodConfig
 from hfssl.data.images.config import ImageDataConfig, one_number
 from hfssl.errors import require
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 SIZES = ("patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 
@@ -50,7 +53,9 @@ class BackboneSettings(MethodConfig):
             )
         self._check_patches(data)
 
-    def adopt(self, data: ImageDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, ImageDataConfig]:
+    def adopt(
+        self, data: ImageDataConfig, model_config: "PretrainedConfig", given: frozenset[str]
+    ) -> tuple[Self, ImageDataConfig]:
         """The sizes of any vision config, as far as it has them, and its image size unless that was given."""
         data = data.adopt_model(model_config, given, self.recipe)
         stored = model_config.to_dict()

@@ -1,15 +1,17 @@
 """What methods that compare views of an image share: signs of life, and a teacher. B images, V views, D width."""
 
+from typing import Generic, Protocol, runtime_checkable
+
 import torch
 from torch import Tensor, nn
 
-from hfssl.methods.vision_objective import VisionObjective
+from hfssl.methods.vision_objective import VisionObjective, VisionSettings
 from hfssl.nn.signals import teacher_figures, view_distance
 from hfssl.nn.teacher import Teacher
 from hfssl.objective import Batch, Diagnosis, LoadReport
 
 
-class JointEmbedding(VisionObjective):
+class JointEmbedding(VisionObjective[VisionSettings], Generic[VisionSettings]):
     """Base of these methods."""
 
     def signals(self, batch: Batch, loss_sum: Tensor, baseline_loss: float) -> dict[str, Tensor]:
@@ -20,7 +22,15 @@ class JointEmbedding(VisionObjective):
         }
 
 
-class WithTeacher(JointEmbedding):
+@runtime_checkable
+class HasTeacher(Protocol):
+    """The part of a config that says how fast the teacher follows."""
+
+    @property
+    def teacher_momentum(self) -> float: ...
+
+
+class WithTeacher(JointEmbedding[VisionSettings], Generic[VisionSettings]):
     """Backbone and projection head as a student, and a teacher that starts as their copy.
 
     A subclass sets `projection_head`, then `teacher` to `Teacher(self.student())`.
@@ -37,6 +47,7 @@ class WithTeacher(JointEmbedding):
         return teacher_figures(self.teacher.network.parameters(), self.student().parameters())
 
     def diagnoses(self) -> dict[str, Diagnosis]:
+        assert isinstance(self.config, HasTeacher)
         momentum = self.config.teacher_momentum
         if momentum == 1:
             return {"still_teacher": Diagnosis("its momentum is 1", "lower --teacher_momentum, to 0.99 or 0.996")}

@@ -6,11 +6,12 @@ B rows, T tokens, D width.
 import copy
 import math
 from functools import partial
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.checkpoints.adapter_files import adapter_at
 from hfssl.checkpoints.locate import loading
@@ -29,15 +30,20 @@ _SPECIAL_TOKENS = ("pad", "bos", "eos", "cls", "sep", "mask")
 _MORE_POSITIONS = 2  # RoBERTa and its kin count positions from the padding id on
 
 
-class LanguageModel(Objective):
+LanguageSettings = TypeVar("LanguageSettings", bound=LanguageModelConfig)
+
+
+class LanguageModel(Objective[LanguageSettings, TextPipeline], Generic[LanguageSettings]):
     """A language-model head of transformers on its base model; with adapters in it (models/lora.py) they alone are trained."""
 
     modality: ClassVar[Literal["text", "image", "audio"]] = "text"
     max_healthy_update = 0.3  # from N(0, 0.02) weights grow manifold
-    auto_class: ClassVar[Any]
+    auto_class: ClassVar[type[_BaseAutoModelClass]]
     is_causal: ClassVar[bool]
 
-    def __init__(self, model: Any, tokenizer: Any, is_packed: bool, *, exports_whole: bool = True) -> None:
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, is_packed: bool, *, exports_whole: bool = True
+    ) -> None:
         super().__init__()
         self.model = model
         self._tokenizer = tokenizer
@@ -49,7 +55,7 @@ class LanguageModel(Objective):
         return False
 
     @classmethod
-    def build(cls, config: LanguageModelConfig, pipeline: TextPipeline, model_config: Any) -> Self:
+    def build(cls, config: LanguageSettings, pipeline: TextPipeline, model_config: PretrainedConfig | None) -> Self:
         fitted = fitted_config(config, pipeline, model_config)
         try:
             model = cls.auto_class.from_config(fitted)
@@ -118,7 +124,9 @@ class LanguageModel(Objective):
         self.model.gradient_checkpointing_enable()
 
 
-def fitted_config(config: LanguageModelConfig, pipeline: TextPipeline, model_config: Any) -> Any:
+def fitted_config(
+    config: LanguageModelConfig, pipeline: TextPipeline, model_config: PretrainedConfig | None
+) -> PretrainedConfig:
     """A transformers config with the tokenizer's vocabulary and special tokens, and room for the rows' positions."""
     if model_config is None:
         fitted = AutoConfig.for_model(
@@ -145,7 +153,7 @@ def fitted_config(config: LanguageModelConfig, pipeline: TextPipeline, model_con
     return fitted
 
 
-def _set(config: Any, name: str, value: Any) -> None:
+def _set(config: PretrainedConfig, name: str, value: int) -> None:
     """Only what the architecture knows."""
     if name in config.to_dict() or name in config.attribute_map:
         setattr(config, name, value)

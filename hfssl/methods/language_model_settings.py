@@ -2,12 +2,15 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hfssl.config.fields import option
 from hfssl.config.sections import MethodConfig
 from hfssl.errors import require
 from hfssl.models.lora_settings import LoraSettings
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
@@ -38,7 +41,9 @@ class LanguageModelConfig(LoraSettings, MethodConfig):
     def check_start(self, init_from: str | None) -> None:
         self.check_base(init_from)
 
-    def adopt(self, data: Any, model_config: Any, given: frozenset[str]) -> tuple["LanguageModelConfig", Any]:
+    def adopt(
+        self, data: Any, model_config: "PretrainedConfig", given: frozenset[str]
+    ) -> tuple["LanguageModelConfig", Any]:
         """Sizes and kind of a loaded config; its dropout stays its own, and rows are no longer than its positions reach."""
         positions = getattr(model_config, "max_position_embeddings", None)
         if isinstance(positions, int):

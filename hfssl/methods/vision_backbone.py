@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from transformers import ViTConfig
+from transformers import PretrainedConfig, ViTConfig, ViTModel
 
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.methods.backbone_settings import SIZES, BackboneSettings
@@ -11,7 +11,11 @@ from hfssl.nn.xavier import initialise_linear, initialise_patches
 
 
 def build_backbone(
-    settings: BackboneSettings, data: ImageDataConfig, model_config: Any, *, pooling: str | None = None
+    settings: BackboneSettings,
+    data: ImageDataConfig,
+    model_config: PretrainedConfig | None,
+    *,
+    pooling: str | None = None,
 ) -> Backbone:
     """A freshly initialised backbone.
 
@@ -28,8 +32,10 @@ def build_backbone(
     if model_config is not None:
         return Backbone.build(model_config, **sizes, pooling=pooling)
     backbone = Backbone.build(vit_config(settings), **sizes, pooling=pooling)
-    initialise_linear(backbone.model)
-    initialise_patches(backbone.model.embeddings.patch_embeddings.projection)
+    vit = backbone.model
+    assert isinstance(vit, ViTModel)
+    initialise_linear(vit)
+    initialise_patches(vit.embeddings.patch_embeddings.projection)
     return backbone
 
 

@@ -1,19 +1,23 @@
 """What methods that train a vision backbone share: a stock encoder, its features, its export. B images, D width."""
 
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
+from transformers import PretrainedConfig, ViTImageProcessor
 
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.views import ViewsPipeline
 from hfssl.data.source import Source
 from hfssl.methods.vision_backbone import build_backbone
+from hfssl.methods.vision_settings import VisionConfig
 from hfssl.models.backbone import Backbone
 from hfssl.objective import Batch, Export, LoadReport, Objective
 
+VisionSettings = TypeVar("VisionSettings", bound=VisionConfig)
 
-class VisionObjective(Objective):
+
+class VisionObjective(Objective[VisionSettings, ViewsPipeline], Generic[VisionSettings]):
     """Backbone and heads on augmented crops; a subclass sets its heads, then writes `forward`.
 
     compares_samples: the loss of an image depends on the other images of its micro-batch.
@@ -22,7 +26,7 @@ class VisionObjective(Objective):
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
     compares_samples: ClassVar[bool] = False
 
-    def __init__(self, config: Any, backbone: Backbone, processor: Any) -> None:
+    def __init__(self, config: VisionSettings, backbone: Backbone, processor: ViTImageProcessor) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
@@ -34,11 +38,11 @@ class VisionObjective(Objective):
         return self.compares_samples or any(norm.training for norm in norms)
 
     @classmethod
-    def data_pipeline(cls, config: Any, data: ImageDataConfig, source: Source) -> ViewsPipeline:
+    def data_pipeline(cls, config: VisionSettings, data: ImageDataConfig, source: Source | None) -> ViewsPipeline:
         return ViewsPipeline(data, config.views(data.image_size))
 
     @classmethod
-    def build(cls, config: Any, pipeline: ViewsPipeline, model_config: Any) -> Self:
+    def build(cls, config: VisionSettings, pipeline: ViewsPipeline, model_config: PretrainedConfig | None) -> Self:
         backbone = build_backbone(config, pipeline.data, model_config, pooling=config.pooling)
         return cls(config, backbone, pipeline.processor)
 

@@ -1,13 +1,16 @@
 """What methods that train a vision backbone on augmented crops can be told: the backbone, the crops, the pooling."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from hfssl.config.fields import option
 from hfssl.config.sections import DataConfig
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.views_config import ViewsConfig
 from hfssl.methods.backbone_settings import BackboneSettings
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 Pooling = Literal["cls", "mean", "mean_patches"]
 
@@ -32,7 +35,9 @@ class VisionConfig(ViewsConfig, BackboneSettings):
         """Raise ConfigError where images of `data` can not become these views."""
         ViewsConfig.check(self, data)
 
-    def adopt(self, data: ImageDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, ImageDataConfig]:
+    def adopt(
+        self, data: ImageDataConfig, model_config: "PretrainedConfig", given: frozenset[str]
+    ) -> tuple[Self, ImageDataConfig]:
         adopted, fitted = BackboneSettings.adopt(self, data, model_config, given)
         adopted.check_views(fitted)
         return adopted, fitted

@@ -4,17 +4,16 @@ V rows of the checkpoint, which may be padded to a round number beyond its token
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hfssl.errors import require
 
 _REMEDY = "leave --tokenizer and --train_tokenizer out, or start without --init_from"
 
 
-def check_vocabulary(tokenizer: Any, checkpoint: str, num_rows: int) -> None:
+def check_vocabulary(tokenizer: PreTrainedTokenizerFast, checkpoint: str, num_rows: int) -> None:
     """Raise ConfigError unless each token of `tokenizer` is the same row in `checkpoint`, as far as that can be known."""
     require(
         len(tokenizer) <= num_rows,

@@ -5,11 +5,11 @@ B images, C channels, S pixels a side, D width.
 
 import copy
 import math
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, ViTConfig
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel, ViTConfig
 
 from hfssl.checkpoints.locate import loading
 from hfssl.checkpoints.weights import StoredWeights, read_weights, take_weights
@@ -37,7 +37,7 @@ class Backbone(nn.Module):
     model: the encoder; its config carries `hfssl_pooling`. width: D.
     """
 
-    def __init__(self, model: Any, pooling: str, width: int) -> None:
+    def __init__(self, model: PreTrainedModel, pooling: str, width: int) -> None:
         super().__init__()
         self.model = model
         self.pooling = pooling
@@ -45,7 +45,9 @@ class Backbone(nn.Module):
         self._options = options_for_other_sizes(model.config)
 
     @classmethod
-    def build(cls, model_config: Any, *, image_size: int, num_channels: int, pooling: str | None = None) -> Self:
+    def build(
+        cls, model_config: PretrainedConfig, *, image_size: int, num_channels: int, pooling: str | None = None
+    ) -> Self:
         """A freshly initialised backbone.
 
         Args:
@@ -92,7 +94,7 @@ class Backbone(nn.Module):
         finally:
             self.model.train(was_training)
 
-    def export(self) -> Any:
+    def export(self) -> PreTrainedModel:
         """A stock model of the same weights in eval mode that shares no storage; its config carries `hfssl_pooling`."""
         model = fresh_encoder(copy.deepcopy(self.model.config))
         model.load_state_dict(self.model.state_dict())  # strict: a CrossRankBatchNorm has a stock one's names
@@ -124,7 +126,7 @@ class Backbone(nn.Module):
         return take_weights(self.model.state_dict(), stored, fitted=with_own_grid)
 
 
-def encoder_config(model_config: Any) -> Any:
+def encoder_config(model_config: PretrainedConfig) -> PretrainedConfig:
     """A copy; of a ViTMAE's config the encoder's part, since ViTMAEModel hides patches even in eval mode."""
     if model_config.model_type != "vit_mae":
         return copy.deepcopy(model_config)
@@ -132,7 +134,7 @@ def encoder_config(model_config: Any) -> Any:
     return ViTConfig(**{name: value for name, value in model_config.to_dict().items() if name in names})
 
 
-def _check_class_token(model: Any, pooling: str) -> None:
+def _check_class_token(model: PreTrainedModel, pooling: str) -> None:
     has_token = any(name.endswith("cls_token") for name, _ in model.named_parameters())
     if pooling in ("cls", "mean_patches") and not has_token:
         raise ConfigError(f"a {model.config.model_type} has no class token: pooling must be mean, got {pooling}")

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
 
 from hfssl.errors import ConfigError
 from hfssl.nn.evaluating import evaluating
@@ -48,7 +49,7 @@ def packed_attention(segments_BT: Tensor, *, causal: bool, dtype: torch.dtype, w
     return torch.where(seen_BTT, torch.zeros_like(hidden), hidden)[:, None]
 
 
-def packed_inputs(model: Any, segments_BT: Tensor, *, causal: bool) -> dict[str, Any]:
+def packed_inputs(model: PreTrainedModel, segments_BT: Tensor, *, causal: bool) -> dict[str, Any]:
     """Keyword arguments, beside `input_ids`, with which `model` or its `base_model` computes every piece on its own.
 
     Raises:
@@ -68,7 +69,7 @@ def packed_inputs(model: Any, segments_BT: Tensor, *, causal: bool) -> dict[str,
     return inputs
 
 
-def check_document_masking(model: Any, *, causal: bool) -> None:
+def check_document_masking(model: PreTrainedModel, *, causal: bool) -> None:
     """Try two documents in a row of this very model: neither may see the other, each must be as if alone.
 
     Raises:
@@ -91,12 +92,14 @@ def check_document_masking(model: Any, *, causal: bool) -> None:
         )
 
 
-def _attention_dtype(model: Any, segments_BT: Tensor) -> torch.dtype:
+def _attention_dtype(model: PreTrainedModel, segments_BT: Tensor) -> torch.dtype:
     device = segments_BT.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else model.dtype
 
 
-def _masks(config: Any, segments_BT: Tensor, causal: bool, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
+def _masks(
+    config: PretrainedConfig, segments_BT: Tensor, causal: bool, dtype: torch.dtype
+) -> Tensor | dict[str, Tensor]:
     """One mask, or one for each kind of layer: given one tensor, such a model would drop its sliding windows."""
     kinds = set(_setting(config, "layer_types") or ())
     unknown = kinds - {"full_attention", "sliding_attention"}
@@ -111,7 +114,7 @@ def _masks(config: Any, segments_BT: Tensor, causal: bool, dtype: torch.dtype) -
     }
 
 
-def _window(config: Any, causal: bool) -> int | None:
+def _window(config: PretrainedConfig, causal: bool) -> int | None:
     """How far a sliding layer looks: a causal model counts the token itself, a bidirectional one counts each side."""
     if "sliding_attention" in (_setting(config, "layer_types") or ()):
         size = config.sliding_window  # computed from another setting in some configs, so not found by its name
@@ -120,12 +123,12 @@ def _window(config: Any, causal: bool) -> int | None:
     return size - 1 if size is not None and causal else size
 
 
-def _setting(config: Any, name: str) -> Any:
+def _setting(config: PretrainedConfig, name: str) -> Any:
     """A config's own value under its own name, None where it has none."""
     return vars(config).get(config.attribute_map.get(name, name))
 
 
-def _first_position(body: Any) -> int:
+def _first_position(body: nn.Module) -> int:
     """Where positions start: behind the padding index, where the position table has one (RoBERTa and its kin)."""
     for name, module in body.named_modules():
         if isinstance(module, nn.Embedding) and "position" in name and module.padding_idx is not None:
@@ -133,7 +136,7 @@ def _first_position(body: Any) -> int:
     return 0
 
 
-def _isolation_errors(model: Any, causal: bool) -> tuple[float, float]:
+def _isolation_errors(model: PreTrainedModel, causal: bool) -> tuple[float, float]:
     """(change of the second document when the first is replaced, difference of either from itself alone), relative."""
     config, body = model.config.get_text_config(), model.base_model
     length = _tried_length(config, causal, _first_position(body))
@@ -152,7 +155,7 @@ def _isolation_errors(model: Any, causal: bool) -> tuple[float, float]:
     return leak, max(_relative(found, expected) for found, expected in zip(in_row, alone, strict=True))
 
 
-def _tried_length(config: Any, causal: bool, first_position: int) -> int:
+def _tried_length(config: PretrainedConfig, causal: bool, first_position: int) -> int:
     """Documents longer than a sliding window, where one can be tried in little time, but no longer than positions reach."""
     window = _window(config, causal) or 0
     length = 12 + (window if window <= _LONGEST_TRIED_WINDOW else 0)

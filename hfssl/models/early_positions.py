@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from hfssl.nn.evaluating import evaluating
 from hfssl.nn.masked_positions import logits_at
@@ -18,7 +19,7 @@ _SLOTS = ((1, 4, 7), (0, 2, 8))
 _CAN_NOT_BE_CUT = (RuntimeError, ValueError, TypeError, LookupError)
 
 
-def earliest_cut(model: Any) -> str | None:
+def earliest_cut(model: PreTrainedModel) -> str | None:
     """Name of the first module whose output may be cut to the slots with the same logits there; None where there is none."""
     body_layers = [module for module in model.base_model.modules() if isinstance(module, nn.ModuleList)]
     if not body_layers:
@@ -37,7 +38,7 @@ def earliest_cut(model: Any) -> str | None:
     return None
 
 
-def _in_order_of_their_outputs(model: Any, last_layer: nn.Module, ids_BT: Tensor) -> list[nn.Module]:
+def _in_order_of_their_outputs(model: PreTrainedModel, last_layer: nn.Module, ids_BT: Tensor) -> list[nn.Module]:
     """Modules of the last layer that give one vector a token."""
     found: list[nn.Module] = []
 
@@ -55,7 +56,7 @@ def _in_order_of_their_outputs(model: Any, last_layer: nn.Module, ids_BT: Tensor
     return found
 
 
-def _same_logits(model: Any, slots_BS: Tensor, ids_BT: Tensor, cut: str, expected_BSV: Tensor) -> bool:
+def _same_logits(model: PreTrainedModel, slots_BS: Tensor, ids_BT: Tensor, cut: str, expected_BSV: Tensor) -> bool:
     try:
         logits_BSV = logits_at(model, slots_BS, {"input_ids": ids_BT}, cut=cut)
     except _CAN_NOT_BE_CUT:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
 from hfssl.errors import require
@@ -39,7 +40,7 @@ def _mean(hidden_BTW: Tensor, inputs: Inputs, pad_id: int) -> Tensor:
 _READINGS: dict[str, Reading] = {"first token": _first, "last token": _last, "mean": _mean}
 
 
-def reading_of(model: Any, trial: Inputs) -> str:
+def reading_of(model: PreTrainedModel, trial: Inputs) -> str:
     """How the head of `model` (in eval mode) reads: the logits of what is read equal the whole model's, to 1e-4.
 
     Args:
@@ -62,13 +63,13 @@ def reading_of(model: Any, trial: Inputs) -> str:
     return best
 
 
-def read(model: Any, name: str, inputs: Inputs) -> Tensor:
+def read(model: PreTrainedModel, name: str, inputs: Inputs) -> Tensor:
     """(B, 1, W): what the head reads."""
     hidden_BTW = body_of(model)(**inputs).last_hidden_state
     return _READINGS[name](hidden_BTW, inputs, model.config.get_text_config().pad_token_id)
 
 
-def head_logits(model: Any, inputs_B1W: Tensor) -> Tensor:
+def head_logits(model: PreTrainedModel, inputs_B1W: Tensor) -> Tensor:
     """(B, C): the stock model's, whose body hands on what was read."""
     with _handing_on(model):
         logits_BC: Tensor = model(inputs_embeds=inputs_B1W).logits
@@ -76,7 +77,7 @@ def head_logits(model: Any, inputs_B1W: Tensor) -> Tensor:
 
 
 @contextmanager
-def _handing_on(model: Any) -> Iterator[None]:
+def _handing_on(model: PreTrainedModel) -> Iterator[None]:
     """The body gives its `inputs_embeds` as last hidden state; its pooler works as ever."""
     body = body_of(model)
     pooler = pooler_in(body)

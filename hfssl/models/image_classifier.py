@@ -8,11 +8,16 @@ cancels in the softmax. Its norm follows the mean where the encoder's came befor
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, AutoModelForImageClassification, BeitConfig
+from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    AutoModelForImageClassification,
+    BeitConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from hfssl.checkpoints.weights import take_weights
 from hfssl.errors import ConfigError, one_line
@@ -26,7 +31,9 @@ _HEADS = ("classifier", "head", "cls_classifier")
 _WITHOUT_MEANING = "k_proj.bias"  # cancels in the softmax
 
 
-def classifier_config(model_config: Any, class_names: Sequence[str], drop_path: float | None) -> Any:
+def classifier_config(
+    model_config: PretrainedConfig, class_names: Sequence[str], drop_path: float | None
+) -> PretrainedConfig:
     """The config of a stock classifier of these classes on the encoder that `model_config` describes.
 
     Raises:
@@ -48,7 +55,7 @@ def classifier_config(model_config: Any, class_names: Sequence[str], drop_path: 
     return config
 
 
-def _as_beit(config: Any) -> BeitConfig:
+def _as_beit(config: PretrainedConfig) -> BeitConfig:
     shared: tuple[str, ...] = (
         "hidden_size",
         "num_hidden_layers",
@@ -70,7 +77,7 @@ def _as_beit(config: Any) -> BeitConfig:
     )
 
 
-def fresh_classifier(config: Any, image_size: int) -> Any:
+def fresh_classifier(config: PretrainedConfig, image_size: int) -> PreTrainedModel:
     """The stock class with random weights: positions drawn where it leaves them at zero, and what the logits of images of
     `image_size` do not depend on (tokens of hidden patches) frozen.
 
@@ -78,7 +85,7 @@ def fresh_classifier(config: Any, image_size: int) -> Any:
         ConfigError: the config can not be built, or takes no such images.
     """
     try:
-        model: Any = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
+        model: PreTrainedModel = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
         correct_initialisation(model)
         _freeze_what_is_dead(model, image_size)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
@@ -86,7 +93,7 @@ def fresh_classifier(config: Any, image_size: int) -> Any:
     return model
 
 
-def _freeze_what_is_dead(model: Any, image_size: int) -> None:
+def _freeze_what_is_dead(model: PreTrainedModel, image_size: int) -> None:
     """One pass on noise in eval mode, which changes no buffer and no random state."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -98,17 +105,17 @@ def _freeze_what_is_dead(model: Any, image_size: int) -> None:
     model.train()
 
 
-def head_name(model: Any) -> str:
+def head_name(model: PreTrainedModel) -> str:
     """The attribute that turns pooled features into logits."""
     return next(name for name in _HEADS if isinstance(getattr(model, name, None), nn.Module))
 
 
-def body_of(model: Any) -> Any:
+def body_of(model: PreTrainedModel) -> PreTrainedModel:
     """The encoder inside a classifier."""
     return getattr(model, model.base_model_prefix)
 
 
-def load_body(model: Any, checkpoint: str, model_type: str) -> LoadReport:
+def load_body(model: PreTrainedModel, checkpoint: str, model_type: str) -> LoadReport:
     """Take the encoder of `checkpoint`, which is a `model_type`; the head stays as it was initialised.
 
     Raises:
@@ -131,7 +138,7 @@ def load_body(model: Any, checkpoint: str, model_type: str) -> LoadReport:
 class HeadInputs(nn.Module):
     """(B, C, S, S) pixels -> (B, W) what the head of a stock classifier reads: the classifier itself, its head the identity."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
         setattr(model, head_name(model), nn.Identity())

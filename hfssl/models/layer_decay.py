@@ -6,18 +6,15 @@ arXiv 2106.08254, section 3.2).
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from torch import nn
 
-from hfssl.objective import is_matrix
+from hfssl.objective import ParamGroup, is_matrix
 
 _LAYER = re.compile(r"(?:^|\.)(?:layer|layers|stages|blocks|h|block)\.(\d+)\.")
 
 
-def decayed_groups(
-    named: Iterable[tuple[str, nn.Parameter]], *, weight_decay: float, decay: float
-) -> list[dict[str, Any]]:
+def decayed_groups(named: Iterable[tuple[str, nn.Parameter]], *, weight_decay: float, decay: float) -> list[ParamGroup]:
     """Optimizer groups of a model's trainable parameters, with `lr_scale` by depth; no weight decay on norms and biases.
 
     Args:

@@ -19,6 +19,8 @@ from peft.utils import ModulesToSaveWrapper
 from peft.utils.save_and_load import load_peft_weights
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.pytorch_utils import Conv1D
 
 from hfssl.checkpoints.adapter_files import PREFIX, WEIGHTS_FILE, adapter_at
@@ -30,8 +32,8 @@ _BASE_LAYER = ".base_layer."
 
 
 def with_adapter(
-    model: Any, settings: LoraSettings, *, task_type: str | None = None, modules_to_save: Sequence[str] = ()
-) -> Any:
+    model: PreTrainedModel, settings: LoraSettings, *, task_type: str | None = None, modules_to_save: Sequence[str] = ()
+) -> PreTrainedModel:
     """`model` itself, frozen, with trainable float32 adapters in its chosen layers; it computes what it did before.
 
     Args:
@@ -60,7 +62,7 @@ def with_adapter(
     return model
 
 
-def target_names(model: Any, targets: Sequence[str]) -> list[str]:
+def target_names(model: PreTrainedModel, targets: Sequence[str]) -> list[str]:
     """Names within `model` of the layers to adapt.
 
     `auto` is every Linear and Conv1D (GPT-2's) of `model.base_model`, so of nothing that a head adds to it. Else a layer of these
@@ -85,7 +87,7 @@ def target_names(model: Any, targets: Sequence[str]) -> list[str]:
     return [name for name in linear if any(_is_meant(name, target) for target in targets)]
 
 
-def has_adapter(model: Any) -> bool:
+def has_adapter(model: nn.Module) -> bool:
     """Whether any layer of `model` is adapted."""
     return any(isinstance(module, LoraLayer) for module in model.modules())
 
@@ -93,7 +95,7 @@ def has_adapter(model: Any) -> bool:
 class Adapter:
     """The adapter of a model as it is now, apart from the model; `save_pretrained` writes it in peft's format."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self.config = copy.deepcopy(model.peft_config[_ADAPTER])
         self.config.inference_mode = True
         # `with_adapter` never resizes embeddings, and peft would ask the base's config whether they were
@@ -105,7 +107,7 @@ class Adapter:
         save_file(self.tensors, Path(folder) / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
-def merged(model: Any) -> Any:
+def merged(model: PreTrainedModel) -> PreTrainedModel:
     """A stock copy of `model`, in eval mode, with alpha / rank * B A of its adapters, where it has any, added to the weights."""
     whole = copy.deepcopy(model).eval()
     adapted = [(name, module) for name, module in whole.named_modules() if isinstance(module, LoraLayer)]
@@ -120,13 +122,13 @@ def merged(model: Any) -> Any:
     return whole.requires_grad_(True)
 
 
-def base_tensors(model: Any) -> dict[str, Tensor]:
+def base_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
     """The state of `model` without its adapters, under the stock model's names; shares storage with it."""
     state = model.state_dict()
     return {name.replace(_BASE_LAYER, "."): tensor for name, tensor in state.items() if ".lora_" not in name}
 
 
-def open_adapted(auto_class: Any, name: str) -> tuple[Any, dict[str, Any]]:
+def open_adapted(auto_class: type[_BaseAutoModelClass], name: str) -> tuple[PreTrainedModel, dict[str, Any]]:
     """(model, loading info of its base) of a checkpoint; an adapter is put into its base, so that neither hides what it lacks.
 
     Raises:
@@ -141,7 +143,9 @@ def open_adapted(auto_class: Any, name: str) -> tuple[Any, dict[str, Any]]:
     expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     missing = sorted(expected.keys() - load_peft_weights(name, device="cpu").keys())
     require(not missing, f"the adapter {name} lacks weights ({', '.join(missing[:3])}): it does not fit {adapter.base}")
-    return adapted.get_base_model(), info
+    base = adapted.get_base_model()
+    assert isinstance(base, PreTrainedModel)
+    return base, info
 
 
 def _is_inside(name: str, modules: Sequence[str]) -> bool:
@@ -152,7 +156,7 @@ def _is_meant(name: str, target: str) -> bool:
     return f".{name}".endswith(f".{target}")
 
 
-def _pattern(model: Any, names: Sequence[str]) -> str:
+def _pattern(model: PreTrainedModel, names: Sequence[str]) -> str:
     """A regular expression of whole names: with the layers' numbers left open where that means the same layers, else a list.
 
     Not peft's list of endings, which could mean a layer of a head too, in a model with another head.

@@ -10,19 +10,19 @@ from typing import Any
 
 import transformers
 from torch import nn
-from transformers import MODEL_MAPPING
+from transformers import MODEL_MAPPING, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 OPTION = "add_pooling_layer"
 POOLER = "pooler"
 
 
-def without_pooler(model_class: Any) -> dict[str, bool]:
+def without_pooler(model_class: type[nn.Module]) -> dict[str, bool]:
     """Further arguments of a stock class or of its `from_pretrained`, so that it builds no pooler."""
     return {OPTION: False} if OPTION in inspect.signature(model_class).parameters else {}
 
 
-def without_pooler_of(config: Any) -> dict[str, bool]:
+def without_pooler_of(config: PretrainedConfig) -> dict[str, bool]:
     """The same for the class that AutoModel builds from a config; nothing where AutoModel knows none."""
     found: Any = MODEL_MAPPING.get(type(config), None)
     return {} if found is None else without_pooler(found)
@@ -34,7 +34,7 @@ def without_pooler_of_type(model_type: str | None) -> dict[str, bool]:
     return without_pooler(getattr(transformers, name)) if isinstance(name, str) else {}
 
 
-def pooler_in(body: Any) -> nn.Module | None:
+def pooler_in(body: nn.Module) -> nn.Module | None:
     """The pooler inside a stock body; None where it has none."""
     found = getattr(body, POOLER, None)
     return found if isinstance(found, nn.Module) else None

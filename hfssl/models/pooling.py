@@ -3,14 +3,13 @@
 N samples, T tokens, D width.
 """
 
-from typing import Any
-
 from torch import Tensor
+from transformers import PretrainedConfig
 
 _WITH_CLASS_TOKEN = ("vit", "deit", "beit", "dinov2", "dinov2_with_registers", "vit_mae")
 
 
-def pooling_of(config: Any) -> str:
+def pooling_of(config: PretrainedConfig) -> str:
     """What the config records as `hfssl_pooling`, else the class token of a plain transformer, else the mean."""
     recorded = config.to_dict().get("hfssl_pooling")
     if recorded is not None:
@@ -18,7 +17,7 @@ def pooling_of(config: Any) -> str:
     return "cls" if config.model_type in _WITH_CLASS_TOKEN else "mean"
 
 
-def registers_of(config: Any) -> int:
+def registers_of(config: PretrainedConfig) -> int:
     """How many register tokens stand between the class token and the patches (Darcet et al. 2024, arXiv 2309.16588)."""
     return int(config.to_dict().get("num_register_tokens", 0))
 

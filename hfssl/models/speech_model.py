@@ -4,18 +4,19 @@ B recordings, T samples, F frames, W width of a hidden state.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Container, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.checkpoints.locate import loading
 from hfssl.checkpoints.weights import read_weights, take_weights
 from hfssl.errors import ConfigError, one_line, require
 from hfssl.models.lora import base_tensors
-from hfssl.nn.frames import num_frames
+from hfssl.nn.frames import Count, num_frames
 from hfssl.objective import Batch, LoadReport
 
 _TRIAL_SAMPLES = 16_000
@@ -23,7 +24,9 @@ _MOST_TOGETHER = 1_920_000  # samples that go through a model at once while it i
 _WITHOUT_MEANING = ("masked_spec_embed",)  # random in every checkpoint that was pretrained without it
 
 
-def speech_config(model_config: Any, known: Mapping[Any, Any], spans: tuple[float, int], does: str) -> Any:
+def speech_config(
+    model_config: PretrainedConfig, known: Container[type[PretrainedConfig]], spans: tuple[float, int], does: str
+) -> PretrainedConfig:
     """A copy of the encoder's config for a head: no dropped layers, no strides on top, masks as `spans` says.
 
     Masks of features, unlike those of frames, are left away: the stock classes draw them without a key.
@@ -42,7 +45,7 @@ def speech_config(model_config: Any, known: Mapping[Any, Any], spans: tuple[floa
     return config
 
 
-def fresh_speech_model(auto_class: Any, config: Any) -> Any:
+def fresh_speech_model(auto_class: type[_BaseAutoModelClass], config: PretrainedConfig) -> PreTrainedModel:
     """Random weights in float32; parameters that no gradient reaches are frozen. Raises ConfigError where it can not be built."""
     try:
         model = auto_class.from_config(config, dtype=torch.float32)
@@ -53,7 +56,7 @@ def fresh_speech_model(auto_class: Any, config: Any) -> Any:
     return model
 
 
-def _unreached(model: Any) -> list[str]:
+def _unreached(model: PreTrainedModel) -> list[str]:
     """Parameters without a gradient after a pass on noise, which leaves all else as it was."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with torch.random.fork_rng(devices=[]):
@@ -75,12 +78,12 @@ def _unreached(model: Any) -> list[str]:
     return names
 
 
-def body_of(model: Any) -> Any:
+def body_of(model: PreTrainedModel) -> PreTrainedModel:
     """The encoder inside a model with a head."""
     return getattr(model, model.base_model_prefix)
 
 
-def load_body(model: Any, checkpoint: str) -> LoadReport:
+def load_body(model: PreTrainedModel, checkpoint: str) -> LoadReport:
     """Take the encoder of `checkpoint`; the head stays as it was initialised.
 
     Raises:
@@ -100,13 +103,26 @@ def load_body(model: Any, checkpoint: str) -> LoadReport:
     )
 
 
-def frame_counts(model_config: Any, lengths: Any) -> Any:
+class Convolutions(Protocol):
+    """The part of a config that says how samples become frames."""
+
+    @property
+    def conv_kernel(self) -> Sequence[int] | None: ...
+
+    @property
+    def conv_stride(self) -> Sequence[int] | None: ...
+
+
+def frame_counts(convolutions: Convolutions | PretrainedConfig, lengths: Count) -> Count:
     """Frames of so many samples, a number or an int64 tensor; at least 0."""
-    found = num_frames(lengths, model_config.conv_kernel, model_config.conv_stride)
+    kernels, strides = convolutions.conv_kernel, convolutions.conv_stride
+    assert kernels is not None
+    assert strides is not None
+    found = num_frames(lengths, kernels, strides)
     return found.clamp(min=0) if isinstance(found, Tensor) else max(0, found)
 
 
-def hears_padding(model_config: Any, attention_mask: bool) -> bool:
+def hears_padding(model_config: PretrainedConfig, attention_mask: bool) -> bool:
     """Whether what stands beside a recording in a batch changes what the model makes of it: it is not told of padding, or its
     first convolution is normalised over all of time."""
     return not attention_mask or model_config.to_dict().get("feat_extract_norm", "layer") == "group"

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import MODEL_MAPPING, AutoModel
+from transformers import MODEL_MAPPING, AutoModel, PretrainedConfig, PreTrainedModel
 
 from hfssl.errors import ConfigError, one_line
 from hfssl.models.pooler import without_pooler_of
@@ -14,7 +14,7 @@ from hfssl.models.pooling import pool, registers_of
 _TRIAL_IMAGES = 2
 
 
-def encoder_class(config: Any, name: str = "this") -> Any:
+def encoder_class(config: PretrainedConfig, name: str = "this") -> type[PreTrainedModel]:
     """The class that AutoModel builds from `config`; `name` is what an error calls it.
 
     Raises:
@@ -27,13 +27,19 @@ def encoder_class(config: Any, name: str = "this") -> Any:
     return found
 
 
-def options_for_other_sizes(config: Any) -> dict[str, Any]:
+def ready(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """The model itself, on a device, in eval mode."""
+    nn.Module.to(model, device)  # the stock class's own `to` hides its types
+    return model.eval()
+
+
+def options_for_other_sizes(config: PretrainedConfig) -> dict[str, bool]:
     """Further arguments of its forward pass: positions are interpolated to the image, where that has to be asked for."""
     taken = inspect.signature(encoder_class(config).forward).parameters
     return {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in taken else {}
 
 
-def fresh_encoder(config: Any) -> Any:
+def fresh_encoder(config: PretrainedConfig) -> PreTrainedModel:
     """The stock model, float32, randomly initialised, without a pooler.
 
     Raises:
@@ -50,7 +56,7 @@ def fresh_encoder(config: Any) -> Any:
 
 
 @torch.no_grad()
-def correct_initialisation(model: Any) -> None:
+def correct_initialisation(model: PreTrainedModel) -> None:
     """Draw what some stock classes leave at zero and their papers draw from N(0, 0.02), truncated: position embeddings and
     relative position biases (DeiT, MSN, Swin; Dosovitskiy et al. 2021, Touvron et al. 2021, Liu et al. 2021), class and
     register tokens. Equal rows of positions or registers could not be told apart by any gradient.
@@ -62,7 +68,7 @@ def correct_initialisation(model: Any) -> None:
             nn.init.trunc_normal_(parameter, std=std)
 
 
-def trial(model: Any, pooling: str, image_size: int) -> tuple[Tensor, list[str]]:
+def trial(model: PreTrainedModel, pooling: str, image_size: int) -> tuple[Tensor, list[str]]:
     """One forward and backward pass on noise, which leaves parameters, buffers and the random state as they were.
 
     Returns:
@@ -86,7 +92,7 @@ def trial(model: Any, pooling: str, image_size: int) -> tuple[Tensor, list[str]]
     return hidden.detach(), dead
 
 
-def hidden_of_noise(model: Any, image_size: int) -> Tensor:
+def hidden_of_noise(model: PreTrainedModel, image_size: int) -> Tensor:
     """`last_hidden_state` of two noisy images of this size.
 
     Raises:

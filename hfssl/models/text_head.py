@@ -5,9 +5,10 @@ The body ends with its last hidden state; whatever comes after, a pooler inside 
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.checkpoints.locate import loading
 from hfssl.checkpoints.weights import StoredWeights, stored_weights, take_weights
@@ -17,7 +18,9 @@ from hfssl.models.pooler import POOLER, pooler_in
 from hfssl.objective import LoadReport
 
 
-def head_config(model_config: Any, tokenizer: Any, class_names: Sequence[str] | None) -> Any:
+def head_config(
+    model_config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast, class_names: Sequence[str] | None
+) -> PretrainedConfig:
     """A copy of a transformers config for a head of these classes, or of one number, that pads as the tokenizer does."""
     config = copy.deepcopy(model_config)
     config.num_labels = 1 if class_names is None else len(class_names)
@@ -31,14 +34,14 @@ def head_config(model_config: Any, tokenizer: Any, class_names: Sequence[str] | 
     return config
 
 
-def fresh_model(auto_class: Any, config: Any) -> Any:
+def fresh_model(auto_class: type[_BaseAutoModelClass], config: PretrainedConfig) -> PreTrainedModel:
     """A model with random weights, in float32.
 
     Raises:
         ConfigError: there is no such head on this architecture, or the config can not be built.
     """
     require(
-        type(config) in auto_class._model_mapping,
+        auto_class._model_mapping is not None and type(config) in auto_class._model_mapping,
         f"transformers has no {auto_class.__name__.removeprefix('AutoModelFor')} head on a {config.model_type}: name another "
         "checkpoint",
     )
@@ -48,12 +51,12 @@ def fresh_model(auto_class: Any, config: Any) -> Any:
         raise ConfigError(f"a {config.model_type} can not be built: {one_line(error)}") from error
 
 
-def body_of(model: Any) -> Any:
+def body_of(model: PreTrainedModel) -> PreTrainedModel:
     """The stock body inside a model with a head."""
     return getattr(model, model.base_model_prefix)
 
 
-def head_names(model: Any) -> list[str]:
+def head_names(model: PreTrainedModel) -> list[str]:
     """Names of the modules that are trained whole where the body is not."""
     prefix = model.base_model_prefix
     names = [name for name, child in model.named_children() if name != prefix and any(True for _ in child.parameters())]
@@ -61,14 +64,14 @@ def head_names(model: Any) -> list[str]:
     return [*names, *([f"{prefix}.{POOLER}"] if has_pooler else [])]
 
 
-def freeze_body(model: Any) -> None:
+def freeze_body(model: PreTrainedModel) -> None:
     """No gradient for what comes before the last hidden state."""
     body_of(model).requires_grad_(False)
     for name in head_names(model):
         model.get_submodule(name).requires_grad_(True)
 
 
-def load_into(model: Any, auto_class: Any, checkpoint: str) -> LoadReport:
+def load_into(model: PreTrainedModel, auto_class: type[_BaseAutoModelClass], checkpoint: str) -> LoadReport:
     """Take from `checkpoint` whatever the stock class finds in it; the layer of the labels only where these are the same.
 
     Raises:
@@ -98,7 +101,7 @@ def _stock_name(name: str) -> str:
     return name.replace(".original_module", "").replace(".modules_to_save.default", "")
 
 
-def _of_labels(model: Any, stored: StoredWeights, prefix: str) -> set[str]:
+def _of_labels(model: PreTrainedModel, stored: StoredWeights, prefix: str) -> set[str]:
     """Names of tensors of the last layer, which has a row per label."""
     num_labels = model.config.num_labels
     return {

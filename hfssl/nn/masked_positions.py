@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
 IGNORED = -100  # the label of a position that is no target, as in transformers
 _MOST_LOGITS = 1 << 26  # of a chunk: 256 MiB in float32
 
 
-def logits_at(model: Any, slots_BS: Tensor, inputs: dict[str, Any], *, cut: str | None = None) -> Tensor:
+def logits_at(model: PreTrainedModel, slots_BS: Tensor, inputs: dict[str, Any], *, cut: str | None = None) -> Tensor:
     """The stock logits at the chosen positions alone.
 
     Args:
@@ -58,7 +59,7 @@ def masked_position_loss(logits_BSV: Tensor, labels_BS: Tensor) -> tuple[Tensor,
 
 
 def causal_loss(
-    model: Any, inputs: dict[str, Any], labels_BT: Tensor, *, most_logits: int = _MOST_LOGITS
+    model: PreTrainedModel, inputs: dict[str, Any], labels_BT: Tensor, *, most_logits: int = _MOST_LOGITS
 ) -> tuple[Tensor, Tensor]:
     """(summed next-token cross-entropy, number of targets) of a stock causal language model.
 
@@ -74,7 +75,9 @@ def causal_loss(
     return _eager_loss_of_head(model, inputs, body_outputs, labels_BT, chunk), (labels_BT != IGNORED).sum()
 
 
-def _loss_of_head(model: Any, inputs: dict[str, Any], body_outputs: Any, labels_BT: Tensor, chunk: int) -> Tensor:
+def _loss_of_head(
+    model: PreTrainedModel, inputs: dict[str, Any], body_outputs: Any, labels_BT: Tensor, chunk: int
+) -> Tensor:
     def loss_of(hidden_1CD: Tensor, labels_1C: Tensor) -> Tensor:
         with _body_gives(model, _with_hidden(body_outputs, hidden_1CD)):
             return masked_position_loss(model(**inputs)[0], labels_1C)[0]
@@ -90,7 +93,7 @@ def _loss_of_head(model: Any, inputs: dict[str, Any], body_outputs: Any, labels_
 _eager_loss_of_head: Callable[..., Tensor] = torch.compiler.disable(_loss_of_head)
 
 
-def _body(model: Any) -> Any:
+def _body(model: PreTrainedModel) -> Any:
     body = model.base_model
     if body is model:
         raise ValueError(
@@ -109,7 +112,7 @@ def _with_hidden(outputs: Any, hidden: Tensor) -> Any:
 
 
 @contextmanager
-def _body_gives(model: Any, outputs: Any) -> Iterator[None]:
+def _body_gives(model: PreTrainedModel, outputs: Any) -> Iterator[None]:
     """Inside, `model` runs its head alone: its body answers with `outputs`."""
     body = _body(model)
     body.forward = lambda *arguments, **named: outputs

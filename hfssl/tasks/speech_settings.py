@@ -2,12 +2,15 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
 from hfssl.data.audio.config import LEAST_SECONDS, AudioDataConfig
 from hfssl.errors import require
 from hfssl.tasks.task_config import TaskConfig
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 _OF_MASKS = ("mask_time_probability", "mask_time_length")
 _CONVOLUTIONS = ("conv_kernel", "conv_stride")
@@ -60,7 +63,9 @@ class SpeechSettings(TaskConfig):
             found["freeze_convolutions"] = f"with --adaptation {self.adaptation}, which trains no convolution"
         return found
 
-    def adopt(self, data: AudioDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, AudioDataConfig]:
+    def adopt(
+        self, data: AudioDataConfig, model_config: "PretrainedConfig", given: frozenset[str]
+    ) -> tuple[Self, AudioDataConfig]:
         """Masks and padding as the checkpoint has them, unless they were given."""
         described = model_config.to_dict()
         require(

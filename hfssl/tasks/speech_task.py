@@ -12,10 +12,12 @@ transformers recommends it, and judged without any padding, as its pipeline does
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.models.layer_decay import decayed_groups
 from hfssl.models.lora import Adapter, merged, with_adapter
@@ -23,7 +25,7 @@ from hfssl.models.speech_model import body_of, frame_counts, fresh_speech_model,
 from hfssl.nn.batch_norm import across_ranks
 from hfssl.nn.precision import to_float32
 from hfssl.nn.spans import masked_frames
-from hfssl.objective import Batch, Export, LoadReport
+from hfssl.objective import Batch, Export, LoadReport, ParamGroup, Pipeline, Saves
 from hfssl.tasks.speech_settings import SpeechSettings
 from hfssl.tasks.task import Task
 
@@ -44,12 +46,15 @@ class SpecAugmentDraw:
         return {"mask_time_indices": counts_BF.scatter_add_(1, index_BS, used_BS.to(torch.int64)) > 0}
 
 
-class SpeechTask(Task):
+SpeechConfig = TypeVar("SpeechConfig", bound=SpeechSettings)
+
+
+class SpeechTask(Task[SpeechConfig, Pipeline], Generic[SpeechConfig, Pipeline]):
     """Base of the tasks on recordings."""
 
     modality: ClassVar[Literal["text", "image", "audio"]] = "audio"
 
-    def __init__(self, config: SpeechSettings, model: Any, processor: Any) -> None:
+    def __init__(self, config: SpeechConfig, model: PreTrainedModel, processor: Saves) -> None:
         super().__init__()
         self.config = config
         self.model = model
@@ -73,7 +78,7 @@ class SpeechTask(Task):
         if self.config.adaptation == "frozen":
             body_of(self.model).eval()
         elif self.config.freeze_convolutions or self.config.adaptation == "lora":
-            body_of(self.model).feature_extractor.eval()
+            body_of(self.model).get_submodule("feature_extractor").eval()
         return self
 
     def logits(self, batch: Batch) -> Tensor:
@@ -89,7 +94,7 @@ class SpeechTask(Task):
         model = Adapter(self.model) if settings.lora and not settings.merge else merged(self.model)
         return Export(model, self._processor)
 
-    def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+    def param_groups(self, weight_decay: float) -> list[ParamGroup]:
         """By depth: the head on top, whatever stands first in the module, and a last norm over the layers beside it."""
         prefix = f"{self.model.base_model_prefix}."
         last = f"{prefix}encoder.layer_norm." if self.model.config.to_dict().get("do_stable_layer_norm") else "nothing"
@@ -101,7 +106,9 @@ class SpeechTask(Task):
         return decayed_groups(named, weight_decay=weight_decay, decay=self.config.rate_decay)
 
 
-def fresh_task_model(config: SpeechSettings, auto_class: Any, own: Any, head: list[str]) -> Any:
+def fresh_task_model(
+    config: SpeechSettings, auto_class: type[_BaseAutoModelClass], own: PretrainedConfig, head: list[str]
+) -> PreTrainedModel:
     """The stock model of the config `own` with random weights, frozen and adapted as `config` says.
 
     Args:
@@ -112,11 +119,11 @@ def fresh_task_model(config: SpeechSettings, auto_class: Any, own: Any, head: li
     """
     model = fresh_speech_model(auto_class, own)
     across_ranks(model)
-    body = body_of(model)
     if config.adaptation == "frozen":
-        body.requires_grad_(False)
+        body_of(model).requires_grad_(False)
     elif config.freeze_convolutions:
-        model.freeze_feature_encoder()
+        with_head: Any = model  # every stock head on a speech encoder can do this
+        with_head.freeze_feature_encoder()
     if config.adaptation == "lora":
         model.name_or_path = config.model  # what the adapter records as its base
         with_adapter(model, config.lora_settings(), modules_to_save=head)

@@ -4,24 +4,32 @@ B samples, C classes, T tokens or frames.
 """
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic
 
 from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
+from typing_extensions import TypeVar
 
-from hfssl.objective import Batch, Objective
+from hfssl.data.source import Source
+from hfssl.objective import Batch, Objective, Pipeline
+from hfssl.tasks.task_config import TaskConfig
+
+TaskSettings = TypeVar("TaskSettings", bound=TaskConfig, default=Any)
 
 
-class Task(Objective):
+class Task(Objective[TaskSettings, Pipeline], Generic[TaskSettings, Pipeline]):
     """A downstream task, fine-tuned on the loop that pretrains.
 
     model: the stock model with its head, what `auto_class` opens; it may carry adapters.
     """
 
-    auto_class: ClassVar[Any]
-    model: Any
+    auto_class: ClassVar[type[_BaseAutoModelClass]]
+    model: PreTrainedModel
 
     @classmethod
-    def with_rows(cls, config: Any, source: Any) -> Any:
+    def with_rows(cls, config: TaskSettings, source: Source) -> TaskSettings:
         """`config` with what the labelled training rows tell, but for the names of classes, which are found for every task.
 
         Raises:
@@ -31,7 +39,7 @@ class Task(Objective):
 
     @classmethod
     @abstractmethod
-    def check_rows(cls, config: Any, source: Any) -> list[str]:
+    def check_rows(cls, config: TaskSettings, source: Source) -> list[str]:
         """What to know of labelled rows before anything is trained, in sentences; they may be those to train on, to choose by or
         to score, and `config` is what the former tell.
 
@@ -40,7 +48,7 @@ class Task(Objective):
         """
 
     @abstractmethod
-    def predictions(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> Sequence[object]:
         """For each sample of a batch of `eval_transform`, what the model says beside what is true, as the
         module of its kind in `scoring/` takes it; on the host. Called in eval mode without gradient."""
 

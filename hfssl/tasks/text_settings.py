@@ -2,11 +2,14 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.errors import require
 from hfssl.tasks.task_config import TaskConfig
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 _LONGEST = 512  # tokens, where neither model nor tokenizer names a limit
 _NO_LIMIT = 1_000_000  # what tokenizers call their limit where they have none is above
@@ -25,7 +28,9 @@ class TextTaskConfig(TaskConfig):
             flags |= dict.fromkeys(("train_tokenizer", "vocab_size", "lowercase"), trained)
         return flags
 
-    def adopt(self, data: TextDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, TextDataConfig]:
+    def adopt(
+        self, data: TextDataConfig, model_config: "PretrainedConfig", given: frozenset[str]
+    ) -> tuple[Self, TextDataConfig]:
         """As many tokens as the model has positions and its tokenizer allows, unless told."""
         room = _positions(model_config)
         if "max_length" in given:
@@ -49,7 +54,7 @@ class TextTaskConfig(TaskConfig):
         return limit if limit < _NO_LIMIT else None
 
 
-def _positions(model_config: Any) -> int | None:
+def _positions(model_config: "PretrainedConfig") -> int | None:
     """Tokens that the model has positions for; RoBERTa and its kin count from the padding id on."""
     positions = getattr(model_config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(positions, int) or positions < 1:

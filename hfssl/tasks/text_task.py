@@ -3,7 +3,10 @@
 import copy
 import inspect
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Generic, Literal, Self, TypeVar
+
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
@@ -13,17 +16,20 @@ from hfssl.errors import require
 from hfssl.models.layer_decay import decayed_groups
 from hfssl.models.lora import Adapter, merged, with_adapter
 from hfssl.models.text_head import body_of, freeze_body, fresh_model, head_config, head_names, load_into
-from hfssl.objective import Batch, Export, LoadReport
+from hfssl.objective import Batch, Export, LoadReport, ParamGroup, Pipeline
 from hfssl.tasks.task import Task
 from hfssl.tasks.text_settings import TextTaskConfig
 
 _TYPES = "token_type_ids"
 
 
-class TextTask(Task):
+TextSettings = TypeVar("TextSettings", bound=TextTaskConfig)
+
+
+class TextTask(Task[TextSettings, Pipeline], Generic[TextSettings, Pipeline]):
     modality: ClassVar[Literal["text", "image", "audio"]] = "text"
 
-    def __init__(self, config: Any, model: Any, tokenizer: Any) -> None:
+    def __init__(self, config: TextSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
         super().__init__()
         self.config = config
         self.model = model
@@ -56,17 +62,17 @@ class TextTask(Task):
             tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != _TYPES]
         return Export(model, tokenizer)
 
-    def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+    def param_groups(self, weight_decay: float) -> list[ParamGroup]:
         return decayed_groups(self.model.named_parameters(), weight_decay=weight_decay, decay=self.config.rate_decay)
 
 
-def reads_types(model: Any) -> bool:
+def reads_types(model: PreTrainedModel) -> bool:
     """Whether the model tells the texts of a pair apart by `token_type_ids`; GPT-2 would take them for tokens."""
     takes_them = _TYPES in inspect.signature(type(model).forward).parameters
     return takes_them and getattr(model.config, "type_vocab_size", 0) > 1
 
 
-def task_tokenizer(config: TextTaskConfig, data: TextDataConfig, source: Source | None) -> Any:
+def task_tokenizer(config: TextTaskConfig, data: TextDataConfig, source: Source | None) -> PreTrainedTokenizerFast:
     """The checkpoint's own tokenizer unless another is named, able to pad, cutting where the task does."""
     require(
         config.model is not None or data.tokenizer is not None or data.train_tokenizer is not None,
@@ -77,12 +83,19 @@ def task_tokenizer(config: TextTaskConfig, data: TextDataConfig, source: Source 
     return tokenizer
 
 
-def with_head(auto_class: Any, config: Any, tokenizer: Any, model_config: Any, names: Sequence[str] | None) -> Any:
+def with_head(
+    auto_class: type[_BaseAutoModelClass],
+    config: TextTaskConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    model_config: PretrainedConfig | None,
+    names: Sequence[str] | None,
+) -> PreTrainedModel:
     """The stock model of `config`, with adapters or a frozen body if asked for; random weights.
 
     Args:
         names: classes of the head; None for one number.
     """
+    assert model_config is not None, "of --model or --model_config"
     own = head_config(model_config, tokenizer, names)
     if config.model is None:
         own.vocab_size = len(tokenizer)

@@ -1,5 +1,7 @@
 """AdamW or LARS over an objective's parameter groups; learning rate and weight decay as functions of progress."""
 
+from typing import Any
+
 import torch
 
 from hfssl.config.run_config import RunConfig
@@ -30,10 +32,9 @@ def build_optimizer(objective: Objective, optim: OptimConfig) -> torch.optim.Opt
     A group may carry `lr_scale`, a factor on the learning rate (1 by default). It gets `decay_scale`, its weight decay where
     the run's is 1.
     """
-    groups = objective.param_groups(1.0)
-    for group in groups:
-        group.setdefault("lr_scale", 1.0)
-        group["decay_scale"] = group["weight_decay"]
+    groups: list[dict[str, Any]] = [
+        {"lr_scale": 1.0, **group, "decay_scale": group["weight_decay"]} for group in objective.param_groups(1.0)
+    ]
     optimizer: torch.optim.Optimizer
     if optim.optimizer == "lars":
         optimizer = LARS(groups, lr=0.0)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from hfssl.run_dir import write_text
 
 FORMAT = 1  # of the files and of the rules in audio_files: a new number leaves old caches alone
 _FULL_SCALE = 32768.0
+Row = TypeVar("Row")
 _SAMPLES_FOR_WORKERS = 16_000 * 3600
 _ROWS_A_LINE = 10_000
 
@@ -91,7 +92,7 @@ class CachedAudio:
         file = folder / "samples.i16"
         self._samples = torch.from_file(str(file), shared=False, size=file.stat().st_size // 2, dtype=torch.int16)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return CachedAudio, (self.folder,)  # a spawned worker maps the file itself
 
     def __len__(self) -> int:
@@ -195,7 +196,7 @@ class _Rows:
 
 def _decoded(recordings: DecodedAudio) -> Iterator[Recording | str]:
     is_large = recordings.lengths.sum() > _SAMPLES_FOR_WORKERS
-    loader: DataLoader[Any] = DataLoader(
+    loader: DataLoader[Recording | str] = DataLoader(
         _Rows(recordings),  # type: ignore[arg-type]
         batch_size=None,
         num_workers=min(8, torch.get_num_threads()) if is_large else 0,
@@ -204,5 +205,5 @@ def _decoded(recordings: DecodedAudio) -> Iterator[Recording | str]:
     yield from loader
 
 
-def _as_it_is(row: Any) -> Any:
+def _as_it_is(row: Row) -> Row:
     return row

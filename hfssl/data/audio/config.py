@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Protocol, Self
 
 from hfssl.config.fields import option
 from hfssl.config.sections import DataConfig
@@ -13,6 +13,13 @@ AUDIO_SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".mp3"])
 DEMO_SETS = ("vowels",)
 SPACE = "|"  # what stands for it in the vocabulary of a recogniser
 LEAST_SECONDS = 0.1  # shorter than a syllable, and than what any encoder of speech makes a few frames of
+
+
+class Hearing(Protocol):
+    """The part of a feature extractor that says which waveforms a model takes."""
+
+    sampling_rate: int
+    do_normalize: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +63,13 @@ class AudioDataConfig(DataConfig):
                 one_file=TABLE_SUFFIXES,
             )
 
-    def adopt_processor(self, processor: Any, given: frozenset[str]) -> Self:
+    def adopt_processor(self, processor: Hearing | None, given: frozenset[str]) -> Self:
         """Sampling rate and normalisation of the checkpoint's feature extractor, each unless it was given."""
         if processor is None:
             return self
-        adopted = {"sampling_rate": processor.sampling_rate, "normalise": processor.do_normalize}
-        return dataclasses.replace(self, **{name: value for name, value in adopted.items() if name not in given})
+        rate = self.sampling_rate if "sampling_rate" in given else processor.sampling_rate
+        normalise = self.normalise if "normalise" in given else processor.do_normalize
+        return dataclasses.replace(self, sampling_rate=rate, normalise=normalise)
 
     @property
     def longest_window(self) -> int:

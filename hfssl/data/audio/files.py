@@ -9,7 +9,6 @@ takes memory. A file that ends before its header says is taken as far as it goes
 
 import io
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -17,6 +16,7 @@ import soxr
 import torch
 from torch import Tensor
 
+from hfssl.data.source import StoredFile
 from hfssl.objective import Array, BadRowError
 
 LONGEST_HOURS = 12
@@ -27,7 +27,7 @@ _QUIETEST = 1e-4  # half of the range, of full scale: -80 dB
 _LOUDEST = 1e6  # beyond the range of 16-bit numbers that somebody stored as floats
 
 
-def decode(sample: Any, sampling_rate: int) -> Tensor:
+def decode(sample: StoredFile | None, sampling_rate: int) -> Tensor:
     """The recording, (T,) float32 at `sampling_rate` Hz.
 
     Args:
@@ -52,7 +52,7 @@ def decode(sample: Any, sampling_rate: int) -> Tensor:
     return torch.from_numpy(audio)
 
 
-def frames_of(sample: Any, sampling_rate: int) -> int:
+def frames_of(sample: StoredFile | None, sampling_rate: int) -> int:
     """About how many samples `decode` gives, by the header alone.
 
     Raises:
@@ -70,7 +70,7 @@ def frames_of(sample: Any, sampling_rate: int) -> int:
     return frames
 
 
-def _opened(sample: Any) -> soundfile.SoundFile:
+def _opened(sample: StoredFile | None) -> soundfile.SoundFile:
     if sample is None or (sample["bytes"] is None and not sample["path"]):
         raise BadRowError("the row holds no recording")
     content = sample["bytes"]

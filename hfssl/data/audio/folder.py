@@ -3,17 +3,17 @@
 `datasets.Audio` imports torchcodec even to write a path into a row, as its folder builder does. We decode with soundfile.
 """
 
-from typing import Any
-
 import datasets
 from datasets import DatasetDict, load_dataset_builder
 from datasets.packaged_modules.audiofolder.audiofolder import AudioFolder
+
+from hfssl.data.source import StoredFile
 
 
 class _AudioFile(datasets.Audio):
     """An audio feature that is given paths alone."""
 
-    def encode_example(self, value: Any) -> dict[str, Any]:
+    def encode_example(self, value: object) -> StoredFile:
         return {"bytes": None, "path": str(value)}
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import Wav2Vec2FeatureExtractor
+from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Processor
 
 from hfssl.data.audio.cache import CachedAudio, DecodedAudio, Recording, Recordings, recordings_of
 from hfssl.data.audio.config import LEAST_SECONDS, AudioDataConfig
@@ -93,6 +93,8 @@ class AudioPipeline(DataPipeline):
     crops: all windows of a batch are cropped to its shortest; else they are padded with zeros, and `attention_mask` (N, T) int64
     says where. `draw` adds the method's own parameters, from window keys and lengths.
     """
+
+    processor: Wav2Vec2FeatureExtractor | Wav2Vec2Processor
 
     def __init__(self, data: AudioDataConfig, *, crops: bool, draw: Draw = nothing) -> None:
         self.data = data

@@ -1,7 +1,6 @@
 """Recordings on their way to a model: rows with a column of audio files."""
 
 from pathlib import Path
-from typing import Any
 
 import datasets
 from datasets import Dataset, DatasetDict
@@ -36,7 +35,7 @@ def open_recordings(data: AudioDataConfig) -> Source:
     return source
 
 
-def _is_file(feature: Any) -> bool:
+def _is_file(feature: object) -> bool:
     """What a table written without `datasets` makes of recordings."""
     return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
 

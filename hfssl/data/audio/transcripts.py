@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +87,7 @@ def unknown_characters(texts: Sequence[str], characters: str, split: str) -> lis
     return [f"characters of {split} that no training row has, with the rows that have them: {named}"] if unknown else []
 
 
-def tokenizer_of(characters: str) -> Any:
+def tokenizer_of(characters: str) -> Wav2Vec2CTCTokenizer:
     """A stock tokenizer: blank, unknown and space, then these characters in their order."""
     vocabulary = {token: number for number, token in enumerate([BLANK, UNKNOWN, SPACE, *characters])}
     with tempfile.TemporaryDirectory() as folder:
@@ -126,7 +125,7 @@ class TranscribedRecordings(WholeRecordings):
         self._keeps_case = keeps_case
         self._num_frames = num_frames
         tokenizer = tokenizer_of(characters)
-        self.processor = Wav2Vec2Processor(self.processor, tokenizer)
+        self.processor: Wav2Vec2Processor = Wav2Vec2Processor(self.processor, tokenizer)
         self.numbers: dict[str, int] = {" ": tokenizer.encoder[SPACE]} | tokenizer.encoder
 
     def prepare(self, source: Source) -> Transcribed:  # type: ignore[override]

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +75,7 @@ class CachedImages:
         pixels = folder / "pixels.u8"
         self._pixels = torch.from_file(str(pixels), shared=False, size=pixels.stat().st_size, dtype=torch.uint8)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return CachedImages, (self._folder, self._num_channels)  # a spawned worker maps the file itself
 
     def __len__(self) -> int:
@@ -181,6 +180,6 @@ def _write(folder: Path, images: DecodedImages) -> None:
 
 def _decoded(images: DecodedImages) -> Iterator[Tensor | str]:
     workers = min(8, torch.get_num_threads()) if len(images) >= _ROWS_FOR_WORKERS else 0
-    loader: DataLoader[Any] = DataLoader(_Rows(images), batch_size=64, num_workers=workers, collate_fn=list)  # type: ignore[arg-type]
+    loader: DataLoader[Tensor | str] = DataLoader(_Rows(images), batch_size=64, num_workers=workers, collate_fn=list)  # type: ignore[arg-type]
     for rows in loader:
         yield from rows

@@ -1,16 +1,27 @@
 """Image data: where the images are and how they reach the model."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from hfssl.config.fields import option
 from hfssl.config.sections import DataConfig
 from hfssl.data.location_check import TABLE_SUFFIXES, check_location
 from hfssl.errors import require
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
 IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"])
 DEMO_SETS = ("digits",)
+
+
+class PixelStatistics(Protocol):
+    """The part of an image processor that normalises."""
+
+    image_mean: Sequence[float] | None
+    image_std: Sequence[float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +58,7 @@ class ImageDataConfig(DataConfig):
                 one_file=TABLE_SUFFIXES,
             )
 
-    def adopt_processor(self, processor: Any, given: frozenset[str]) -> Self:
+    def adopt_processor(self, processor: PixelStatistics | None, given: frozenset[str]) -> Self:
         if (
             {"pixel_mean", "pixel_std"} & given
             or processor is None
@@ -61,7 +72,7 @@ class ImageDataConfig(DataConfig):
     def tiny(cls) -> Self:
         return cls(dataset="demo:digits", image_size=8, num_workers=0)
 
-    def adopt_model(self, model_config: Any, given: frozenset[str], recipe: str) -> Self:
+    def adopt_model(self, model_config: "PretrainedConfig", given: frozenset[str], recipe: str) -> Self:
         """These settings with image size and channels of any vision config, as far as it has them and unless they were given.
 
         Raises:
@@ -83,7 +94,7 @@ class ImageDataConfig(DataConfig):
         return dataclasses.replace(adopted, num_channels=channels)
 
 
-def one_number(value: Any) -> int | None:
+def one_number(value: object) -> int | None:
     """A size that is one number, or an equal pair; None where it differs from stage to stage or does not exist."""
     sides = set(value) if isinstance(value, (list, tuple)) else {value}
     side = sides.pop() if len(sides) == 1 else None

@@ -8,20 +8,21 @@ are taken as they are, channels first or last.
 
 import io
 import warnings
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from hfssl.data.source import StoredFile
 from hfssl.objective import Array, BadRowError
 
 _PIL_MODES = {1: "L", 3: "RGB"}
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
-def decode(value: Any, num_channels: int) -> Tensor:
+def decode(value: StoredFile | Sequence[object] | None, num_channels: int) -> Tensor:
     """The image as (num_channels, H, W) uint8.
 
     Args:
@@ -37,12 +38,14 @@ def decode(value: Any, num_channels: int) -> Tensor:
     return _from_array(np.asarray(value), num_channels)
 
 
-def _from_file(value: dict[str, Any], num_channels: int) -> Tensor:
+def _from_file(value: StoredFile, num_channels: int) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            content = value["bytes"]
-            with Image.open(value["path"] if content is None else io.BytesIO(content)) as opened:
+            content, path = value["bytes"], value["path"]
+            if content is None and path is None:
+                raise ValueError("the row names no file")
+            with Image.open(str(path) if content is None else io.BytesIO(content)) as opened:
                 image = _to_eight_bits(ImageOps.exif_transpose(opened))
                 if num_channels in _PIL_MODES:
                     image = image.convert(_PIL_MODES[num_channels])

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +30,8 @@ class PixelPipeline(DataPipeline):
     uniform: all images are cached and of one size, so that whole images are batched and cut on the device; known after
     `prepare`.
     """
+
+    processor: ViTImageProcessor
 
     def __init__(self, data: ImageDataConfig, *, draw: Draw = nothing) -> None:
         self.data = data
@@ -99,7 +100,7 @@ class PixelPipeline(DataPipeline):
         """(C, h, w) uint8 images of any sizes, resized whole by the processor; parameters as if from epoch -1."""
         ids_B = torch.arange(first, first + len(examples))
         keys_B = sample_keys(0, torch.full_like(ids_B, -1), ids_B)
-        encoded: Any = self.processor(images=list(examples), return_tensors="pt", input_data_format="channels_first")
+        encoded = self.processor(images=list(examples), return_tensors="pt", input_data_format="channels_first")
         return {"pixel_values": encoded["pixel_values"], "sample_ids": ids_B, "keys": keys_B} | self._draw(keys_B)
 
 

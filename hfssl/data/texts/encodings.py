@@ -4,11 +4,12 @@ N texts, B samples, T tokens.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from hfssl.objective import Array, Batch
 
@@ -52,21 +53,21 @@ class Encodings:
         return {name: torch.from_numpy(column[inside].astype(np.int64)) for name, column in self._columns.items()}
 
 
-def with_pad_token(tokenizer: Any) -> Any:
+def with_pad_token(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """`tokenizer` itself; one without padding, as GPT-2's, pads with its end of text."""
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
 
 
-def forget_cutting(tokenizer: Any) -> None:
+def forget_cutting(tokenizer: PreTrainedTokenizerBase) -> None:
     """A fast tokenizer remembers how its last texts were cut and would be saved so, whichever texts these were."""
-    if tokenizer.is_fast:
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
         tokenizer.backend_tokenizer.no_truncation()
 
 
 def encoded_texts(
-    tokenizer: Any, blocks: Iterable[tuple[list[str], list[str] | None]], max_length: int
+    tokenizer: PreTrainedTokenizerBase, blocks: Iterable[tuple[list[str], list[str] | None]], max_length: int
 ) -> tuple[Encodings, Found]:
     """Texts, or pairs, between the tokenizer's special tokens; of a pair that is too long the longer part is cut first.
 

@@ -4,12 +4,13 @@ N rows, B samples, T tokens.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Protocol
 
 import datasets
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from hfssl.data.columns import class_columns, is_text
 from hfssl.data.labels import Labelled, class_counts, class_numbers, num_unnamed, refuse_missing
@@ -25,10 +26,21 @@ from hfssl.randomness import sample_keys
 
 _LABEL = "label"
 _BLOCK = 4096
+Encoded = tuple[dict[str, Tensor], int | float]  # inputs (T,) of the model, and the class or the number
 _TRIAL = ("one", "one two three two one two three")
 
 
-def open_labelled_texts(data: TextDataConfig, method: Any) -> Source:
+class PairSettings(Protocol):
+    """What a task on texts or pairs says of its columns."""
+
+    @property
+    def second_text_column(self) -> str | None: ...
+
+    @property
+    def problem(self) -> str: ...
+
+
+def open_labelled_texts(data: TextDataConfig, method: PairSettings) -> Source:
     """The rows that the config names, with `method.second_text_column` where pairs are told apart; empty texts stay.
 
     Labels are the only column of classes, else the column `label`, unless --label_column names another.
@@ -105,12 +117,12 @@ class LabelledTexts(DataPipeline):
     def __init__(
         self,
         data: TextDataConfig,
-        tokenizer: Any,
+        tokenizer: PreTrainedTokenizerFast,
         class_names: Sequence[str] | None,
         second_column: str | None = None,
     ) -> None:
         self.data = data
-        self.processor = tokenizer
+        self.processor: PreTrainedTokenizerFast = tokenizer
         self.class_names = None if class_names is None else list(class_names)
         self.second_column = second_column
         self.counts_C = np.zeros(len(class_names or ()), dtype=np.int64)
@@ -146,14 +158,14 @@ class LabelledTexts(DataPipeline):
                 second = [text or "" for text in rows[block][self.second_column].to_pylist()]
             yield texts, second
 
-    def transform(self, example: tuple[dict[str, Tensor], Any], key: Tensor) -> tuple[dict[str, Tensor], Any]:
+    def transform(self, example: Encoded, key: Tensor) -> Encoded:
         return example
 
-    def collate(self, examples: Sequence[tuple[dict[str, Tensor], Any]], keys_B: Tensor) -> Batch:
+    def collate(self, examples: Sequence[Encoded], keys_B: Tensor) -> Batch:
         inputs, labels = zip(*examples, strict=True)
         return encoded_batch(inputs, self.processor.pad_token_id) | {"labels": torch.tensor(labels)}
 
-    def eval_transform(self, examples: Sequence[tuple[dict[str, Tensor], Any]], first: int = 0) -> Batch:
+    def eval_transform(self, examples: Sequence[Encoded], first: int = 0) -> Batch:
         ids_B = torch.arange(first, first + len(examples))
         keys_B = sample_keys(0, torch.full_like(ids_B, -1), ids_B)
         return self.collate(examples, keys_B) | {"sample_ids": ids_B, "keys": keys_B}
@@ -164,7 +176,6 @@ class LabelledTexts(DataPipeline):
         encodings: Encodings = encoded_texts(self.processor, [(list(_TRIAL), second)], self.data.max_length)[0]
         return self.eval_transform([(encodings[row], 0) for row in range(len(_TRIAL))])
 
-    def shown(self, example: tuple[dict[str, Tensor], Any]) -> str:
+    def shown(self, example: Encoded) -> str:
         """A sample for people: what the model read of it."""
-        text: str = self.processor.decode(example[0]["input_ids"], skip_special_tokens=self.second_column is None)
-        return text
+        return str(self.processor.decode(example[0]["input_ids"], skip_special_tokens=self.second_column is None))

@@ -9,7 +9,6 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -39,7 +38,7 @@ class PackingPlan:
     def __len__(self) -> int:
         return len(self.row_offsets) - 1
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         if self.folder is not None:
             return _load, (self.folder,)  # a spawned worker maps the files itself
         return PackingPlan, (self.row_offsets, self.documents, self.starts, self.lengths)

@@ -4,11 +4,12 @@ B rows, T tokens, N documents.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
@@ -53,7 +54,7 @@ class Frame(NamedTuple):
         return len(self.before) + len(self.after)
 
 
-def frame_of(tokenizer: Any, *, is_causal: bool) -> Frame:
+def frame_of(tokenizer: PreTrainedTokenizerFast, *, is_causal: bool) -> Frame:
     """What the tokenizer puts before and after a text; a causal one always ends it."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
@@ -134,9 +135,11 @@ def joined(parts: "Sequence[tuple[Array, ...]]") -> TextRow:
 class TextPipeline(DataPipeline):
     """`draw` adds what the method hides or predicts."""
 
-    def __init__(self, data: TextDataConfig, tokenizer: Any, *, is_causal: bool, draw: Draw) -> None:
+    def __init__(
+        self, data: TextDataConfig, tokenizer: PreTrainedTokenizerFast, *, is_causal: bool, draw: Draw
+    ) -> None:
         self.data = data
-        self.processor = tokenizer
+        self.processor: PreTrainedTokenizerFast = tokenizer
         self._is_causal = is_causal
         self._draw = draw
         self._frame = frame_of(tokenizer, is_causal=is_causal)

@@ -4,9 +4,10 @@ N questions, M windows, T tokens.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from hfssl.data.texts.encodings import Encodings, forget_cutting
 from hfssl.objective import Array
@@ -28,7 +29,7 @@ class Windows(NamedTuple):
 
 
 def windows_of(
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     questions: Sequence[str],
     contexts: Sequence[str],
     answers: Sequence[tuple[int, int] | None],
@@ -60,7 +61,9 @@ def windows_of(
     return Windows(tokens, np.array(encoded["overflow_to_sample_mapping"]), np.array(targets), num_cut)
 
 
-def _encoded(tokenizer: Any, questions: list[str], contexts: Sequence[str], *, max_length: int, shared: int) -> Any:
+def _encoded(
+    tokenizer: PreTrainedTokenizerBase, questions: list[str], contexts: Sequence[str], *, max_length: int, shared: int
+) -> BatchEncoding:
     encoded = tokenizer(
         questions,
         list(contexts),
@@ -75,7 +78,7 @@ def _encoded(tokenizer: Any, questions: list[str], contexts: Sequence[str], *, m
     return encoded
 
 
-def _cut(tokenizer: Any, questions: Sequence[str], most: int) -> tuple[list[str], int]:
+def _cut(tokenizer: PreTrainedTokenizerBase, questions: Sequence[str], most: int) -> tuple[list[str], int]:
     """Questions of at most `most` tokens."""
     encoded = tokenizer(list(questions), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     kept, num_cut = [], 0

@@ -4,10 +4,11 @@ N questions, M windows, B samples, T tokens, L characters, G gold answers.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol, TypedDict
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from hfssl.data.columns import FindColumn, is_text
 from hfssl.data.labels import refuse_missing
@@ -27,7 +28,30 @@ _PARTS = ("text", "answer_start")
 _CHARS = ("char_starts", "char_ends")
 
 
-def open_questions(data: TextDataConfig, method: Any) -> Source:
+class QuestionSettings(Protocol):
+    """What a task on questions says of its columns."""
+
+    @property
+    def question_column(self) -> str: ...
+
+
+class Gold(TypedDict):
+    """The right answers to a question, none where both lists are empty: texts, and the characters at which they begin."""
+
+    text: list[str]
+    answer_start: list[int]
+
+
+class Asked(TypedDict):
+    """A question with all of its windows, for scores; golds: its right answers."""
+
+    windows: list[dict[str, Tensor]]
+    question: str
+    context: str
+    golds: list[str]
+
+
+def open_questions(data: TextDataConfig, method: QuestionSettings) -> Source:
     """The rows that the config names: a text (`context`), a question, and `answers` with the lists text and answer_start.
 
     Raises:
@@ -61,14 +85,15 @@ def num_without(source: Source) -> int:
     return sum(value is None for value in source.rows[source.label_column][:])
 
 
-def gold_answers(source: Source) -> list[dict[str, list[Any]]]:
+def gold_answers(source: Source) -> list[Gold]:
     """The answers of each row, as lists `text` and `answer_start`; both empty where there is none.
 
     Raises:
         ConfigError: a row holds nothing, not even empty lists.
     """
     refuse_missing(source, num_without(source), "lists of answers")
-    return [{name: list(value[name] or []) for name in _PARTS} for value in source.rows[source.label_column][:]]
+    values = source.rows[source.label_column][:]
+    return [Gold(text=list(value["text"] or []), answer_start=list(value["answer_start"] or [])) for value in values]
 
 
 class Questions:
@@ -85,7 +110,7 @@ class Questions:
     def __len__(self) -> int:
         return len(self.questions)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Asked:
         windows = [one_window(self.windows, window) for window in self._of_question[index]]
         return {
             "windows": windows,
@@ -121,9 +146,11 @@ class QuestionPipeline(DataPipeline):
     the batch, and as code points padded with NOT_TEXT their `contexts` (N, L) and `golds` (N, G, L).
     """
 
-    def __init__(self, data: TextDataConfig, tokenizer: Any, question_column: str, shared: int) -> None:
+    def __init__(
+        self, data: TextDataConfig, tokenizer: PreTrainedTokenizerFast, question_column: str, shared: int
+    ) -> None:
         self.data = data
-        self.processor = tokenizer
+        self.processor: PreTrainedTokenizerFast = tokenizer
         self._question_column = question_column
         self._shared = shared
 
@@ -160,7 +187,7 @@ class QuestionPipeline(DataPipeline):
         targets_B2 = torch.stack([one["targets"] for one in examples])
         return encoded_batch(inputs, self.processor.pad_token_id) | {"targets": targets_B2}
 
-    def eval_transform(self, examples: Sequence[dict[str, Any]], first: int = 0) -> Batch:
+    def eval_transform(self, examples: Sequence[Asked], first: int = 0) -> Batch:
         ids_N = torch.arange(first, first + len(examples))
         keys_N = sample_keys(0, torch.full_like(ids_N, -1), ids_N)
         windows = [window for one in examples for window in one["windows"]]
@@ -175,12 +202,12 @@ class QuestionPipeline(DataPipeline):
         batch["golds"] = _padded(golds).view(len(examples), most, -1) if golds else torch.zeros(len(examples), 0, 1)
         return batch | {"sample_ids": ids_N, "keys": keys_N}
 
-    def shown(self, example: dict[str, Any]) -> str:
+    def shown(self, example: Asked) -> str:
         """A question for people."""
         return str(example["question"])
 
 
-def _place(gold: dict[str, list[Any]], context: str) -> tuple[int, int] | None:
+def _place(gold: Gold, context: str) -> tuple[int, int] | None:
     """Where the first answer lies; None where there is none or something else stands there."""
     if not gold["text"] or not gold["answer_start"]:
         return None

@@ -5,12 +5,12 @@ N sentences, B samples, T tokens, W words.
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import datasets
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from hfssl.data.columns import is_text
 from hfssl.data.labels import class_counts, refuse_missing, refuse_unseen
@@ -30,7 +30,7 @@ _NAMES = ("tags", "ner_tags", "labels")
 _OUTSIDE = "O"
 
 
-def open_tagged_words(data: TextDataConfig, method: Any) -> Source:
+def open_tagged_words(data: TextDataConfig, method: object) -> Source:
     """The rows that the config names: a column of words, and one of as many tags.
 
     Tags are the only column of lists of classes, else a column named tags, ner_tags or labels, unless --label_column names
@@ -64,7 +64,7 @@ def tag_columns(features: datasets.Features) -> list[str]:
     return listed or [name for name in _NAMES if name in features and _item(features[name]) is not None][:1]
 
 
-def _item(feature: Any) -> Any:
+def _item(feature: object) -> object:
     """What a column of lists holds in them; None for other columns."""
     return feature.feature if isinstance(feature, (datasets.List, datasets.LargeList)) else None
 
@@ -158,9 +158,9 @@ class TaggedWords(DataPipeline):
     counts_C: words of each tag in the training rows, known after `prepare`.
     """
 
-    def __init__(self, data: TextDataConfig, tokenizer: Any, class_names: Sequence[str]) -> None:
+    def __init__(self, data: TextDataConfig, tokenizer: PreTrainedTokenizerFast, class_names: Sequence[str]) -> None:
         self.data = data
-        self.processor = tokenizer
+        self.processor: PreTrainedTokenizerFast = tokenizer
         self.class_names = list(class_names)
         self.counts_C = np.zeros(len(class_names), dtype=np.int64)
 
@@ -208,5 +208,4 @@ class TaggedWords(DataPipeline):
 
     def shown(self, example: dict[str, Tensor]) -> str:
         """A sentence for people: what the model read of it."""
-        text: str = self.processor.decode(example["input_ids"], skip_special_tokens=True)
-        return text
+        return str(self.processor.decode(example["input_ids"], skip_special_tokens=True))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers
@@ -44,7 +44,7 @@ class CachedTokens:
         self.word_starts: Array = np.memmap(folder / "word_starts", dtype=np.uint8, mode="r")
         self.offsets: Array = np.load(folder / "offsets.npy", mmap_mode="r")
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return CachedTokens, (self.folder,)  # a spawned worker maps the files itself
 
     def __len__(self) -> int:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -100,7 +99,7 @@ def _wordpiece(texts: Iterable[str], vocab_size: int, lowercase: bool) -> Tokeni
     return tokenizer
 
 
-def _most_frequent_characters(texts: Iterable[str], normalizer: Any, most: int) -> list[str]:
+def _most_frequent_characters(texts: Iterable[str], normalizer: normalizers.Normalizer, most: int) -> list[str]:
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(normalizer.normalize_str(text))
@@ -177,7 +176,7 @@ _TRAINERS: dict[TokenizerKind, Callable[[Iterable[str], int, bool], Tokenizer]] 
 }
 
 
-def _around(tokenizer: Tokenizer, special: dict[str, str]) -> Any:
+def _around(tokenizer: Tokenizer, special: dict[str, str]) -> processors.TemplateProcessing:
     """The special tokens around one sequence or a pair, as BERT and RoBERTa have them."""
     cls, sep = special["cls_token"], special["sep_token"]
     ids = [(token, tokenizer.token_to_id(token)) for token in (cls, sep)]

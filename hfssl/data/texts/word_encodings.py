@@ -5,10 +5,11 @@ N sentences, T tokens, W words.
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from hfssl.data.texts.encodings import Encodings, forget_cutting
 
@@ -44,7 +45,7 @@ class WordsFound(NamedTuple):
         return lines
 
 
-def for_single_words(tokenizer: Any) -> Any:
+def for_single_words(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """`tokenizer` itself; a byte-level one then reads each word as if a space stood before it, as inside a text."""
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     before = backend["pre_tokenizer"]
@@ -54,14 +55,14 @@ def for_single_words(tokenizer: Any) -> Any:
     if not levels:
         return tokenizer
     levels[0]["add_prefix_space"] = True
-    tokenizer._tokenizer.pre_tokenizer = Tokenizer.from_str(json.dumps(backend)).pre_tokenizer
+    tokenizer.backend_tokenizer.pre_tokenizer = Tokenizer.from_str(json.dumps(backend)).pre_tokenizer
     tokenizer.add_prefix_space = True  # what a tokenizer of a class of its own is built anew with
     tokenizer.init_kwargs["add_prefix_space"] = True
     return tokenizer
 
 
 def encoded_words(
-    tokenizer: Any, sentences: Sequence[Sequence[str]], max_length: int
+    tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]], max_length: int
 ) -> tuple[Encodings, Encodings, WordsFound]:
     """(tokens, `places` of the words' first pieces among them, NOWHERE for those that have none, what there is to say)."""
     names = ["input_ids", *(["token_type_ids"] if "token_type_ids" in tokenizer.model_input_names else [])]

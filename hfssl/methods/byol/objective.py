@@ -13,10 +13,9 @@ Where we differ from the published code:
     hfssl byol --dataset path/to/images
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+from transformers import ViTImageProcessor
 
 from hfssl.methods.byol.config import BYOLConfig
 from hfssl.methods.byol.cosine_regression import cosine_regression
@@ -32,8 +31,8 @@ from hfssl.objective import Batch, Diagnosis, StepOutput
 _LOSS_OF_RANDOM_TARGETS = 2.0  # 2 - 2 cos where predictions and targets have nothing to do with each other
 
 
-class BYOL(WithTeacher):
-    def __init__(self, config: BYOLConfig, backbone: Backbone, processor: Any) -> None:
+class BYOL(WithTeacher[BYOLConfig]):
+    def __init__(self, config: BYOLConfig, backbone: Backbone, processor: ViTImageProcessor) -> None:
         super().__init__(config, backbone, processor)
         self.projection_head = byol_head(backbone.width, config.projection_hidden_size, config.projection_size)
         hidden = config.prediction_hidden_size

@@ -13,11 +13,13 @@ Where we differ from transformers' example, which glues all documents together a
     hfssl clm --dataset path/to/texts --train_tokenizer bpe
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 from transformers import AutoModelForCausalLM
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
+from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.pipeline import TextBatch, TextPipeline
 from hfssl.data.texts.tokenizer import open_tokenizer
@@ -36,12 +38,12 @@ def next_tokens(keys_B: Tensor, rows: TextBatch) -> dict[str, Tensor]:
     return {"input_ids": rows.input_ids_BT, "labels": labels_BT.masked_fill(~follows_BT, -100)}
 
 
-class CLM(LanguageModel):
-    auto_class: ClassVar[Any] = AutoModelForCausalLM
+class CLM(LanguageModel[CLMConfig]):
+    auto_class: ClassVar[type[_BaseAutoModelClass]] = AutoModelForCausalLM
     is_causal: ClassVar[bool] = True
 
     @classmethod
-    def data_pipeline(cls, config: CLMConfig, data: TextDataConfig, source: Any) -> TextPipeline:
+    def data_pipeline(cls, config: CLMConfig, data: TextDataConfig, source: Source | None) -> TextPipeline:
         tokenizer = open_tokenizer(data, source)
         if tokenizer.eos_token_id is None:  # as of BERT's kind, which end a text with their separator
             tokenizer.eos_token = tokenizer.sep_token

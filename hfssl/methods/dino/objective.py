@@ -16,11 +16,11 @@ Where we differ from the published code:
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softmax
+from transformers import ViTImageProcessor
 
 from hfssl.methods.dino.centre import Centre
 from hfssl.methods.dino.config import DINOConfig
@@ -38,8 +38,8 @@ from hfssl.objective import Batch, Diagnosis, StepOutput
 _USUAL_CENTRE_MOMENTUM = 0.99
 
 
-class DINO(WithTeacher):
-    def __init__(self, config: DINOConfig, backbone: Backbone, processor: Any) -> None:
+class DINO(WithTeacher[DINOConfig]):
+    def __init__(self, config: DINOConfig, backbone: Backbone, processor: ViTImageProcessor) -> None:
         super().__init__(config, backbone, processor)
         if config.num_local_crops:
             backbone.require_size(config.local_crop_size)

@@ -17,11 +17,11 @@ Where we differ from the paper:
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from transformers import ViTImageProcessor
 
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.views import ViewsPipeline
@@ -53,10 +53,10 @@ class JigsawPipeline(ViewsPipeline):
         return cut | {"tiles": normalised_tiles(tiles)}
 
 
-class Jigsaw(VisionObjective):
+class Jigsaw(VisionObjective[JigsawConfig]):
     permutations_PT: Tensor
 
-    def __init__(self, config: JigsawConfig, backbone: Backbone, processor: Any) -> None:
+    def __init__(self, config: JigsawConfig, backbone: Backbone, processor: ViTImageProcessor) -> None:
         super().__init__(config, backbone, processor)
         self.grid = grid_of(config, processor.size["height"])
         _require_tiles(backbone, self.grid)
@@ -68,7 +68,7 @@ class Jigsaw(VisionObjective):
         self.register_buffer("permutations_PT", permutation_set(num_tiles, config.permutations))
 
     @classmethod
-    def data_pipeline(cls, config: JigsawConfig, data: ImageDataConfig, source: Source) -> JigsawPipeline:
+    def data_pipeline(cls, config: JigsawConfig, data: ImageDataConfig, source: Source | None) -> JigsawPipeline:
         return JigsawPipeline(config, data)
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:

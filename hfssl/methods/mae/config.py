@@ -2,12 +2,15 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
 from hfssl.config.sections import DataConfig, MethodConfig
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.errors import require
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 _ENCODER_FIELDS = ("patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 _DECODER_FIELDS = (
@@ -86,7 +89,7 @@ class MAEConfig(MethodConfig):
         )
 
     def adopt(
-        self, data: ImageDataConfig, model_config: Any, given: frozenset[str]
+        self, data: ImageDataConfig, model_config: "PretrainedConfig", given: frozenset[str]
     ) -> tuple["MAEConfig", ImageDataConfig]:
         """The sizes of a ViTMAE or ViT config, and its image size unless that was given."""
         allowed = ("vit_mae", "vit")

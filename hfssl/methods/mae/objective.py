@@ -16,11 +16,19 @@ The model is transformers' `ViTMAEForPreTraining`. Where we differ from it:
 
 import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, ViTConfig, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
+from transformers import (
+    AutoConfig,
+    PretrainedConfig,
+    ViTConfig,
+    ViTImageProcessor,
+    ViTMAEConfig,
+    ViTMAEForPreTraining,
+    ViTModel,
+)
 
 from hfssl.checkpoints.locate import loading
 from hfssl.checkpoints.weights import StoredWeights, read_weights, take_weights
@@ -50,10 +58,10 @@ class MaskNoise:
         return {"noise": random_ranks(keys_B, "mask", self.num_patches).to(torch.float32)}
 
 
-class MAE(Objective):
+class MAE(Objective[MAEConfig, ImagePipeline]):
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
 
-    def __init__(self, model: ViTMAEForPreTraining, processor: Any) -> None:
+    def __init__(self, model: ViTMAEForPreTraining, processor: ViTImageProcessor) -> None:
         super().__init__()
         self.model = model
         self._processor = processor
@@ -63,12 +71,12 @@ class MAE(Objective):
         return False
 
     @classmethod
-    def data_pipeline(cls, config: MAEConfig, data: ImageDataConfig, source: Source) -> ImagePipeline:
+    def data_pipeline(cls, config: MAEConfig, data: ImageDataConfig, source: Source | None) -> ImagePipeline:
         draw = MaskNoise((data.image_size // config.patch_size) ** 2)
         return ImagePipeline(data, crop_scale=config.crop_scale, horizontal_flip=config.horizontal_flip, draw=draw)
 
     @classmethod
-    def build(cls, config: MAEConfig, pipeline: ImagePipeline, model_config: Any) -> Self:
+    def build(cls, config: MAEConfig, pipeline: ImagePipeline, model_config: PretrainedConfig | None) -> Self:
         model = ViTMAEForPreTraining(_vit_mae_config(config, pipeline.data, model_config))
         initialise(model)
         return cls(model, pipeline.processor)
@@ -147,7 +155,7 @@ _SHARED_FIELDS = {
 }
 
 
-def _vit_mae_config(config: MAEConfig, data: ImageDataConfig, model_config: Any) -> ViTMAEConfig:
+def _vit_mae_config(config: MAEConfig, data: ImageDataConfig, model_config: PretrainedConfig | None) -> ViTMAEConfig:
     inherited = {} if model_config is None else model_config.to_dict()
     sizes = {
         "patch_size": config.patch_size,

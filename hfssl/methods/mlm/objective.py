@@ -15,12 +15,14 @@ The model is any stock one behind `AutoModelForMaskedLM`. Where we differ from t
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForMaskedLM
+from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
+from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.pipeline import TextBatch, TextPipeline
 from hfssl.data.texts.tokenizer import open_tokenizer
@@ -51,12 +53,12 @@ class MaskedTokens:
         return {"input_ids": input_ids_BT, "slots": slots_BS, "labels": labels_BS}
 
 
-class MLM(LanguageModel):
-    auto_class: ClassVar[Any] = AutoModelForMaskedLM
+class MLM(LanguageModel[MLMConfig]):
+    auto_class: ClassVar[type[_BaseAutoModelClass]] = AutoModelForMaskedLM
     is_causal: ClassVar[bool] = False
 
     @classmethod
-    def data_pipeline(cls, config: MLMConfig, data: TextDataConfig, source: Any) -> TextPipeline:
+    def data_pipeline(cls, config: MLMConfig, data: TextDataConfig, source: Source | None) -> TextPipeline:
         tokenizer = open_tokenizer(data, source)
         require(
             tokenizer.mask_token_id is not None,
@@ -65,7 +67,9 @@ class MLM(LanguageModel):
         draw = MaskedTokens(config.mask_ratio, config.whole_word, tokenizer.mask_token_id, len(tokenizer))
         return TextPipeline(data, tokenizer, is_causal=False, draw=draw)
 
-    def __init__(self, model: Any, tokenizer: Any, is_packed: bool, *, exports_whole: bool = True) -> None:
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, is_packed: bool, *, exports_whole: bool = True
+    ) -> None:
         super().__init__(model, tokenizer, is_packed, exports_whole=exports_whole)
         self._cut = earliest_cut(model)
 

@@ -17,10 +17,10 @@ Where we differ from the published code:
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import ViTImageProcessor
 
 from hfssl.errors import require
 from hfssl.methods.joint_embedding import WithTeacher
@@ -39,8 +39,8 @@ from hfssl.objective import Batch, StepOutput
 DEFAULT_SPLITS = 8
 
 
-class MoCo(WithTeacher):
-    def __init__(self, config: MoCoConfig, backbone: Backbone, processor: Any) -> None:
+class MoCo(WithTeacher[MoCoConfig]):
+    def __init__(self, config: MoCoConfig, backbone: Backbone, processor: ViTImageProcessor) -> None:
         super().__init__(config, backbone, processor)
         require(
             config.batch_norm_splits is None or backbone.has_batch_norm,

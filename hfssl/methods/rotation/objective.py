@@ -18,12 +18,12 @@ Where we differ from the published code:
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2.functional import center_crop
+from transformers import ViTImageProcessor
 
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.views import ViewsPipeline
@@ -54,13 +54,13 @@ class RotationPipeline(ViewsPipeline):
         return batch | {"squares": super().eval_transform(squares)["pixel_values"]}
 
 
-class Rotation(VisionObjective):
-    def __init__(self, config: RotationConfig, backbone: Backbone, processor: Any) -> None:
+class Rotation(VisionObjective[RotationConfig]):
+    def __init__(self, config: RotationConfig, backbone: Backbone, processor: ViTImageProcessor) -> None:
         super().__init__(config, backbone, processor)
         self.classifier = nn.Linear(backbone.width, len(DEGREES))
 
     @classmethod
-    def data_pipeline(cls, config: RotationConfig, data: ImageDataConfig, source: Source) -> RotationPipeline:
+    def data_pipeline(cls, config: RotationConfig, data: ImageDataConfig, source: Source | None) -> RotationPipeline:
         return RotationPipeline(data, config.views(data.image_size))
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:

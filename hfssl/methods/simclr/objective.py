@@ -14,9 +14,10 @@ Where we differ from the usual:
 """
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
+from transformers import ViTImageProcessor
 
 from hfssl.distributed import world_size
 from hfssl.methods.joint_embedding import JointEmbedding
@@ -29,10 +30,10 @@ from hfssl.nn.signals import embedding_std
 from hfssl.objective import Batch, StepOutput
 
 
-class SimCLR(JointEmbedding):
+class SimCLR(JointEmbedding[SimCLRConfig]):
     compares_samples: ClassVar[bool] = True
 
-    def __init__(self, config: SimCLRConfig, backbone: Backbone, processor: Any) -> None:
+    def __init__(self, config: SimCLRConfig, backbone: Backbone, processor: ViTImageProcessor) -> None:
         super().__init__(config, backbone, processor)
         self.projection_head = simclr_projection_head(
             backbone.width, config.projection_hidden_size, config.projection_size

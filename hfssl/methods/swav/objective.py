@@ -15,10 +15,11 @@ Where we differ from the published code:
 """
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from transformers import ViTImageProcessor
 
 from hfssl.methods.joint_embedding import JointEmbedding, crops_of
 from hfssl.methods.swav.config import SwAVConfig
@@ -32,10 +33,10 @@ from hfssl.nn.signals import embedding_std, prototype_usage, target_signals
 from hfssl.objective import Batch, Diagnosis, StepOutput
 
 
-class SwAV(JointEmbedding):
+class SwAV(JointEmbedding[SwAVConfig]):
     compares_samples: ClassVar[bool] = True
 
-    def __init__(self, config: SwAVConfig, backbone: Backbone, processor: Any) -> None:
+    def __init__(self, config: SwAVConfig, backbone: Backbone, processor: ViTImageProcessor) -> None:
         super().__init__(config, backbone, processor)
         if config.num_local_crops:
             backbone.require_size(config.local_crop_size)

@@ -2,13 +2,16 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
 from hfssl.config.sections import DataConfig, MethodConfig
 from hfssl.data.audio.config import AudioDataConfig
 from hfssl.errors import require
 from hfssl.nn.frames import num_frames
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 _CONVOLUTIONS = ("conv_dim", "conv_kernel", "conv_stride")
@@ -90,7 +93,7 @@ class Wav2Vec2PretrainingConfig(MethodConfig):
         )
 
     def adopt(
-        self, data: AudioDataConfig, model_config: Any, given: frozenset[str]
+        self, data: AudioDataConfig, model_config: "PretrainedConfig", given: frozenset[str]
     ) -> tuple["Wav2Vec2PretrainingConfig", AudioDataConfig]:
         """Sizes, convolutions and codebooks of a wav2vec 2.0 config; its dropout stays its own."""
         kind = model_config.model_type

@@ -4,10 +4,11 @@ N utterances, T frames, S masked frames of the utterance with the most, K distra
 entries.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig, Wav2Vec2ForPreTraining
 
 from hfssl.methods.wav2vec2.gumbel import quantised
 from hfssl.methods.wav2vec2.scaled_gradient import scaled_gradient
@@ -31,7 +32,7 @@ class Contrast(NamedTuple):
 
 
 def contrast(
-    model: Any,
+    model: Wav2Vec2ForPreTraining,
     batch: Batch,
     *,
     temperature: float,
@@ -71,12 +72,12 @@ def contrast(
     return Contrast(logits_NSK, codes.logits_NSGV, targets_NSW, mean_square_N)
 
 
-def frames_of_windows(model_config: Any, lengths_N: Tensor) -> Tensor:
+def frames_of_windows(model_config: PretrainedConfig, lengths_N: Tensor) -> Tensor:
     """Frames of each utterance, padding left out; (N,) int64."""
     return num_frames(lengths_N, model_config.conv_kernel, model_config.conv_stride).clamp(min=0)
 
 
-def attention(batch: Batch, model_config: Any) -> Tensor | None:
+def attention(batch: Batch, model_config: PretrainedConfig) -> Tensor | None:
     """Which frames the transformer may look at, (N, T) bool; None where nothing is padded."""
     if "attention_mask" not in batch:
         return None

@@ -3,11 +3,12 @@
 Baevski et al. 2020, "wav2vec 2.0", arXiv 2006.11477, section 2 and equation 4; Jang et al. 2017, arXiv 1611.01144.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax
+from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2GumbelVectorQuantizer
 
 from hfssl.distributed import all_reduce_sum_with_gradient
 from hfssl.nn.precision import no_autocast, to_float32
@@ -31,7 +32,9 @@ def gumbel_noise(keys_N: Tensor, num_masked_positions: int, num_codebooks: int, 
     return -(-draws.log()).log().view(len(keys_N), num_masked_positions, num_codebooks, num_entries)
 
 
-def quantised(quantizer: Any, features_NSC: Tensor, noise_NSGV: Tensor | None, temperature: float) -> Quantised:
+def quantised(
+    quantizer: Wav2Vec2GumbelVectorQuantizer, features_NSC: Tensor, noise_NSGV: Tensor | None, temperature: float
+) -> Quantised:
     """What transformers' `Wav2Vec2GumbelVectorQuantizer` chooses, with its parameters: its product of one-hot rows and entries
     is a contraction here, which materialises no (N * S, G * V, D).
 

@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav2Vec2Model
+from transformers import PretrainedConfig, Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav2Vec2Model
 
 from hfssl.checkpoints.weights import read_weights, take_weights
 from hfssl.data.audio.config import AudioDataConfig
@@ -38,7 +38,7 @@ from hfssl.nn.frames import num_frames
 from hfssl.nn.masked_positions import IGNORED
 from hfssl.nn.signals import embedding_std
 from hfssl.nn.spans import distractors, masked_frames
-from hfssl.objective import Batch, Diagnosis, Export, LoadReport, Objective, Pretext, StepOutput
+from hfssl.objective import Batch, Diagnosis, Export, LoadReport, Objective, Pretext, Saves, StepOutput
 
 POOLING = "mean"
 _NUM_CODEBOOKS = 2
@@ -68,10 +68,10 @@ class ToldApart(NamedTuple):
     false_NSK: Tensor
 
 
-class Wav2Vec2(Objective):
+class Wav2Vec2(Objective[Wav2Vec2PretrainingConfig, AudioPipeline]):
     modality: ClassVar[Literal["text", "image", "audio"]] = "audio"
 
-    def __init__(self, config: Wav2Vec2PretrainingConfig, model: Wav2Vec2ForPreTraining, processor: Any) -> None:
+    def __init__(self, config: Wav2Vec2PretrainingConfig, model: Wav2Vec2ForPreTraining, processor: Saves) -> None:
         super().__init__()
         self.config = config
         self.model = model
@@ -83,11 +83,15 @@ class Wav2Vec2(Objective):
         return True
 
     @classmethod
-    def data_pipeline(cls, config: Wav2Vec2PretrainingConfig, data: AudioDataConfig, source: Source) -> AudioPipeline:
+    def data_pipeline(
+        cls, config: Wav2Vec2PretrainingConfig, data: AudioDataConfig, source: Source | None
+    ) -> AudioPipeline:
         return AudioPipeline(data, crops=config.feat_extract_norm == "group", draw=SpanDraw(config))
 
     @classmethod
-    def build(cls, config: Wav2Vec2PretrainingConfig, pipeline: AudioPipeline, model_config: Any) -> Self:
+    def build(
+        cls, config: Wav2Vec2PretrainingConfig, pipeline: AudioPipeline, model_config: PretrainedConfig | None
+    ) -> Self:
         return cls(config, Wav2Vec2ForPreTraining(_stock_config(config, model_config)), pipeline.processor)
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
@@ -220,10 +224,11 @@ def _is_right(found: Contrast) -> Tensor:
     return found.logits_NSK.argmax(dim=2) == 0
 
 
-def _stock_config(config: Wav2Vec2PretrainingConfig, model_config: Any) -> Wav2Vec2Config:
+def _stock_config(config: Wav2Vec2PretrainingConfig, model_config: PretrainedConfig | None) -> Wav2Vec2Config:
     """The model to build: that of the flags or of `model_config`, which drops no layers and has a token for masked frames."""
     if model_config is not None:
-        built: Wav2Vec2Config = copy.deepcopy(model_config)
+        built = copy.deepcopy(model_config)
+        assert isinstance(built, Wav2Vec2Config)
         built.layerdrop, built.add_adapter = 0.0, False
         built.apply_spec_augment, built.mask_time_prob = True, max(built.mask_time_prob, _FINE_TUNING_MASKS)
         return built

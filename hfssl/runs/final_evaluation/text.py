@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import pipeline
+from transformers import PreTrainedTokenizerFast, pipeline
 
 from hfssl.data.loader import KeyedDataset
 from hfssl.data.source import Source
-from hfssl.data.texts.pipeline import PackedRows
+from hfssl.data.texts.pipeline import PackedRows, TextPipeline
 from hfssl.evaluation.results_table import encoded_rows, results_table
 from hfssl.evaluation.text_modality import TextModality
 from hfssl.methods.mlm.objective import MLM
@@ -38,7 +38,7 @@ def language_figures(session: Session) -> dict[str, float]:
         return {}
     rows = session.run_dir.validation_rows()
     figures = {"loss_at_start": rows[0]["validation/loss"], "loss": rows[-1]["validation/loss"]}
-    vocabulary = len(session.rows.pipeline.processor)
+    vocabulary = len(_tokenizer(session))
     counts, held_out = (_token_counts(rows, vocabulary) for rows in (session.rows, session.monitor.rows))
     log_shares = np.log((counts + 1) / (counts.sum() + vocabulary))
     figures["unigram_cross_entropy"] = float(-(held_out * log_shares).sum() / held_out.sum())
@@ -46,6 +46,11 @@ def language_figures(session: Session) -> dict[str, float]:
     if isinstance(session.objective, MLM):
         figures |= _accuracy_on_masked(session, session.objective)
     return figures
+
+
+def _tokenizer(session: Session) -> PreTrainedTokenizerFast:
+    assert isinstance(session.rows.pipeline, TextPipeline)
+    return session.rows.pipeline.processor
 
 
 def _token_counts(rows: KeyedDataset, vocabulary: int) -> Array:
@@ -98,7 +103,7 @@ def _beginnings(source: Source, num: int) -> list[str]:
 
 def filled_blanks(session: Session, source: Source) -> list[str]:
     """Three held-out sentences, one word of each hidden, with the export's likeliest words for it."""
-    tokenizer = session.rows.pipeline.processor
+    tokenizer = _tokenizer(session)
     fill = pipeline("fill-mask", model=str(session.run_dir.export), top_k=_WORDS_SHOWN, device="cpu")
     lines = []
     for sentence in _beginnings(source, _BLANKED):
@@ -116,7 +121,7 @@ def continued(session: Session, source: Source) -> list[str]:
     """A sampled continuation, by the export, of the first words of a held-out document."""
     generate = pipeline("text-generation", model=str(session.run_dir.export), device="cpu")
     words = " ".join(_beginnings(source, 1)).split()[:_WORDS_BEFORE]
-    tokenizer, longest = session.rows.pipeline.processor, session.run.data.max_length
+    tokenizer, longest = _tokenizer(session), session.run.data.max_length
     while len(words) > 1 and 2 * len(tokenizer(" ".join(words))["input_ids"]) > longest:
         words.pop()
     prompt = " ".join(words)

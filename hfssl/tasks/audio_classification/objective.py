@@ -14,8 +14,15 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING, AutoConfig, AutoModelForAudioClassification
+from transformers import (
+    MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForAudioClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.audio.whole_recordings import LabelledRecordings
@@ -24,7 +31,7 @@ from hfssl.data.labels import balanced_weights, class_numbers
 from hfssl.data.source import Source
 from hfssl.errors import require
 from hfssl.models.speech_model import body_of, in_groups, load_body, model_inputs, speech_config
-from hfssl.objective import Batch, StepOutput
+from hfssl.objective import Array, Batch, Saves, StepOutput
 from hfssl.tasks.audio_classification.config import AudioClassificationConfig
 from hfssl.tasks.speech_task import SpecAugmentDraw, SpeechTask, fresh_task_model
 
@@ -32,12 +39,16 @@ _HEAD = ["projector", "classifier"]
 _MOST_DEVIATION = 1e-4  # of logits from pooled frames, relative to the largest logit or 1
 
 
-class AudioClassification(SpeechTask):
+class AudioClassification(
+    SpeechTask[AudioClassificationConfig, LabelledRecordings | HeadInputsPipeline[LabelledRecordings]]
+):
     config: AudioClassificationConfig
     class_weights_C: Tensor
-    auto_class: ClassVar[Any] = AutoModelForAudioClassification
+    auto_class: ClassVar[type[_BaseAutoModelClass]] = AutoModelForAudioClassification
 
-    def __init__(self, config: AudioClassificationConfig, model: Any, processor: Any, class_weights_C: Tensor) -> None:
+    def __init__(
+        self, config: AudioClassificationConfig, model: PreTrainedModel, processor: Saves, class_weights_C: Tensor
+    ) -> None:
         super().__init__(config, model, processor)
         self.register_buffer("class_weights_C", class_weights_C)
 
@@ -48,8 +59,8 @@ class AudioClassification(SpeechTask):
 
     @classmethod
     def data_pipeline(
-        cls, config: AudioClassificationConfig, data: AudioDataConfig, source: Source
-    ) -> LabelledRecordings | HeadInputsPipeline:
+        cls, config: AudioClassificationConfig, data: AudioDataConfig, source: Source | None
+    ) -> LabelledRecordings | HeadInputsPipeline[LabelledRecordings]:
         assert config.class_names is not None, "found in the data before a run is opened"
         assert config.attention_mask is not None, "settled before a run is opened"
         names, masks = config.class_names, config.attention_mask
@@ -59,11 +70,15 @@ class AudioClassification(SpeechTask):
 
     @classmethod
     def build(
-        cls, config: AudioClassificationConfig, pipeline: LabelledRecordings | HeadInputsPipeline, model_config: Any
+        cls,
+        config: AudioClassificationConfig,
+        pipeline: LabelledRecordings | HeadInputsPipeline[LabelledRecordings],
+        model_config: PretrainedConfig | None,
     ) -> Self:
         weights_C = torch.ones(len(pipeline.class_names))
         if config.class_weights == "balanced":
             weights_C = torch.from_numpy(balanced_weights(pipeline.counts_C)).float()
+        assert model_config is not None, "of --model or --model_config"
         return cls(config, _fresh(config, pipeline.class_names, model_config), pipeline.processor, weights_C)
 
     def forward(self, batch: Batch, progress: float) -> StepOutput:
@@ -85,7 +100,7 @@ class AudioClassification(SpeechTask):
         groups = in_groups(batch, equal=self.hears_padding)
         return _joined([(rows, self.model(**inputs).logits) for rows, inputs in groups])
 
-    def predictions(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> list[tuple[Array, int]]:
         """(logits (C,) float32, number of the true class) of each recording."""
         logits_BC = self.logits(batch).float().cpu().numpy()
         return list(zip(logits_BC, batch["labels"].tolist(), strict=True))
@@ -98,12 +113,12 @@ class _Means(nn.Module):
         super().__init__()
         self._means_BL1W = means_BL1W
 
-    def forward(self, input_values: Tensor, **_: Any) -> BaseModelOutput:
+    def forward(self, input_values: Tensor, **_: object) -> BaseModelOutput:
         states = self._means_BL1W.unbind(dim=1)
         return BaseModelOutput(last_hidden_state=states[-1], hidden_states=states)
 
 
-def logits_of_means(model: Any, means_BL1W: Tensor) -> Tensor:
+def logits_of_means(model: PreTrainedModel, means_BL1W: Tensor) -> Tensor:
     """(B, C) by the head of a stock model, whose parameters get the gradient, from the means of its hidden states."""
     head = copy.copy(model)
     head._modules = dict(model._modules) | {model.base_model_prefix: _Means(means_BL1W)}
@@ -112,14 +127,14 @@ def logits_of_means(model: Any, means_BL1W: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def hidden_means(model: Any, batch: Batch, hears_padding: bool) -> Tensor:
+def hidden_means(model: PreTrainedModel, batch: Batch, hears_padding: bool) -> Tensor:
     """(B, L, 1, W): the mean over its own frames of each hidden state that the head reads; L is 1 if it reads the last alone."""
     groups = in_groups(batch, equal=hears_padding)
     return _joined([(rows, _means(model, inputs)) for rows, inputs in groups])
 
 
-def _means(model: Any, inputs: Batch) -> Tensor:
-    body = body_of(model)
+def _means(model: PreTrainedModel, inputs: Batch) -> Tensor:
+    body: Any = body_of(model)  # speech encoders know their frames of padding
     output = body(**inputs, output_hidden_states=True)
     states = output.hidden_states if model.config.use_weighted_layer_sum else [output.last_hidden_state]
     states_BLFW = torch.stack(list(states), dim=1)
@@ -136,7 +151,9 @@ def _joined(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
     return torch.cat([values for _, values in parts])[order.argsort()]
 
 
-def _fresh(config: AudioClassificationConfig, class_names: list[str], model_config: Any) -> Any:
+def _fresh(
+    config: AudioClassificationConfig, class_names: list[str], model_config: PretrainedConfig
+) -> PreTrainedModel:
     """The stock classifier, random, frozen or adapted as asked for."""
     own = speech_config(model_config, MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING, config.spans, "classifies recordings")
     own.num_labels = len(class_names)
@@ -147,11 +164,11 @@ def _fresh(config: AudioClassificationConfig, class_names: list[str], model_conf
         own.classifier_proj_size = config.classifier_proj_size
     model = fresh_task_model(config, AutoModelForAudioClassification, own, _HEAD)
     if config.sums_layers:
-        model.layer_weights.requires_grad_(True)  # which an adapter freezes; it is then merged
+        model.get_parameter("layer_weights").requires_grad_(True)  # which an adapter freezes; it is then merged
     return model
 
 
-def _of_frozen(config: AudioClassificationConfig, whole: LabelledRecordings) -> HeadInputsPipeline:
+def _of_frozen(config: AudioClassificationConfig, whole: LabelledRecordings) -> HeadInputsPipeline[LabelledRecordings]:
     assert config.model is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = _fresh(config, whole.class_names, AutoConfig.from_pretrained(config.model))

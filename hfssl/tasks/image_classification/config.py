@@ -1,7 +1,7 @@
 """Fine-tuning an image encoder to tell classes of images apart."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
 from hfssl.config.sections import DataConfig
@@ -10,6 +10,9 @@ from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.views_config import AugmentationFlags
 from hfssl.errors import require
 from hfssl.tasks.task_config import TaskConfig
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,9 @@ class ImageClassificationConfig(AugmentationFlags, TaskConfig):
         for view in self.views(data.image_size)["global_crops"]:
             view.augmentation.check(data.num_channels, view.size)
 
-    def adopt(self, data: ImageDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, ImageDataConfig]:
+    def adopt(
+        self, data: ImageDataConfig, model_config: "PretrainedConfig", given: frozenset[str]
+    ) -> tuple[Self, ImageDataConfig]:
         """Image size and channels of any vision config, unless they were given."""
         adopted = data.adopt_model(model_config, given, self.recipe)
         self.check(adopted)

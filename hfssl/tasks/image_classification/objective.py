@@ -8,12 +8,13 @@ The encoder is that of `--model`; a ViT that was pretrained with the mean over p
 the one that stands opposite (Zhang et al. 2018, arXiv 1710.09412, equation 1), by a share drawn from the image's key.
 """
 
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModelForImageClassification
+from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.data.head_inputs import HeadInputsPipeline, content_of
 from hfssl.data.images.config import ImageDataConfig
@@ -27,18 +28,23 @@ from hfssl.models.layer_decay import decayed_groups
 from hfssl.models.lora import Adapter, merged, with_adapter
 from hfssl.nn.batch_norm import across_ranks
 from hfssl.nn.precision import to_float32
-from hfssl.objective import Batch, Export, LoadReport, StepOutput
+from hfssl.objective import Array, Batch, Export, LoadReport, ParamGroup, Saves, StepOutput
 from hfssl.tasks.image_classification.config import ImageClassificationConfig
 from hfssl.tasks.task import Task
 
 
-class ImageClassification(Task):
+class ImageClassification(Task[ImageClassificationConfig, LabelledImages | HeadInputsPipeline[LabelledImages]]):
     class_weights_C: Tensor
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
-    auto_class: ClassVar[Any] = AutoModelForImageClassification
+    auto_class: ClassVar[type[_BaseAutoModelClass]] = AutoModelForImageClassification
 
     def __init__(
-        self, config: ImageClassificationConfig, model: Any, processor: Any, class_weights_C: Tensor, encoder_type: str
+        self,
+        config: ImageClassificationConfig,
+        model: PreTrainedModel,
+        processor: Saves,
+        class_weights_C: Tensor,
+        encoder_type: str,
     ) -> None:
         super().__init__()
         self.config = config
@@ -59,8 +65,8 @@ class ImageClassification(Task):
 
     @classmethod
     def data_pipeline(
-        cls, config: ImageClassificationConfig, data: ImageDataConfig, source: Source
-    ) -> LabelledImages | HeadInputsPipeline:
+        cls, config: ImageClassificationConfig, data: ImageDataConfig, source: Source | None
+    ) -> LabelledImages | HeadInputsPipeline[LabelledImages]:
         assert config.class_names is not None, "found in the data before a run is opened"
         blend = Blend(config.mixup, config.cutmix)
         whole = LabelledImages(data, config.views(data.image_size), config.class_names, blend)
@@ -68,9 +74,13 @@ class ImageClassification(Task):
 
     @classmethod
     def build(
-        cls, config: ImageClassificationConfig, pipeline: LabelledImages | HeadInputsPipeline, model_config: Any
+        cls,
+        config: ImageClassificationConfig,
+        pipeline: LabelledImages | HeadInputsPipeline[LabelledImages],
+        model_config: PretrainedConfig | None,
     ) -> Self:
         whole = pipeline.whole if isinstance(pipeline, HeadInputsPipeline) else pipeline
+        assert model_config is not None, "of --model or --model_config"
         model = _fresh(config, whole, model_config)
         weights_C = torch.ones(len(whole.class_names))
         if config.class_weights == "balanced":
@@ -113,7 +123,7 @@ class ImageClassification(Task):
             return to_float32(head(batch["head_inputs"]))
         return to_float32(self.model(pixel_values=batch["pixel_values"]).logits)
 
-    def predictions(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> list[tuple[Array, int]]:
         """(logits (C,) float32, number of the true class) of each image."""
         logits_BC = self.logits(batch).float().cpu().numpy()
         return list(zip(logits_BC, batch["labels"].tolist(), strict=True))
@@ -123,11 +133,13 @@ class ImageClassification(Task):
         model = Adapter(self.model) if settings.lora and not settings.merge else merged(self.model)
         return Export(model, self._processor)
 
-    def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+    def param_groups(self, weight_decay: float) -> list[ParamGroup]:
         return decayed_groups(self.model.named_parameters(), weight_decay=weight_decay, decay=self.config.rate_decay)
 
 
-def _fresh(config: ImageClassificationConfig, pipeline: LabelledImages, model_config: Any) -> Any:
+def _fresh(
+    config: ImageClassificationConfig, pipeline: LabelledImages, model_config: PretrainedConfig
+) -> PreTrainedModel:
     """The stock classifier, with adapters if asked for; random weights."""
     own = classifier_config(model_config, pipeline.class_names, config.drop_path)
     for name, value in (("image_size", pipeline.data.image_size), ("num_channels", pipeline.data.num_channels)):
@@ -149,7 +161,7 @@ def _fresh(config: ImageClassificationConfig, pipeline: LabelledImages, model_co
     return model
 
 
-def _of_frozen(config: ImageClassificationConfig, whole: LabelledImages) -> HeadInputsPipeline:
+def _of_frozen(config: ImageClassificationConfig, whole: LabelledImages) -> HeadInputsPipeline[LabelledImages]:
     assert config.model is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model_config = AutoConfig.from_pretrained(config.model)

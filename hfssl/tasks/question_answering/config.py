@@ -1,13 +1,16 @@
 """Fine-tuning a language model to answer questions by a span of a text."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.errors import require
 from hfssl.tasks.task_config import Adaptation
 from hfssl.tasks.text_settings import TextTaskConfig
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,9 @@ class QuestionAnsweringConfig(TextTaskConfig):
         require(self.doc_stride >= 0, f"doc_stride must be at least 0, got {self.doc_stride}")
         require(self.max_answer_length > 0, f"max_answer_length must be above 0, got {self.max_answer_length}")
 
-    def adopt(self, data: TextDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, TextDataConfig]:
+    def adopt(
+        self, data: TextDataConfig, model_config: "PretrainedConfig", given: frozenset[str]
+    ) -> tuple[Self, TextDataConfig]:
         _, adopted = super().adopt(data, model_config, given)
         most = adopted.max_length // 4
         require(

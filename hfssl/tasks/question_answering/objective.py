@@ -12,12 +12,13 @@ window's loss does not depend on its batch.
 """
 
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForQuestionAnswering
+from transformers import AutoModelForQuestionAnswering, PretrainedConfig
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
@@ -31,8 +32,8 @@ from hfssl.tasks.text_task import TextTask, task_tokenizer, with_head
 _LABELS = ("LABEL_0", "LABEL_1")  # as stock names the first and the last token of an answer
 
 
-class QuestionAnswering(TextTask):
-    auto_class: ClassVar[Any] = AutoModelForQuestionAnswering
+class QuestionAnswering(TextTask[QuestionAnsweringConfig, QuestionPipeline]):
+    auto_class: ClassVar[type[_BaseAutoModelClass]] = AutoModelForQuestionAnswering
 
     @classmethod
     def with_rows(cls, config: QuestionAnsweringConfig, source: Source) -> QuestionAnsweringConfig:
@@ -51,12 +52,16 @@ class QuestionAnswering(TextTask):
         ]
 
     @classmethod
-    def data_pipeline(cls, config: QuestionAnsweringConfig, data: TextDataConfig, source: Source) -> QuestionPipeline:
+    def data_pipeline(
+        cls, config: QuestionAnsweringConfig, data: TextDataConfig, source: Source | None
+    ) -> QuestionPipeline:
         tokenizer = task_tokenizer(config, data, source)
         return QuestionPipeline(data, tokenizer, config.question_column, config.doc_stride)
 
     @classmethod
-    def build(cls, config: QuestionAnsweringConfig, pipeline: QuestionPipeline, model_config: Any) -> Self:
+    def build(
+        cls, config: QuestionAnsweringConfig, pipeline: QuestionPipeline, model_config: PretrainedConfig | None
+    ) -> Self:
         model = with_head(cls.auto_class, config, pipeline.processor, model_config, _LABELS)
         return cls(config, model, pipeline.processor)
 
@@ -74,7 +79,7 @@ class QuestionAnswering(TextTask):
         is_padding_BT1 = batch["attention_mask"][:, :, None] == 0
         return logits_BT2.masked_fill(is_padding_BT1, torch.finfo(logits_BT2.dtype).min)
 
-    def predictions(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> list[tuple[str, list[str]]]:
         """(text said, gold texts) of each question; an empty text is no answer."""
         logits_BT2 = self.logits(batch).float()
         windows: dict[int, list[WindowLogits]] = {}

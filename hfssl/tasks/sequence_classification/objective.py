@@ -14,12 +14,19 @@ language models do not train it.
 """
 
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.data.head_inputs import HeadInputsPipeline, content_of
 from hfssl.data.labels import balanced_weights, class_numbers
@@ -30,17 +37,21 @@ from hfssl.errors import require
 from hfssl.models.head_reading import head_logits, read, reading_of
 from hfssl.models.text_head import body_of, load_into
 from hfssl.nn.precision import to_float32
-from hfssl.objective import Batch, StepOutput
+from hfssl.objective import Array, Batch, StepOutput
 from hfssl.tasks.sequence_classification.config import SequenceClassificationConfig
 from hfssl.tasks.text_task import TextTask, reads_types, task_tokenizer, with_head
 
 
-class SequenceClassification(TextTask):
+class SequenceClassification(TextTask[SequenceClassificationConfig, LabelledTexts | HeadInputsPipeline[LabelledTexts]]):
     class_weights_C: Tensor
-    auto_class: ClassVar[Any] = AutoModelForSequenceClassification
+    auto_class: ClassVar[type[_BaseAutoModelClass]] = AutoModelForSequenceClassification
 
     def __init__(
-        self, config: SequenceClassificationConfig, model: Any, tokenizer: Any, class_weights_C: Tensor
+        self,
+        config: SequenceClassificationConfig,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        class_weights_C: Tensor,
     ) -> None:
         super().__init__(config, model, tokenizer)
         self.register_buffer("class_weights_C", class_weights_C)
@@ -67,8 +78,8 @@ class SequenceClassification(TextTask):
 
     @classmethod
     def data_pipeline(
-        cls, config: SequenceClassificationConfig, data: TextDataConfig, source: Source
-    ) -> LabelledTexts | HeadInputsPipeline:
+        cls, config: SequenceClassificationConfig, data: TextDataConfig, source: Source | None
+    ) -> LabelledTexts | HeadInputsPipeline[LabelledTexts]:
         tokenizer = task_tokenizer(config, data, source)
         names = None if config.output_type == "numbers" else config.class_names
         whole = LabelledTexts(data, tokenizer, names, config.second_text_column)
@@ -76,7 +87,10 @@ class SequenceClassification(TextTask):
 
     @classmethod
     def build(
-        cls, config: SequenceClassificationConfig, pipeline: LabelledTexts | HeadInputsPipeline, model_config: Any
+        cls,
+        config: SequenceClassificationConfig,
+        pipeline: LabelledTexts | HeadInputsPipeline[LabelledTexts],
+        model_config: PretrainedConfig | None,
     ) -> Self:
         whole = pipeline.whole if isinstance(pipeline, HeadInputsPipeline) else pipeline
         weights_C = torch.ones(len(whole.class_names or [""]))
@@ -100,21 +114,23 @@ class SequenceClassification(TextTask):
             return to_float32(head_logits(self.model, batch["head_inputs"]))
         return to_float32(self.model(**self.inputs(batch)).logits)
 
-    def predictions(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> list[tuple[Array | float, int | float]]:
         """(logits (C,) float32, number of the true class) of each text, or (number said, true number)."""
         logits_BC = self.logits(batch).float().cpu().numpy()
         said = logits_BC[:, 0].tolist() if self.config.output_type == "numbers" else logits_BC
         return list(zip(said, batch["labels"].tolist(), strict=True))
 
 
-def _fresh(config: SequenceClassificationConfig, pipeline: LabelledTexts, model_config: Any) -> Any:
+def _fresh(
+    config: SequenceClassificationConfig, pipeline: LabelledTexts, model_config: PretrainedConfig | None
+) -> PreTrainedModel:
     model = with_head(SequenceClassification.auto_class, config, pipeline.processor, model_config, pipeline.class_names)
     numbers = pipeline.class_names is None
     model.config.problem_type = "regression" if numbers else "single_label_classification"
     return model
 
 
-def _of_frozen(config: SequenceClassificationConfig, whole: LabelledTexts) -> HeadInputsPipeline:
+def _of_frozen(config: SequenceClassificationConfig, whole: LabelledTexts) -> HeadInputsPipeline[LabelledTexts]:
     assert config.model is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = _fresh(config, whole, AutoConfig.from_pretrained(config.model))

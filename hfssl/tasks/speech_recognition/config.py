@@ -2,13 +2,16 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
 from hfssl.data.audio.config import SPACE, AudioDataConfig
 from hfssl.errors import require
 from hfssl.tasks.speech_settings import SpeechSettings
 from hfssl.tasks.task_config import Adaptation
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 _OF_CLASSES = ("class_weights", "label_smoothing", "class_names")
 _NAMES = ("text", "sentence", "transcription", "transcript")
@@ -48,7 +51,9 @@ class SpeechRecognitionConfig(SpeechSettings):
     def without_effect(self) -> dict[str, str]:
         return super().without_effect() | dict.fromkeys(_OF_CLASSES, "on transcripts, which are no classes")
 
-    def adopt(self, data: AudioDataConfig, model_config: Any, given: frozenset[str]) -> tuple[Self, AudioDataConfig]:
+    def adopt(
+        self, data: AudioDataConfig, model_config: "PretrainedConfig", given: frozenset[str]
+    ) -> tuple[Self, AudioDataConfig]:
         """Also the column of transcripts, where it was not named."""
         adopted, data = super().adopt(data, model_config, given)
         if data.label_column is not None:

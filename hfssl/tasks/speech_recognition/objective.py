@@ -9,12 +9,13 @@ head that the checkpoint brings is left behind. Frames of padding count in no lo
 """
 
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import ctc_loss, log_softmax
-from transformers import MODEL_FOR_CTC_MAPPING, AutoModelForCTC
+from transformers import MODEL_FOR_CTC_MAPPING, AutoModelForCTC, PretrainedConfig, Wav2Vec2Processor
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.audio.transcripts import (
@@ -35,9 +36,9 @@ from hfssl.tasks.speech_task import SpecAugmentDraw, SpeechTask, fresh_task_mode
 _HEAD = ["lm_head"]
 
 
-class SpeechRecognition(SpeechTask):
-    config: SpeechRecognitionConfig
-    auto_class: ClassVar[Any] = AutoModelForCTC
+class SpeechRecognition(SpeechTask[SpeechRecognitionConfig, TranscribedRecordings]):
+    _processor: Wav2Vec2Processor
+    auto_class: ClassVar[type[_BaseAutoModelClass]] = AutoModelForCTC
 
     @classmethod
     def with_rows(cls, config: SpeechRecognitionConfig, source: Source) -> SpeechRecognitionConfig:
@@ -60,7 +61,7 @@ class SpeechRecognition(SpeechTask):
 
     @classmethod
     def data_pipeline(
-        cls, config: SpeechRecognitionConfig, data: AudioDataConfig, source: Source
+        cls, config: SpeechRecognitionConfig, data: AudioDataConfig, source: Source | None
     ) -> TranscribedRecordings:
         assert config.attention_mask is not None, "settled before a run is opened"
         assert config.characters is not None, "found in the data before a run is opened"
@@ -79,7 +80,10 @@ class SpeechRecognition(SpeechTask):
         )
 
     @classmethod
-    def build(cls, config: SpeechRecognitionConfig, pipeline: TranscribedRecordings, model_config: Any) -> Self:
+    def build(
+        cls, config: SpeechRecognitionConfig, pipeline: TranscribedRecordings, model_config: PretrainedConfig | None
+    ) -> Self:
+        assert model_config is not None, "of --model or --model_config"
         own = speech_config(model_config, MODEL_FOR_CTC_MAPPING, config.spans, "recognises speech by CTC")
         tokenizer = pipeline.processor.tokenizer
         own.vocab_size, own.pad_token_id = len(tokenizer), tokenizer.pad_token_id
@@ -114,7 +118,7 @@ class SpeechRecognition(SpeechTask):
         order = torch.cat([rows for rows, _ in padded])
         return torch.cat([found for _, found in padded])[order.argsort()]
 
-    def predictions(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> list[tuple[str, str]]:
         """(what was heard, what was said) of each recording."""
         best_BF = self.logits(batch).argmax(dim=2).tolist()
         frames = frame_counts(self.config, batch["lengths"]).tolist()

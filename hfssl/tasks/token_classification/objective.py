@@ -11,12 +11,13 @@ frozen body is run in every step: sentences are of all lengths, so that its outp
 """
 
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForTokenClassification
+from transformers import AutoModelForTokenClassification, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.data.labels import balanced_weights
 from hfssl.data.source import Source
@@ -31,11 +32,17 @@ from hfssl.tasks.token_classification.config import TokenClassificationConfig
 _OUTSIDE = "O"
 
 
-class TokenClassification(TextTask):
+class TokenClassification(TextTask[TokenClassificationConfig, TaggedWords]):
     class_weights_C: Tensor
-    auto_class: ClassVar[Any] = AutoModelForTokenClassification
+    auto_class: ClassVar[type[_BaseAutoModelClass]] = AutoModelForTokenClassification
 
-    def __init__(self, config: TokenClassificationConfig, model: Any, tokenizer: Any, class_weights_C: Tensor) -> None:
+    def __init__(
+        self,
+        config: TokenClassificationConfig,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        class_weights_C: Tensor,
+    ) -> None:
         super().__init__(config, model, tokenizer)
         self.register_buffer("class_weights_C", class_weights_C)
 
@@ -50,12 +57,16 @@ class TokenClassification(TextTask):
         return []
 
     @classmethod
-    def data_pipeline(cls, config: TokenClassificationConfig, data: TextDataConfig, source: Source) -> TaggedWords:
+    def data_pipeline(
+        cls, config: TokenClassificationConfig, data: TextDataConfig, source: Source | None
+    ) -> TaggedWords:
         assert config.class_names is not None, "found in the data before a run is opened"
         return TaggedWords(data, for_single_words(task_tokenizer(config, data, source)), config.class_names)
 
     @classmethod
-    def build(cls, config: TokenClassificationConfig, pipeline: TaggedWords, model_config: Any) -> Self:
+    def build(
+        cls, config: TokenClassificationConfig, pipeline: TaggedWords, model_config: PretrainedConfig | None
+    ) -> Self:
         model = with_head(cls.auto_class, config, pipeline.processor, model_config, pipeline.class_names)
         weights_C = torch.ones(len(pipeline.class_names))
         if config.class_weights == "balanced":
@@ -77,9 +88,10 @@ class TokenClassification(TextTask):
         """(B, T, C) float32."""
         return to_float32(self.model(**self.inputs(batch)).logits)
 
-    def predictions(self, batch: Batch) -> list[Any]:
+    def predictions(self, batch: Batch) -> list[tuple[list[str], list[str]]]:
         """(tags said, true tags) of all words of each sentence, by name; O is said of a word without a token."""
         names = self.config.class_names
+        assert names is not None, "found in the data before a run is opened"
         said_BT = self.logits(batch).argmax(dim=2)
         places_BW, tags_BW = batch["places"], batch["tags"].cpu()
         said_BW = said_BT.gather(1, places_BW.clamp(min=0)).cpu()

@@ -23,6 +23,7 @@ LOCK = ".lock"
 LAYOUT = 2  # of a run folder, `layout` in its config.yaml; raised where an older folder can no longer be read
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
 _SUMMARY = "summary"
+LABEL_STUDY = "label_study"  # the name of a study's figures, eval/label_study.json and figures/label_study.png
 _YAML = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # the same content, ten times as fast
 
 

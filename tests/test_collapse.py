@@ -10,7 +10,8 @@ import torch
 from hfssl.errors import TrainingError
 from hfssl.methods.mlm.objective import MLM
 from hfssl.objective import Objective
-from hfssl.reporting.facts import facts_of, warnings
+from hfssl.reporting.facts import facts_of
+from hfssl.reporting.kinds import kind_of
 from hfssl.reporting.markdown import LONGEST
 from hfssl.run_dir import RunDir
 from hfssl.training.alarms import Alarm, AlarmHistory
@@ -247,12 +248,12 @@ def test_the_folder_of_a_run_speaks_of_its_last_alarms_alone(tmp_path: Path) -> 
     train(opened)
     run_dir = opened.run_dir
     run_dir.write_config(opened.run.stored())
-    (said,) = [text for text in warnings(facts_of(run_dir)) if "collapse" in text]
+    (said,) = [text for text in kind_of(facts_of(run_dir)).warnings() if "collapse" in text]
     assert said == opened.collapse_monitor.alarms[0].sentence
     run_dir.append_metrics(
         {key: value for key, value in run_dir.read_metrics()[-1].items() if key != "warnings"} | {"step": 7}
     )
-    assert [text for text in warnings(facts_of(run_dir)) if "collapse" in text] == []
+    assert [text for text in kind_of(facts_of(run_dir)).warnings() if "collapse" in text] == []
 
 
 def test_a_language_model_may_grow_as_healthy_ones_do() -> None:

@@ -24,6 +24,7 @@ from hfssl.data.images.config import ImageDataConfig
 from hfssl.objective import Export
 from hfssl.reporting.card import LOCAL_DATA, card_of, write_card
 from hfssl.reporting.command import public_command
+from hfssl.reporting.fine_tuned import FineTuned
 from hfssl.reporting.task_usage import task_usage
 from hfssl.run_dir import RunDir
 from hfssl.tasks.image_classification.config import ImageClassificationConfig
@@ -313,7 +314,7 @@ def test_the_snippet_of_a_regression_gives_the_number_itself(
 
 def test_a_card_is_of_pretraining_or_of_fine_tuning(tmp_path: Path) -> None:
     card = card_of(finished_task(tmp_path))
-    assert card.tuned is not None
+    assert isinstance(card.kind, FineTuned)
     assert "lora_rank" not in card.settings["method"]  # settings that were left alone
     assert "init_from" not in card.settings["loop"]  # --model says it
     assert re.fullmatch(r"image-classification-digits", card.name)

@@ -4,17 +4,20 @@ import base64
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from hfssl.catalog import config_of, method_names
 from hfssl.commands.finetune import finetune
 from hfssl.config.parse import make_run
-from hfssl.config.sections import LoopConfig, OptimConfig
+from hfssl.config.sections import Kind, LoopConfig, OptimConfig
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.evaluation.table import Table
 from hfssl.figures import curves as figures
+from hfssl.reporting import command
 from hfssl.reporting.facts import facts_of
+from hfssl.reporting.kinds import KINDS
 from hfssl.reporting.report import write_report
 from hfssl.reporting.task_report import task_tiles
 from hfssl.reporting.task_scores import all_scores, main_scores, part_tables, score_warnings
@@ -174,3 +177,40 @@ def test_there_is_no_curve_of_scores_that_nobody_took(row: dict[str, Any], tmp_p
     run_dir.append_metrics({"step": 1} | row)
     figures.score_curve(run_dir, 1)
     assert not (run_dir.figures / "scores.png").exists()
+
+
+def test_the_report_of_a_study_shows_its_points_and_what_pretraining_is_worth(tmp_path: Path) -> None:
+    run_dir = begun_task(tmp_path, ["--label_fractions", "0.1", "1", "--compare", "scratch"])
+    assert run_dir.read_config()["kind"] == "label_study"
+    assert "not finished" in read(run_dir).text
+    point = {"labels": 20, "accuracy": 0.7, "low": 0.6, "high": 0.75}
+    rows = [{"features": arm, "curve": [point, point | {"labels": 200}]} for arm in ("fine-tuned", "from scratch")]
+    gain = {"labels": 20, "mean": 12.5, "low": 3.0, "high": 21.0, "sentence": "with 20 labels, 12.5 points"}
+    study = {
+        "rows": rows,
+        "points": [{}] * 4,
+        "gains": [gain],
+        "notes": ["the rate is an end of the grid"],
+        "data": "x",
+    }
+    run_dir.write_eval("label_study", study)
+    page = read(run_dir)
+    for shown in (
+        "finished, 4 points",
+        "from scratch",
+        "200 labels",
+        "0.600 to 0.750",
+        "+12.5",
+        gain["sentence"],
+        "grid",
+    ):
+        assert str(shown) in page.text
+
+
+def test_every_kind_of_run_has_a_description_and_a_command() -> None:
+    names = set(get_args(Kind))
+    assert set(KINDS) == names
+    assert set(command.FORMS) == names
+    for recipe in method_names():
+        assert config_of(recipe).tiny().kind in names
+        assert config_of(recipe).pipeline_tag

@@ -12,7 +12,8 @@ from hfssl.commands.report_config import ReportConfig
 from hfssl.errors import ConfigError
 from hfssl.evaluation.intervals import interval_of
 from hfssl.figures import curves as figures
-from hfssl.reporting.facts import facts_of, warnings
+from hfssl.reporting.facts import facts_of
+from hfssl.reporting.kinds import kind_of
 from hfssl.reporting.report import write_report
 from hfssl.run_dir import RunDir
 from tests.support.run_folder import begun, evaluation, finished, training_row, validation_row
@@ -98,13 +99,13 @@ def test_scores_stand_with_their_floors_and_intervals(run_dir: RunDir) -> None:
 def test_warnings_come_first(run_dir: RunDir) -> None:
     table = run_dir.read_summary()
     assert table is not None
-    assert warnings(facts_of(run_dir)) == []
+    assert kind_of(facts_of(run_dir)).warnings() == []
     table["rows"][-1] |= {"knn": 0.5, "warnings": ["collapse: features use only 1.0 dimensions"]}
     run_dir.write_summary(table)
     run_dir.append_metrics(
         training_row(50, skipped_steps=3, bad_rows=2) | {"time/data_wait": 1.0, "time/seconds": 90.0}
     )
-    said = warnings(facts_of(run_dir))
+    said = kind_of(facts_of(run_dir)).warnings()
     _, page = read(run_dir)
     assert len(said) == 5
     for words, sentence in zip(

@@ -92,13 +92,6 @@ class Exported(NamedTuple):
         )
 
 
-def task_of_recipe(recipe: str, modality: str) -> str:
-    """The Hub's name for what a pretrained model of this recipe will do, before there is one."""
-    if modality == "text":
-        return "text-generation" if recipe == "clm" else "fill-mask"
-    return "feature-extraction" if modality == "audio" else "image-feature-extraction"
-
-
 def describe_export(folder: Path) -> Exported | None:
     """What lies in an export, read without loading it; None where there is none yet."""
     if (folder / "config.json").is_file():

@@ -13,6 +13,9 @@ from hfssl.errors import ConfigError, require
 _PACKAGE = Path(__file__).parents[1]
 STORED_BESIDE = (
     "layout",
+    "kind",
+    "modality",
+    "rows_are",
     "digest",
     "digest_of_any_length",
     "local",

@@ -42,8 +42,15 @@ class RunConfig:
         beside["without_effect"] = sorted(self.method.without_effect())
         if self.method.needs_labels:
             beside["changed"] = self.changed()
-        named = {"layout": LAYOUT, "recipe": self.recipe, "preset": self.preset}
+        named = {"layout": LAYOUT, "recipe": self.recipe, "kind": self.method.kind, "modality": self.method.modality}
+        named |= {"rows_are": self.rows_are, "preset": self.preset}
         return named | sections | beside | {"model_config": self.architecture}
+
+    @property
+    def rows_are(self) -> str:
+        """What the rows are that training counts: those of the data set, or what pretraining makes of them."""
+        words: str = "rows" if self.method.needs_labels else self.data.rows_are
+        return words
 
     def changed(self) -> list[str]:
         """The method's settings that are not their defaults, without what the data named: what a command has to say."""

@@ -7,6 +7,8 @@ from hfssl.config.fields import option
 from hfssl.config.repository_name import check_repository
 from hfssl.errors import require
 
+Kind = Literal["encoder", "language_model", "task", "label_study"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig:
@@ -14,6 +16,7 @@ class MethodConfig:
 
     recipe: ClassVar[str]
     modality: ClassVar[Literal["text", "image", "audio"]]
+    pipeline_tag: ClassVar[str]  # the Hub's name for what the pretrained model that is exported does
     architecture_fields: ClassVar[frozenset[str]] = frozenset()  # what --model_config and --init_from decide instead
     takes_adapters: ClassVar[bool] = False  # whether --init_from may name an adapter
     needs_labels: ClassVar[bool] = False  # a downstream task: trained and scored on labelled rows
@@ -23,6 +26,11 @@ class MethodConfig:
     def tiny(cls) -> Self:
         """The smallest sensible setting, for tests."""
         return cls()
+
+    @property
+    def kind(self) -> Kind:
+        """What report and card say of such a run: `reporting/kinds.py` has a description of each."""
+        return "encoder"
 
     def check(self, data: "DataConfig") -> None:
         """Raise ConfigError where method and data do not fit together."""
@@ -57,6 +65,7 @@ class MethodConfig:
 class DataConfig:
     """Where the rows come from; each modality adds its own fields."""
 
+    samples: ClassVar[str]  # what the samples of this modality are called
     keeps_processor: ClassVar[bool] = False  # made from the data, so that a run has to keep it
 
     dataset: str | None = option(

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.audio.source import open_recordings
 from hfssl.data.source import Source
 from hfssl.evaluation.audio_features import (
@@ -24,7 +25,7 @@ from hfssl.objective import Array
 
 class AudioModality(Modality[AudioEncoder, Clips]):
     reads: ClassVar[str] = "input_values"
-    samples: ClassVar[str] = "recordings"
+    samples: ClassVar[str] = AudioDataConfig.samples
     own_flags: ClassVar[tuple[str, ...]] = ("audio_column",)
     hashed_by: ClassVar[str] = "samples"
     protocol: ClassVar[dict[str, Any]] = PROTOCOL | {

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.source import open_images
 from hfssl.data.source import Source
 from hfssl.evaluation.evaluate_config import EvaluateConfig
@@ -17,7 +18,7 @@ from hfssl.objective import Array
 
 class ImageModality(Modality[Encoder, Images]):
     reads: ClassVar[str] = "pixel_values"
-    samples: ClassVar[str] = "images"
+    samples: ClassVar[str] = ImageDataConfig.samples
     own_flags: ClassVar[tuple[str, ...]] = ("image_column",)
     hashed_by: ClassVar[str] = "pixels"
     protocol: ClassVar[dict[str, Any]] = PROTOCOL | {

@@ -37,6 +37,13 @@ def layout_of_evaluation(result: Row) -> Table:
     return _layout(result, titles, [[_of_point(point) for point in row["curve"]] for row in result["rows"]])
 
 
+def layout_of_study(result: Row) -> Table:
+    """The table of a study of labels: a line for each way of training."""
+    titles = [f"{point['labels']} labels" for point in result["rows"][0]["curve"]]
+    lines = [(str(row["features"]), [_of_point(point) for point in row["curve"]]) for row in result["rows"]]
+    return Table(["trained", *titles], lines)
+
+
 def summary_lines(table: Row) -> list[str]:
     """The table at the end of a run for a terminal, with the warnings about the pretrained encoder."""
     rows = table["rows"]

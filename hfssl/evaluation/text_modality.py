@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 
 from hfssl.data.source import Source
+from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.source import open_texts
 from hfssl.evaluation.evaluate_config import EvaluateConfig
 from hfssl.evaluation.feature_scores import PROTOCOL
@@ -22,7 +23,7 @@ _FREQUENCY_DOCUMENTS = 20_000
 
 class TextModality(Modality[TextEncoder, Texts]):
     reads: ClassVar[str] = "input_ids"
-    samples: ClassVar[str] = "texts"
+    samples: ClassVar[str] = TextDataConfig.samples
     own_flags: ClassVar[tuple[str, ...]] = ("text_column", "perplexity_documents")
     hashed_by: ClassVar[str] = "words"
     protocol: ClassVar[dict[str, Any]] = PROTOCOL | {

@@ -20,6 +20,7 @@ class BackboneSettings(MethodConfig):
     """Base of such methods' configs. A subclass with a `__post_init__` of its own calls this one."""
 
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
+    pipeline_tag: ClassVar[str] = "image-feature-extraction"
     architecture_fields: ClassVar[frozenset[str]] = frozenset((*SIZES, "intermediate_size"))
 
     patch_size: int | None = option(

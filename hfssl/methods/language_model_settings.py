@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hfssl.config.fields import option
-from hfssl.config.sections import MethodConfig
+from hfssl.config.sections import Kind, MethodConfig
 from hfssl.errors import require
 from hfssl.models.lora_settings import LoraSettings
 
@@ -37,6 +37,10 @@ class LanguageModelConfig(LoraSettings, MethodConfig):
         )
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout:g}")
         self.check_lora()
+
+    @property
+    def kind(self) -> Kind:
+        return "language_model"
 
     def check_start(self, init_from: str | None) -> None:
         self.check_base(init_from)

@@ -14,40 +14,19 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hfssl.catalog import paper_of
-from hfssl.checkpoints.exports import Exported, describe_export, task_of_recipe
+from hfssl.checkpoints.exports import Exported, describe_export
 from hfssl.config.paper import Paper, citation
 from hfssl.evaluation.table import NOT_MEASURED, Table, layout_of_evaluation
-from hfssl.reporting.command import hub_id, modality, public_command, public_settings, rows_are
-from hfssl.reporting.encoder_card import encoder_contents, encoder_results
-from hfssl.reporting.facts import (
-    CURVES,
-    Facts,
-    caption,
-    clock,
-    facts_of,
-    hardware,
-    warnings,
-)
+from hfssl.reporting.command import hub_id, public_command, public_settings
+from hfssl.reporting.facts import CURVES, Facts, caption, clock, facts_of, hardware
+from hfssl.reporting.kinds import kind_of
 from hfssl.reporting.markdown import code_block, inline, one_line
-from hfssl.reporting.scores import as_markdown, class_names
-from hfssl.reporting.task_card import Tuned, card_warnings, task_card_contents, task_results, tuned_of
-from hfssl.reporting.task_usage import task_usage
-from hfssl.reporting.usage import usage
+from hfssl.reporting.run_kind import RunKind
+from hfssl.reporting.scores import as_markdown, class_names, is_evaluation
 from hfssl.run_dir import RunDir, write_text
 
 LOCAL_DATA = "a local data set"
 _TYPE_OF_LOCAL = LOCAL_DATA.replace(" ", "-")  # whatever it is called: no id of the Hub
-_SAMPLES = {"image-feature-extraction": "images", "feature-extraction": "recordings"}
-_KINDS = {
-    "image-feature-extraction": "An image encoder",
-    "fill-mask": "A masked language model",
-    "text-generation": "A causal language model",
-    "feature-extraction": "A speech encoder",
-}
-_TAGS = {
-    True: ("self-supervised-learning", "pretraining"),
-    False: ("fine-tuned",),
-}  # whether it is a pretrained encoder
 
 
 class CardEvaluation(NamedTuple):
@@ -66,18 +45,16 @@ class CardEvaluation(NamedTuple):
 class Card:
     """What a model card says.
 
+    kind: what is said of this kind of run.
     data: Hub id, demo name or what local data is called; data_id: the Hub id alone; rows_are: what `num_rows` counts.
     export: None in a run without one.
     alarms: signs of collapse that held to the end; num_looks: how often rows that were not trained on were looked at.
     load_from: what the snippet loads, a folder beside the card or a Hub id; license: None until somebody chooses one.
-    tuned: what a downstream task adds, None of pretraining.
     """
 
     name: str
     recipe: str
-    modality: str
-    state: str
-    is_finished: bool
+    kind: RunKind
     paper: Paper | None
     export: Exported | None
     data: str
@@ -110,7 +87,6 @@ class Card:
     alarms: list[str]
     num_looks: int
     figures: list[str]
-    tuned: Tuned | None = None
     load_from: str = "export"
     license: str | None = None
     license_name: str | None = None
@@ -118,19 +94,25 @@ class Card:
     languages: tuple[str, ...] = ()
 
     @property
-    def task(self) -> str | None:
-        """The Hub's pipeline tag; none of a downstream task while there is no export."""
-        if self.export is not None:
-            return self.export.task
-        return task_of_recipe(self.recipe, self.modality) if self.tuned is None else None
+    def state(self) -> str:
+        return self.kind.state
 
     @property
-    def kind(self) -> str:
-        return _KINDS[str(self.task)]
+    def is_finished(self) -> bool:
+        return self.kind.is_finished
+
+    @property
+    def task(self) -> str | None:
+        """The Hub's pipeline tag; none of a downstream task while there is no export."""
+        return self.kind.pipeline_tag
+
+    @property
+    def title(self) -> str:
+        return self.kind.title
 
     @property
     def samples(self) -> str:
-        return _SAMPLES.get(str(self.task), "texts") if self.tuned is None else self.tuned.samples
+        return self.kind.samples
 
 
 def write_card(run_dir: RunDir) -> Path:
@@ -150,6 +132,7 @@ def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None
     """
     facts = facts_of(run_dir, step)
     exported = describe_export(export or run_dir.export)
+    kind = kind_of(facts, exported)
     config, environment = facts.config, facts.environment
     data, data_id = _public_data(config)
     precision = environment.get("mixed_precision", NOT_MEASURED)
@@ -158,9 +141,7 @@ def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None
     return Card(
         name=name if data == LOCAL_DATA else f"{name}-{re.split('[/:]', data)[-1]}",
         recipe=facts.recipe,
-        modality=modality(config),
-        state=facts.state,
-        is_finished=facts.summary is not None,
+        kind=kind,
         paper=paper_of(facts.recipe),
         export=exported,
         data=data,
@@ -170,7 +151,7 @@ def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None
         is_of_local_data=data == LOCAL_DATA,
         split=config["data"]["split"],
         num_rows=facts.num_rows,
-        rows_are=rows_are(config),
+        rows_are=config["rows_are"],
         bad_rows=facts.last("bad_rows"),
         command=public_command(config, environment),
         settings=_told(public_settings(config)),
@@ -188,12 +169,11 @@ def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None
         is_continuation=config["loop"]["init_from"] is not None,
         is_lora=bool(config["method"].get("lora")),
         summary=facts.summary,
-        evaluations=[_evaluation(content) for content in facts.evaluations.values() if _is_table(content)],
-        warnings=warnings(facts) + (card_warnings(facts) if facts.is_fine_tuning else []),
+        evaluations=[_evaluation(content) for content in facts.evaluations.values() if is_evaluation(content)],
+        warnings=kind.card_warnings(),
         alarms=facts.alarms,
         num_looks=len(facts.validation),
         figures=[f"figures/{path.name}" for path in _public_figures(run_dir, facts, data)],
-        tuned=tuned_of(facts, exported) if facts.is_fine_tuning else None,
     )
 
 
@@ -220,26 +200,19 @@ def render(card: Card) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-    ).get_template("card_template.md" if card.tuned is None else "task_card_template.md")
+    ).get_template(card.kind.card_template)
     contents = {
         "card": card,
         "not_measured": NOT_MEASURED,
         "evaluations": [(evaluation, as_markdown(evaluation.table)) for evaluation in card.evaluations],
-        "usage": None if card.export is None else code_block(_usage(card, card.export), "python"),
+        "usage": None if card.export is None else code_block(card.kind.usage(card.export, card.load_from), "python"),
         "command": code_block(card.command, "bash"),
         "figures": [(caption(Path(figure).stem), figure) for figure in card.figures],
         "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         "settings": code_block(yaml.safe_dump(dict(card.settings), sort_keys=False, allow_unicode=True), "yaml"),
         "citation": None if card.paper is None else code_block(citation(card.recipe, card.paper), "bibtex"),
     }
-    contents |= encoder_contents(card.summary) if card.tuned is None else task_card_contents(card.tuned, card.task)
-    return f"---\n{metadata(card).to_yaml()}\n---\n\n{template.render(contents)}"
-
-
-def _usage(card: Card, export: Exported) -> str:
-    if card.tuned is None:
-        return usage(export, card.load_from)
-    return task_usage(export, card.load_from, card.tuned.class_names, card.tuned.output_type)
+    return f"---\n{metadata(card).to_yaml()}\n---\n\n{template.render(contents | card.kind.card_contents())}"
 
 
 def metadata(card: Card) -> ModelCardData:
@@ -252,7 +225,7 @@ def metadata(card: Card) -> ModelCardData:
         license_name=card.license_name,
         license_link=card.license_link,
         language=list(card.languages) or None,
-        tags=[*_TAGS[card.tuned is None], "hfssl", card.recipe],
+        tags=[*card.kind.tags, "hfssl", card.recipe],
         datasets=None if card.data_id is None else [card.data_id],
         base_model=card.base_model,
         model_name=one_line(card.name) if results else None,
@@ -269,9 +242,7 @@ def _eval_results(card: Card) -> list[EvalResult]:
         ),
         "dataset_name": one_line(card.data),
     }
-    if card.tuned is not None:
-        return task_results(card.tuned, card.task, dataset)
-    return encoder_results(card.summary, card.task, dataset)
+    return card.kind.results(card.task, dataset)
 
 
 def _public_data(config: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -281,12 +252,6 @@ def _public_data(config: Mapping[str, Any]) -> tuple[str, str | None]:
         return name, None
     found = hub_id(config, "data", "dataset")
     return found or LOCAL_DATA, found
-
-
-def _is_table(content: Mapping[str, Any]) -> bool:
-    """Whether it is what `hfssl evaluate` writes; a study of labels has curves, and no classes."""
-    rows = content.get("rows")
-    return isinstance(rows, list) and bool(rows) and "curve" in rows[0] and "classes" in content
 
 
 def _evaluation(content: Mapping[str, Any]) -> CardEvaluation:

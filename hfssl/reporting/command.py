@@ -3,23 +3,35 @@
 import dataclasses
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import yaml
 
+from hfssl.catalog import DATA_CONFIGS
 from hfssl.config.fields import to_plain
 from hfssl.config.files import SECTION_NAMES, preset_file, preset_names
 from hfssl.config.sections import DataConfig, LoopConfig, OptimConfig
-from hfssl.data.audio.config import AudioDataConfig
-from hfssl.data.images.config import ImageDataConfig
-from hfssl.data.texts.config import TextDataConfig
 from hfssl.reporting.markdown import one_line
 
 PLACEHOLDERS = {"dataset": "path/to/data", "init_from": "path/to/checkpoint", "model_config": "path/to/config"}
 _START = ("loop", "init_from")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _LENGTH = ("max_steps", "num_epochs")
+
+
+class _Form(NamedTuple):
+    """How the command of one kind of run is written.
+
+    words: what stands before the recipe; said_otherwise: settings that another one says.
+    """
+
+    words: tuple[str, ...] = ()
+    said_otherwise: frozenset[str] = frozenset()
+
+
+_OF_TASK = _Form(("finetune", "--task"), frozenset({"init_from"}))  # which --model says
+FORMS = {"encoder": _Form(), "language_model": _Form(), "task": _OF_TASK, "label_study": _OF_TASK}
 
 
 def hub_id(config: Mapping[str, Any], section: str, name: str) -> str | None:
@@ -30,19 +42,14 @@ def hub_id(config: Mapping[str, Any], section: str, name: str) -> str | None:
     return str(value)
 
 
-def is_fine_tuning(config: Mapping[str, Any]) -> bool:
-    """Whether a run's config.yaml is that of a downstream task: --model says there what --init_from says elsewhere."""
-    return "adaptation" in config["method"]
-
-
 def public_settings(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The sections without the settings that a resume may change (folders, logging, workers), local paths replaced."""
     unimportant = {
         item.name
-        for section in (_data_config(config), OptimConfig, LoopConfig)
+        for section in (DATA_CONFIGS[config["modality"]], OptimConfig, LoopConfig)
         for item in dataclasses.fields(section)
         if item.metadata["resume"] == "may_change"
-    } | ({"init_from"} if is_fine_tuning(config) else set())
+    } | FORMS[config["kind"]].said_otherwise
     return {
         section: {name: _public_value(config, section, name) for name in config[section] if name not in unimportant}
         for section in SECTION_NAMES
@@ -70,10 +77,10 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     if environment.get("mixed_precision", "no") != "no":
         launcher += ["--mixed_precision", environment["mixed_precision"]]
     command = ["accelerate", "launch", *launcher, "-m", "hfssl"] if launcher else ["hfssl"]
-    command += ["finetune", "--task", recipe] if is_fine_tuning(config) else [recipe]
+    command += [*FORMS[config["kind"]].words, recipe]
     command += [] if base is None else ["--config", base]
-    said = _said_already(recipe, base, _data_config(config))
-    unused = _without_effect(config)
+    said = _said_already(recipe, base, DATA_CONFIGS[config["modality"]])
+    unused = config["without_effect"]
     architecture = config.get("model_config") or {}
     for section, name, value in _flat(public_settings(config)):
         of_model = section == "method" and name in _SIZES and bool(architecture)
@@ -94,39 +101,10 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     return shlex.join(command)
 
 
-def _without_effect(config: Mapping[str, Any]) -> Collection[str]:
-    """Settings that the command line would refuse beside the others; of a run that did not record them, those of local crops."""
-    known = ("local_crop_size", "local_crop_scale") if config["method"].get("num_local_crops") == 0 else ()
-    return config.get("without_effect", known)
-
-
 def _goes_without(config: Mapping[str, Any], said: Mapping[tuple[str, str], Any], section: str, name: str) -> bool:
-    """Whether a task's own setting has its default, which no preset changes, or no effect beside the others."""
-    if section != "method" or not is_fine_tuning(config):
-        return False
-    is_default = name not in config.get("changed", config["method"]) and (section, name) not in said
-    return is_default or (name == "layer_decay" and config["method"]["adaptation"] != "full")
-
-
-def modality(config: Mapping[str, Any]) -> str:
-    """text, audio or image, as the columns of the data tell."""
-    kinds = {"text_column": "text", "audio_column": "audio"}
-    return next((kind for column, kind in kinds.items() if column in config["data"]), "image")
-
-
-def rows_are(config: Mapping[str, Any]) -> str:
-    """What the rows of pretraining are that a run counts, where they are not those of the data set."""
-    if is_fine_tuning(config):
-        return "rows"
-    if modality(config) == "audio":
-        return f"rows of up to {config['data'].get('batch_seconds', 0):g} s of recordings"
-    is_packed = modality(config) == "text" and not config["data"].get("no_packing")
-    return f"rows of {config['data'].get('max_length')} tokens, packed from texts" if is_packed else "rows"
-
-
-def _data_config(config: Mapping[str, Any]) -> type[DataConfig]:
-    columns = {"text_column": TextDataConfig, "audio_column": AudioDataConfig}
-    return next((kind for column, kind in columns.items() if column in config["data"]), ImageDataConfig)
+    """Whether a task's own setting has its default, which no preset changes; only tasks record what was changed."""
+    changed = config.get("changed")
+    return section == "method" and changed is not None and name not in changed and (section, name) not in said
 
 
 def _said_already(recipe: str, preset: str | None, data: type[DataConfig]) -> dict[tuple[str, str], Any]:
@@ -151,7 +129,7 @@ def _public_value(config: Mapping[str, Any], section: str, name: str) -> Any:
     value = config[section][name]
     if not isinstance(value, str):
         return value
-    if (section, name) == ("method", "model") and is_fine_tuning(config):
+    if (section, name) == ("method", "model"):  # a task's, which records it as what the run starts from
         return _public_value(config, *_START)
     if name in PLACEHOLDERS:
         is_demo = section == "data" and value.startswith("demo:")

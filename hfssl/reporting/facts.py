@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hfssl.evaluation.table import NOT_MEASURED
-from hfssl.reporting.command import is_fine_tuning
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import LABEL_STUDY, RunDir
 
 Row = Mapping[str, Any]
 PRETRAINED = "pretrained"
@@ -21,6 +20,7 @@ CURVES = {
     "confusion": "Which classes are taken for which",
     "calibration": "How far the probabilities can be trusted",
     "scatter": "Numbers said against true ones",
+    LABEL_STUDY: "Accuracy against labels",
 }
 _PICTURES = {
     "neighbours": "Samples that were not trained on, and the training samples most like them",
@@ -62,9 +62,8 @@ class Facts:
         return str(self.config["data"]["dataset"])
 
     @property
-    def is_fine_tuning(self) -> bool:
-        """Whether a downstream task was trained, on labelled rows."""
-        return is_fine_tuning(self.config)
+    def modality(self) -> str:
+        return str(self.config["modality"])
 
     @property
     def step(self) -> int:
@@ -154,31 +153,16 @@ def before_and_after(table: Row) -> tuple[Row | None, Row | None]:
     return next((rows[name] for name in BEFORE if name in rows), None), rows.get(PRETRAINED)
 
 
-def warnings(facts: Facts) -> list[str]:
-    """Everything in the folder that speaks against the run, in sentences."""
+def shared_warnings(facts: Facts, *, of_waiting: bool) -> list[str]:
+    """What speaks against a run of any kind, in sentences; of_waiting: time that is spent waiting for data too."""
     found = []
     if skipped := facts.last("skipped_steps"):
         found.append(f"{skipped} of {facts.step} steps were skipped: their loss or gradient was not finite")
     if bad := facts.last("bad_rows"):
         found.append(f"{bad} rows could not be used and were replaced by others")
-    if (facts.waiting or 0) > _LONG_WAIT and facts.config["method"].get("adaptation") != "frozen":  # steps of no time
+    if of_waiting and (facts.waiting or 0) > _LONG_WAIT:
         found.append(f"{facts.waiting:.0%} of the time went into waiting for data: more --num_workers may help")
-    alarms = facts.alarms
-    found += alarms
-    if facts.summary is None:
-        return found
-    before, after = before_and_after(facts.summary)
-    if after is None:
-        return found
-    found += [] if alarms else after.get("warnings", [])
-    if before is not None:
-        worse = [name for name in SCORES if name in after and name in before and after[name] < before[name]]
-        named = ", ".join(f"{SCORES[name]} {after[name]:.3f} < {before[name]:.3f}" for name in worse)
-        if worse:
-            found.append(f"the features are worse than those of the encoder {before['features']}: {named}")
-    if not any(name in after for name in SCORES):
-        found.append("no scores: the data has no labels, or no held-out split (test or validation)")
-    return found
+    return found + facts.alarms
 
 
 def caption(stem: str) -> str:

@@ -14,32 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from hfssl.checkpoints.exports import describe_export
 from hfssl.config.files import SECTION_NAMES
 from hfssl.config.invocation import command
-from hfssl.evaluation.table import NOT_MEASURED, Table, layout_of_evaluation, layout_of_summary
+from hfssl.evaluation.table import NOT_MEASURED, Table, layout_of_evaluation
 from hfssl.figures import curves as figures
-from hfssl.reporting.facts import (
-    CURVES,
-    SCORES,
-    Facts,
-    before_and_after,
-    caption,
-    clock,
-    facts_of,
-    hardware,
-    remark,
-    warnings,
-)
-from hfssl.reporting.scores import class_names, pretext_lines
-from hfssl.reporting.task_report import task_contents, task_data, task_tiles, task_warnings
-from hfssl.reporting.task_scores import in_words
-from hfssl.run_dir import RunDir, write_text
-
-
-class Tile(NamedTuple):
-    """One figure of the headline."""
-
-    title: str
-    value: str
-    note: str = ""
+from hfssl.reporting.facts import CURVES, Facts, caption, clock, facts_of, hardware
+from hfssl.reporting.kinds import kind_of
+from hfssl.reporting.run_kind import RunKind, Tile
+from hfssl.reporting.scores import class_names, is_evaluation
+from hfssl.run_dir import LABEL_STUDY, RunDir, write_text
 
 
 class Shown(NamedTuple):
@@ -65,80 +46,65 @@ def write_report(run_dir: RunDir) -> Path:
     facts = facts_of(run_dir)
     if facts.summary is None and facts.training:
         figures.loss_curve(run_dir)
-        (figures.score_curve if facts.is_fine_tuning else figures.watch_curve)(run_dir)
+        kind_of(facts).draw_progress(run_dir)
         facts = facts_of(run_dir)
+    kind = kind_of(facts, describe_export(run_dir.export))
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    ).get_template("task_report_template.html" if facts.is_fine_tuning else "report_template.html")
-    write_text(run_dir.report_file, page.render(_contents(run_dir, facts)))
+    ).get_template(kind.report_template)
+    write_text(run_dir.report_file, page.render(_contents(run_dir, kind)))
     return run_dir.report_file
 
 
-def _contents(run_dir: RunDir, facts: Facts) -> dict[str, Any]:
+def _contents(run_dir: RunDir, kind: RunKind) -> dict[str, Any]:
+    facts = kind.facts
     shown = [_shown(path) for path in facts.figures]
+    evaluations = {name: content for name, content in facts.evaluations.items() if name != LABEL_STUDY}
     return {
         "recipe": facts.recipe,
         "dataset": facts.dataset,
         "folder": str(run_dir.path),
-        "state": facts.state,
-        "is_finished": facts.summary is not None,
-        "share": 1.0 if facts.summary is not None else facts.step / (facts.max_steps or max(1, facts.step)),
-        "model": _model(run_dir, facts),
-        "warnings": warnings(facts) + (task_warnings(facts) if facts.is_fine_tuning else []),
-        "tiles": _tiles(facts),
+        "state": kind.state,
+        "is_finished": kind.is_finished,
+        "share": 1.0 if kind.is_finished else facts.step / (facts.max_steps or max(1, facts.step)),
+        "model": _model(kind),
+        "warnings": kind.warnings(),
+        "tiles": kind.tiles() + _tiles(facts),
         "curves": [picture for picture in shown if picture.is_chart],
         "pictures": [picture for picture in shown if not picture.is_chart],
-        "watched": _watched(facts),
-        "evaluations": [_evaluation(name, content, run_dir) for name, content in facts.evaluations.items()],
-        "data": _data(facts),
+        "watched": _watched(kind),
+        "evaluations": [_evaluation(name, content, run_dir) for name, content in evaluations.items()],
+        "data": _data(kind),
         "plan": _plan(facts),
         "settings": {name: facts.config[name] for name in SECTION_NAMES},
         "environment": _environment(facts),
         "command": facts.environment.get("command", NOT_MEASURED),
         "report_command": command("report", "--run", str(run_dir.path)),
-    } | (task_contents(facts) if facts.is_fine_tuning else _closing(facts.summary))
+    } | kind.report_contents()
 
 
-def _closing(summary: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The closing table of encoders, and how to read it."""
-    if summary is None:
-        return {"table": None, "pretext": [], "remark": None, "protocol": {}}
-    return {
-        "table": layout_of_summary(summary),
-        "pretext": pretext_lines(summary),
-        "remark": remark(summary),
-        "protocol": summary["protocol"],
-    }
-
-
-def _model(run_dir: RunDir, facts: Facts) -> str:
-    exported, method = describe_export(run_dir.export), facts.config["method"]
+def _model(kind: RunKind) -> str:
+    exported, config = kind.export, kind.facts.config
     parts = [] if exported is None else [exported.size]
-    config = {"hidden_size": "width {}", "num_hidden_layers": "{} layers", "patch_size": "patches of {} px"}
-    parts += [words.format(method[name]) for name, words in config.items() if method.get(name) is not None]
-    side = facts.config["data"].get("image_size")
+    sizes = {"hidden_size": "width {}", "num_hidden_layers": "{} layers", "patch_size": "patches of {} px"}
+    method = config["method"]
+    parts += [words.format(method[name]) for name, words in sizes.items() if method.get(name) is not None]
+    side = config["data"].get("image_size")
     return ", ".join(parts + ([] if side is None else [f"images of {side} px"]))
 
 
 def _tiles(facts: Facts) -> list[Tile]:
-    """The gain over the encoder as it was before, or what a fine-tuned model gets right, then what it took."""
-    tiles = [Tile(*tile) for tile in task_tiles(facts)] if facts.is_fine_tuning else []
-    before, after = (None, None) if facts.summary is None else before_and_after(facts.summary)
-    if before is not None and after is not None:
-        for name in SCORES:
-            if name in after and name in before:
-                title = f"{after['num_labels']} labels" if name == "few_labels" else SCORES[name]
-                gain = 100 * (after[name] - before[name])
-                tiles.append(Tile(title, f"{after[name]:.3f}", f"{gain:+.1f} points over {before['features']}"))
+    """What the run took."""
     loss = facts.last("loss")
-    tiles.append(Tile("training loss", NOT_MEASURED if loss is None else f"{loss:.4f}", f"step {facts.step}"))
     speed = f"{facts.samples_seen / facts.seconds:,.0f} samples/s" if facts.seconds else ""
-    tiles.append(Tile("wall time", clock(facts.seconds), speed))
-    return tiles
+    return [
+        Tile("training loss", NOT_MEASURED if loss is None else f"{loss:.4f}", f"step {facts.step}"),
+        Tile("wall time", clock(facts.seconds), speed),
+    ]
 
 
 def _shown(path: Path) -> Shown:
@@ -147,17 +113,11 @@ def _shown(path: Path) -> Shown:
     return Shown(caption(path.stem), source, is_chart)
 
 
-def _watched(facts: Facts) -> list[tuple[str, str, str]]:
-    """(what, at the first watched step, at the last) of held-out rows."""
-    titles = {"loss": "held-out loss", "knn": "kNN", "std": "feature std", "rank_me": "RankMe"}
-    if facts.is_fine_tuning:
-        logged = [
-            key.removeprefix("validation/") for row in facts.validation for key in row if key.startswith("validation/")
-        ]
-        titles = {"loss": "validation loss"} | {name: in_words(name) for name in logged if name != "loss"}
+def _watched(kind: RunKind) -> list[tuple[str, str, str]]:
+    """(what, at the first validation, at the last)."""
     lines = []
-    for key, title in titles.items():
-        rows = [row for row in facts.validation if row.get(f"validation/{key}") is not None]
+    for key, title in kind.validation_titles().items():
+        rows = [row for row in kind.facts.validation if row.get(f"validation/{key}") is not None]
         ends = [f"{row[f'validation/{key}']:.3f} at step {row['step']}" for row in (rows[:1] + rows[-1:])]
         if rows:
             lines.append((title, ends[0], ends[1]))
@@ -165,11 +125,9 @@ def _watched(facts: Facts) -> list[tuple[str, str, str]]:
 
 
 def _evaluation(name: str, content: Mapping[str, Any], run_dir: RunDir) -> ReportEvaluation:
-    rows = content.get("rows", [])
-    is_table = bool(rows) and "curve" in rows[0]
     example = command("evaluate", "--model", str(run_dir.path), "--dataset", "DATA")
     how = str(content.get("command", example))
-    if not is_table:
+    if not is_evaluation(content):
         return ReportEvaluation(name, None, [], json.dumps(content, indent=1), how)
     doubles = content["near_duplicates_in_test"]
     notes = [
@@ -182,18 +140,14 @@ def _evaluation(name: str, content: Mapping[str, Any], run_dir: RunDir) -> Repor
     return ReportEvaluation(name, layout_of_evaluation(content), notes, "", how)
 
 
-def _data(facts: Facts) -> dict[str, str]:
-    data, summary = facts.config["data"], facts.summary
+def _data(kind: RunKind) -> dict[str, str]:
+    facts = kind.facts
+    data = facts.config["data"]
     num_rows = NOT_MEASURED if facts.num_rows is None else f"{facts.num_rows:,}"
     lines = {"data set": facts.dataset, "split": str(data["split"]), "rows": num_rows}
     bad = facts.last("bad_rows")
     lines["rows skipped as unusable"] = NOT_MEASURED if bad is None else str(bad)
-    if summary is not None and facts.is_fine_tuning:
-        lines |= task_data(summary)
-    elif summary is not None:
-        test = f"{summary['test_rows']:,} of the split {summary['test_split']}" if summary["test_rows"] else "none"
-        lines |= {"training rows in the table": f"{summary['train_rows']:,}", "test rows in the table": test}
-    return lines
+    return lines if facts.summary is None else lines | kind.data_lines(facts.summary)
 
 
 def _plan(facts: Facts) -> dict[str, str]:

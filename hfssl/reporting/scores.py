@@ -26,6 +26,12 @@ def pretext_lines(summary: Row) -> list[str]:
     return lines
 
 
+def is_evaluation(content: Row) -> bool:
+    """Whether it is what `hfssl evaluate` writes; a study of labels has curves, and no classes."""
+    rows = content.get("rows")
+    return isinstance(rows, list) and bool(rows) and "curve" in rows[0] and "classes" in content
+
+
 def as_markdown(scores: Table) -> Trusted:
     """A table of literal cells, intervals in brackets."""
     lines = [

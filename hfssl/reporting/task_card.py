@@ -9,10 +9,10 @@ from hfssl.checkpoints.exports import Exported
 from hfssl.reporting.facts import Facts, Row
 from hfssl.reporting.markdown import Trusted, inline, one_line
 from hfssl.reporting.scores import as_markdown
-from hfssl.reporting.task_report import kept_weights, score_table, task_warnings
+from hfssl.reporting.task_report import kept_weights, score_table
 from hfssl.reporting.task_scores import part_tables
 
-KINDS = {
+_TITLES = {
     "image-classification": "An image classifier",
     "text-classification": "A text classifier",
     "audio-classification": "A classifier of recordings",
@@ -50,7 +50,6 @@ _METRICS = {  # -> the Hub's name
     "cer": "cer",
 }
 _MOST_NAMED = 100
-_SAMPLES = {"text_column": "texts", "audio_column": "recordings", "image_column": "images"}
 
 
 class Tuned(NamedTuple):
@@ -72,13 +71,13 @@ class Tuned(NamedTuple):
     test_split: str | None
 
 
-def tuned_of(facts: Facts, export: Exported | None) -> Tuned:
-    """Of a run of a downstream task, finished or not."""
+def tuned_of(facts: Facts, export: Exported | None, samples: str) -> Tuned:
+    """Of a run of a downstream task, finished or not; samples: what its model reads."""
     method, summary = facts.config["method"], facts.summary or {}
     return Tuned(
         adaptation=method["adaptation"],
         is_merged=method["adaptation"] == "lora" and export is not None and export.base is None,
-        samples=next(name for column, name in _SAMPLES.items() if column in facts.config["data"]),
+        samples=samples,
         output_type=summary.get("output_type"),
         class_names=method["class_names"],
         kept=kept_weights(facts),
@@ -89,9 +88,9 @@ def tuned_of(facts: Facts, export: Exported | None) -> Tuned:
     )
 
 
-def card_warnings(facts: Facts) -> list[str]:
-    """The sentences of `task_warnings` as literal text, whole where they are long."""
-    return [Trusted("; ".join(inline(part) for part in text.split("; "))) for text in task_warnings(facts)]
+def title_of(tuned: Tuned, tag: str | None) -> str:
+    """What the model is, in words; tag: the Hub's name for what its class does."""
+    return _NUMBERS if tuned.output_type == "numbers" else _TITLES.get(tag or "", f"A model of {tuned.samples}")
 
 
 def task_card_contents(tuned: Tuned, tag: str | None) -> dict[str, Any]:
@@ -99,7 +98,6 @@ def task_card_contents(tuned: Tuned, tag: str | None) -> dict[str, Any]:
     scores = tuned.scores
     adaptation = _ADAPTATIONS[tuned.adaptation] + (" and added to the weights" if tuned.is_merged else "")
     return {
-        "kind": _NUMBERS if tuned.output_type == "numbers" else KINDS.get(tag or "", f"A model of {tuned.samples}"),
         "does": _what_it_does(tuned, tag),
         "adaptation": Trusted(adaptation),
         "names": _class_list(tuned.class_names),
@@ -108,9 +106,9 @@ def task_card_contents(tuned: Tuned, tag: str | None) -> dict[str, Any]:
     }
 
 
-def task_results(tuned: Tuned, tag: str | None, dataset: Mapping[str, Any]) -> list[EvalResult]:
+def task_results(tuned: Tuned, tag: str, dataset: Mapping[str, Any]) -> list[EvalResult]:
     """The scores that the Hub has names for; `dataset`: what an EvalResult says of the data."""
-    if tuned.scores is None or tag is None:
+    if tuned.scores is None:
         return []
     split = one_line(str(tuned.test_split))
     return [

@@ -22,9 +22,10 @@ from hfssl.config.run_config import RunConfig
 from hfssl.distributed import barrier, broadcast_object, is_main_process
 from hfssl.errors import Interrupted, require
 from hfssl.evaluation.label_curve import interval, paired_difference
+from hfssl.evaluation.table import layout_of_study, terminal_lines
 from hfssl.figures.curves import label_curves
 from hfssl.objective import Array
-from hfssl.run_dir import RunDir, write_text
+from hfssl.run_dir import LABEL_STUDY, RunDir, write_text
 from hfssl.runs.context import RunContext
 from hfssl.runs.labelled import load_best, open_divided, predictions_on
 from hfssl.runs.open_session import choose_folder, open_session
@@ -34,7 +35,6 @@ from hfssl.training.start import Start, environment
 Arm = Literal["fine-tuned", "from scratch"]
 GRID = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the base learning rate
 TRIAL_SEED = 1_000_003
-EVAL_NAME = "label_study"
 
 
 class StudyCell(NamedTuple):
@@ -225,17 +225,14 @@ def _write(run_dir: RunDir, run: RunConfig, points: list[dict[str, Any]], labels
         "notes": _notes(points),
         "points": points,
     }
-    run_dir.write_eval(EVAL_NAME, content)
-    label_curves(run_dir.figures / f"{EVAL_NAME}.png", rows, str(run.data.dataset), "test accuracy")
+    run_dir.write_eval(LABEL_STUDY, content)
+    label_curves(run_dir.figures / f"{LABEL_STUDY}.png", rows, str(run.data.dataset), "test accuracy")
     print()
-    for row in rows:
-        for one in row["curve"]:
-            print(
-                f"{one['labels']:>7} labels  {row['features']:12}  {one['accuracy']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
-            )
+    for line in terminal_lines(layout_of_study(content)):
+        print(line)
     for line in [*(gain["sentence"] for gain in gains), *content["notes"]]:
         print(line)
-    print(f"written to {run_dir.path / 'eval' / EVAL_NAME}.json and {run_dir.figures / EVAL_NAME}.png")
+    print(f"written to {run_dir.path / 'eval' / LABEL_STUDY}.json and {run_dir.figures / LABEL_STUDY}.png")
 
 
 def _gains(points: list[dict[str, Any]], labels: dict[float, int]) -> list[dict[str, Any]]:

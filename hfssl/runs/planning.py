@@ -177,10 +177,9 @@ def opening_lines(session: Session) -> list[str]:
     cut = f"{layout.num_micro_batches} x {layout.per_device_batch_size} on {layout.world_size} process(es)"
     beside = session.scored or session.monitor
     validation = "" if beside is None else f", watched on {len(beside.good)} others"
-    rows_are = "rows" if run.method.needs_labels else run.data.rows_are
     return [
         f"preset      {run.recipe}/{run.preset}",
-        f"data        {run.data.dataset}, {state.num_rows} {rows_are} of the split {run.data.split}{validation}",
+        f"data        {run.data.dataset}, {state.num_rows} {run.rows_are} of the split {run.data.split}{validation}",
         f"model       {_trained_share(session.objective)}",
         f"steps       {state.max_steps} of {layout.global_batch_size} ({cut}), peak learning rate {peak_learning_rate(run):.2e}",
         f"samples     {state.max_steps * layout.global_batch_size:,} in all, {epochs:.1f} epochs",

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
-from hfssl.config.sections import MethodConfig
+from hfssl.config.sections import Kind, MethodConfig
 from hfssl.errors import require
 from hfssl.models.lora_settings import LoraSettings
 
@@ -59,6 +59,10 @@ class TaskConfig(MethodConfig):
     learning_rates: tuple[float, ...] | None = option(
         None, "grid for each point of the curve (default: 0.1, 0.3, 1, 3 and 10 times base_learning_rate)"
     )
+
+    @property
+    def kind(self) -> Kind:
+        return "task" if self.label_fractions is None else "label_study"
 
     @property
     def output_type(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import ClassVar, Literal, Protocol, Self
 
 from hfssl.config.fields import option
 from hfssl.config.sections import DataConfig
@@ -24,6 +24,8 @@ class Hearing(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class AudioDataConfig(DataConfig):
+    samples: ClassVar[str] = "recordings"
+
     audio_column: str | None = option(None, "column of the recordings (default: the only one of that type)")
     label_column: str | None = option(None, "column of the labels, for evaluation only", "own_rule", basic=True)
     sampling_rate: int = option(16_000, "samples per second of what the model hears; recordings are resampled to it")
@@ -51,14 +53,14 @@ class AudioDataConfig(DataConfig):
 
     @property
     def rows_are(self) -> str:
-        return f"rows of up to {self.batch_seconds:g} s"
+        return f"rows of up to {self.batch_seconds:g} s of recordings"
 
     def check(self) -> None:
         if self.dataset is not None:
             check_location(
                 self.dataset,
                 demo_sets=DEMO_SETS,
-                samples="recordings",
+                samples=self.samples,
                 suffixes=AUDIO_SUFFIXES,
                 one_file=TABLE_SUFFIXES,
             )

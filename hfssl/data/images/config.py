@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
 
 from hfssl.config.fields import option
 from hfssl.config.sections import DataConfig
@@ -26,6 +26,8 @@ class PixelStatistics(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageDataConfig(DataConfig):
+    samples: ClassVar[str] = "images"
+
     image_column: str | None = option(None, "column of the images (default: the only one of that type)")
     label_column: str | None = option(None, "column of the labels, for evaluation only", "own_rule", basic=True)
     image_size: int = option(224, "side in pixels of what the model sees", basic=True)
@@ -53,7 +55,7 @@ class ImageDataConfig(DataConfig):
             check_location(
                 self.dataset,
                 demo_sets=DEMO_SETS,
-                samples="images",
+                samples=self.samples,
                 suffixes=IMAGE_SUFFIXES,
                 one_file=TABLE_SUFFIXES,
             )

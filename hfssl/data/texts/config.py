@@ -23,6 +23,7 @@ TokenizerKind = Literal["wordpiece", "bpe", "unigram"]
 
 @dataclass(frozen=True, kw_only=True)
 class TextDataConfig(DataConfig):
+    samples: ClassVar[str] = "texts"
     keeps_processor: ClassVar[bool] = True
 
     text_column: str | None = option(None, "column of the texts (default: the only one of strings)")
@@ -72,13 +73,17 @@ class TextDataConfig(DataConfig):
         """Tokens that a tokenizer trained for this data has at the most."""
         return DEFAULT_VOCAB_SIZE if self.vocab_size is None else self.vocab_size
 
+    @property
+    def rows_are(self) -> str:
+        return "rows" if self.no_packing else f"rows of {self.max_length} tokens, packed from texts"
+
     def check(self) -> None:
         if self.dataset is None:
             return
         check_location(
             self.dataset,
             demo_sets=DEMO_SETS,
-            samples="texts",
+            samples=self.samples,
             suffixes=TEXT_SUFFIXES,
             one_file=TEXT_SUFFIXES | TABLE_SUFFIXES,
         )

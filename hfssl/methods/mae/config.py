@@ -24,6 +24,7 @@ _DECODER_FIELDS = (
 @dataclass(frozen=True, kw_only=True)
 class MAEConfig(MethodConfig):
     recipe: ClassVar[str] = "mae"
+    pipeline_tag: ClassVar[str] = "image-feature-extraction"
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
     architecture_fields: ClassVar[frozenset[str]] = frozenset(_ENCODER_FIELDS)
 

@@ -20,6 +20,7 @@ _CONVOLUTIONS = ("conv_dim", "conv_kernel", "conv_stride")
 @dataclass(frozen=True, kw_only=True)
 class Wav2Vec2PretrainingConfig(MethodConfig):
     recipe: ClassVar[str] = "wav2vec2"
+    pipeline_tag: ClassVar[str] = "feature-extraction"
     modality: ClassVar[Literal["text", "image", "audio"]] = "audio"
     default_micro_batch: ClassVar[int | None] = 1
     architecture_fields: ClassVar[frozenset[str]] = frozenset(

@@ -10,7 +10,6 @@ a signal; the checkpoint is saved), all in `hfssl.errors`. `dataset` may also be
 
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +21,7 @@ from hfssl.config.parse import settled_plain, settled_run
 from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import MethodConfig
 from hfssl.data.in_memory import as_dataset_path, as_files
+from hfssl.run_dir import Json, JsonView
 from hfssl.runs.run import Run
 
 if TYPE_CHECKING:
@@ -73,9 +73,7 @@ def finetune(
     return Run(run_it(cast("type[Task]", task(name)[1]), config).path)
 
 
-def plan(
-    method_name: str, /, dataset: Any = None, *, sampling_rate: int | None = None, **settings: Any
-) -> dict[str, Any]:
+def plan(method_name: str, /, dataset: Any = None, *, sampling_rate: int | None = None, **settings: Any) -> Json:
     """Time, memory, energy and cost of a run, from 30 real steps; arguments as in `pretrain`. Raises ConfigError."""
     config = _run_config(config_of(method_name), dataset, sampling_rate, settings)
     from hfssl.commands.plan import plan as run_it
@@ -83,7 +81,7 @@ def plan(
     return run_it(config)
 
 
-def evaluate(model: Any, /, dataset: Any, *, sampling_rate: int | None = None, **settings: Any) -> dict[str, Any]:
+def evaluate(model: Any, /, dataset: Any, *, sampling_rate: int | None = None, **settings: Any) -> Json:
     """kNN, linear probe and label curve of any checkpoint on labelled data, with baselines.
 
     Args:
@@ -172,14 +170,12 @@ def publish(run: Any, /, hub_model_id: str, **settings: Any) -> "Published | Non
     return run_it(settled_plain(PublishConfig, _plain({"run": run, "hub_model_id": hub_model_id} | settings)))
 
 
-def _run_config(
-    config: type[MethodConfig], dataset: Any, sampling_rate: int | None, settings: Mapping[str, Any]
-) -> RunConfig:
+def _run_config(config: type[MethodConfig], dataset: Any, sampling_rate: int | None, settings: JsonView) -> RunConfig:
     given = {} if dataset is None else {"dataset": as_dataset_path(dataset, sampling_rate)}
     return settled_run(config, DATA_CONFIGS[config.modality], _plain(settings) | given)
 
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(settings: JsonView) -> Json:
     """Settings as YAML could hold them: runs and paths as texts, numbers of NumPy as Python's."""
     return {name: _plain_value(value) for name, value in settings.items()}
 

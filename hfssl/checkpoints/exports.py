@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from hfssl.checkpoints.adapter_files import WEIGHTS_FILE, adapter_at
 from hfssl.checkpoints.model_files import settings_in, shapes_in
 from hfssl.objective import Export
+from hfssl.run_dir import Json
 
 
 def write_processor(processor: Any, folder: Path) -> None:
@@ -118,7 +119,7 @@ def describe_export(folder: Path) -> Exported | None:
     return Exported(str(adapter.architecture), None, None, channels, size, adapter.base, sampling_rate=rate)
 
 
-def _processor_in(folder: Path) -> dict[str, Any]:
+def _processor_in(folder: Path) -> Json:
     """The settings of an image processor or a feature extractor, also of one that is kept with its tokenizer; empty where
     there is none."""
     file, joint = folder / "preprocessor_config.json", folder / "processor_config.json"

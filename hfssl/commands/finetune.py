@@ -18,7 +18,7 @@ from hfssl.figures import curves as figures
 from hfssl.predicting.adapted import open_adapted_model
 from hfssl.reporting.card import write_card
 from hfssl.reporting.report import write_report
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 from hfssl.runs.context import RunContext
 from hfssl.runs.label_study import study
 from hfssl.runs.labelled import (
@@ -70,7 +70,7 @@ def _finish(session: Session) -> None:
     figures.loss_curve(run_dir)
     figures.score_curve(run_dir, state.best_step)
     opened = open_divided(run)
-    summary: dict[str, Any] = {
+    summary: Json = {
         "data": run.data.dataset,
         "notes": opened.notes,
         "rows": [],
@@ -91,7 +91,7 @@ def _finish(session: Session) -> None:
     _print_summary(run_dir)
 
 
-def scored_by_export(session: Session, tested: Source) -> dict[str, Any]:
+def scored_by_export(session: Session, tested: Source) -> Json:
     """What the exported model, opened as a stranger would, gets right on labelled rows, with pictures in the run folder."""
     run, run_dir, device = session.run, session.run_dir, session.accelerator.device
     task: Any = session.objective

@@ -10,6 +10,7 @@ from hfssl.config.sections import MethodConfig
 from hfssl.data.audio.config import AUDIO_SUFFIXES
 from hfssl.data.images.config import IMAGE_SUFFIXES
 from hfssl.errors import ConfigError, one_line, require
+from hfssl.run_dir import Json
 
 _DEMOS = {
     "demo:digits": "image_classification",
@@ -78,7 +79,7 @@ def _kind_of_files(folder: Path) -> str | None:
     return "audio_classification" if suffixes & AUDIO_SUFFIXES else None
 
 
-def fitting_tasks(features: dict[str, Any]) -> list[str]:
+def fitting_tasks(features: Json) -> list[str]:
     """The tasks that columns of these types are for."""
     from datasets import Audio, ClassLabel, Image, List, Value
 
@@ -98,7 +99,7 @@ def fitting_tasks(features: dict[str, Any]) -> list[str]:
     return ["sequence_classification"] if texts and has_classes else []
 
 
-def _features(dataset: str, dataset_config: str | None) -> dict[str, Any]:
+def _features(dataset: str, dataset_config: str | None) -> Json:
     """The columns and their types, of a local table, a saved data set or one of the Hub."""
     from datasets import load_dataset, load_dataset_builder, load_from_disk
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hfssl.config.flags import Flag
+from hfssl.run_dir import JsonView
 
-Presets = Mapping[str, Mapping[str, Any]]
+Presets = Mapping[str, JsonView]
 """Preset -> flag -> the value that it gives."""
 
 _SECTIONS = ("", "data", "method", "loop", "optim")  # in the order of a first reading

@@ -19,6 +19,7 @@ from hfssl.models.pooler import untrained, without_pooler_of
 from hfssl.models.pooling import pool, pooling_of, registers_of
 from hfssl.models.stock_encoder import encoder_class
 from hfssl.objective import Array, BadRowError, Examples
+from hfssl.run_dir import Json
 
 BATCH = 256
 _BATCHES_A_BLOCK = 16
@@ -63,7 +64,7 @@ def untrained_encoder(name: str | Path, seed: int, device: torch.device) -> Enco
     return Encoder(model.to(device).eval(), AutoImageProcessor.from_pretrained(name), pooling_of(config))
 
 
-def _config_for_features(name: str | Path) -> tuple[Any, dict[str, Any]]:
+def _config_for_features(name: str | Path) -> tuple[Any, Json]:
     """(config, further arguments of the model): no pooler that was never trained, and nothing hidden from the encoder."""
     config = AutoConfig.from_pretrained(name)
     encoder_class(config, str(name))

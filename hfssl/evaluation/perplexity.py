@@ -21,6 +21,7 @@ from hfssl.models.lora import open_adapted
 from hfssl.models.stock_encoder import ready
 from hfssl.nn.masked_positions import logits_at
 from hfssl.objective import Array
+from hfssl.run_dir import Json
 
 RESAMPLES = 2000
 _HIDDEN_AT_ONCE = 64
@@ -107,9 +108,7 @@ def _hidden(model: Any, tokenizer: Any, ids_1T: Tensor, positions: Tensor) -> Te
     return torch.cat(losses)
 
 
-def perplexity_of(
-    language_model: LanguageModel, texts: Sequence[str], training_texts: Sequence[str]
-) -> dict[str, Any] | None:
+def perplexity_of(language_model: LanguageModel, texts: Sequence[str], training_texts: Sequence[str]) -> Json | None:
     """Figures of `texts` as eval/*.json holds them, beside what the token frequencies of `training_texts` alone give.
 
     The 95 % interval is a bootstrap over documents. None where no document has a token to predict.
@@ -154,7 +153,7 @@ def _loss_of_frequencies(
     return -float(np.concatenate([log_shares[document.ids] for document in documents]).mean())
 
 
-def sentence(figures: dict[str, Any]) -> str:
+def sentence(figures: Json) -> str:
     """The figures for people."""
     return (
         f"{figures['kind']} of {figures['documents']} test texts {figures['value']:.1f} (95 % interval {figures['low']:.1f} to "

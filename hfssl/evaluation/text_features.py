@@ -17,6 +17,7 @@ from hfssl.checkpoints.locate import loading
 from hfssl.errors import require
 from hfssl.models.pooler import untrained
 from hfssl.objective import Array
+from hfssl.run_dir import Json
 
 BATCH = 64
 _LONGEST = 512  # where the tokenizer names no limit
@@ -56,7 +57,7 @@ def untrained_text_encoder(name: str | Path, seed: int, device: torch.device) ->
     return opened._replace(model=model.to(device).eval())
 
 
-def _body_of(name: str) -> tuple[Any, dict[str, Any]]:
+def _body_of(name: str) -> tuple[Any, Json]:
     """(encoder, loading info). An adapter names the layers of the model with its head, so that is opened for it."""
     adapter = adapter_at(name)
     if adapter is None:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from hfssl.reporting.card import LOCAL_DATA
+from hfssl.run_dir import Json, JsonView
 
 _NEVER = frozenset({"mistakes", "command", "model", "local"})  # rows of the data; names of this machine
 _NAMES_OF_LOCAL_DATA = frozenset({"classes"})
 
 
-def public_scores(content: Mapping[str, Any], data: str) -> dict[str, Any]:
+def public_scores(content: JsonView, data: str) -> Json:
     """What an eval/*.json holds, without samples, commands and local names.
 
     Args:

@@ -18,8 +18,9 @@ from transformers import (
 
 from hfssl.checkpoints.adapter_files import PREFIX
 from hfssl.errors import require
+from hfssl.run_dir import Json
 
-_OF_TASKS: dict[str, Any] = {
+_OF_TASKS: Json = {
     "SEQ_CLS": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     "TOKEN_CLS": MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     "QUESTION_ANS": MODEL_FOR_QUESTION_ANSWERING_MAPPING,
@@ -76,7 +77,7 @@ def open_adapted_model(auto_class: Any, name: str, config: Any) -> tuple[Any, li
     return adapted.merge_and_unload(), []
 
 
-def _with_own_head(auto_class: Any, config: Any, shapes: dict[str, Any]) -> Any:
+def _with_own_head(auto_class: Any, config: Any, shapes: Json) -> Any:
     """`config` with as many labels, of CTC characters, as the head in the adapter's file; which tensor tells, two models without
     memory say."""
     counts = "vocab_size" if auto_class is AutoModelForCTC else "num_labels"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hfssl.objective import Array
 from hfssl.predicting.predict_config import PredictConfig
+from hfssl.run_dir import Json, JsonView
 
 Arrays = dict[str, Array]
 _DIGITS = 7
@@ -21,7 +22,7 @@ class Opening(NamedTuple):
     model: Any
     processors: tuple[Any, ...]
     config: PredictConfig
-    of_run: Mapping[str, Any]
+    of_run: JsonView
 
 
 class Answers(ABC):
@@ -39,7 +40,7 @@ class Answers(ABC):
         """What a stock model's output says of each sample of a batch, float32 on the host, without padding."""
 
     @abstractmethod
-    def of(self, outputs: list[Tensor], beside: Any) -> dict[str, Any]:
+    def of(self, outputs: list[Tensor], beside: Any) -> Json:
         """The values of one row: `outputs` of each of its samples, `beside` as it was prepared."""
 
 
@@ -52,7 +53,7 @@ def own_tokens(values_BTL: Tensor, batch: Mapping[str, Tensor]) -> list[Tensor]:
     return [values_TL[own_T] for values_TL, own_T in zip(values_BTL, own_BT, strict=True)]
 
 
-def as_cells(row: Mapping[str, Any]) -> dict[str, Any]:
+def as_cells(row: JsonView) -> Json:
     """A row as CSV holds it: lists as JSON, nothing as an empty cell."""
     return {
         name: json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value for name, value in row.items()

@@ -9,6 +9,7 @@ from torch import Tensor
 from hfssl.errors import require
 from hfssl.predicting.answers import Answers, Arrays, Opening, rounded
 from hfssl.predicting.preprocessors import ImagePreprocessor, Preprocessor, RecordingPreprocessor, TextPreprocessor
+from hfssl.run_dir import Json
 
 Problem = Literal["one label", "several labels", "numbers"]
 LEAST_PROBABILITY = 0.5
@@ -45,7 +46,7 @@ class Classes(Answers):
         """(L,) each."""
         return list(output.logits.float().cpu())
 
-    def of(self, outputs: list[Tensor], beside: Any) -> dict[str, Any]:
+    def of(self, outputs: list[Tensor], beside: Any) -> Json:
         """Probabilities by softmax, or each by itself where several labels may hold, likeliest first."""
         (logits_L,) = outputs
         if self._problem == "numbers":

@@ -1,6 +1,6 @@
 """The stock heads that can be asked: what each reads, its classes in transformers, and the kind of its answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from transformers import (
@@ -27,6 +27,7 @@ from hfssl.predicting import classes, spans, tags, transcripts
 from hfssl.predicting.answers import Answers, Opening
 from hfssl.predicting.inputs import Kind
 from hfssl.predicting.preprocessors import Preprocessor
+from hfssl.run_dir import JsonView
 
 
 class Head(NamedTuple):
@@ -34,7 +35,7 @@ class Head(NamedTuple):
     prepared and answers are put into columns."""
 
     reads: Kind
-    names: Mapping[str, Any]
+    names: JsonView
     auto_class: Any
     processors: tuple[Any, ...]
     answers: type[Answers]

@@ -1,6 +1,5 @@
 """A checkpoint with a trained head, opened in its stock class with the processors that lie beside it."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from hfssl.predicting.answers import Answers, Arrays, Opening
 from hfssl.predicting.heads import HEADS, Head
 from hfssl.predicting.predict_config import PredictConfig
 from hfssl.predicting.preprocessors import Preprocessor
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, JsonView, RunDir
 
 _NEVER_USED = ("masked_spec_embed",)
 _PADDING_IS_HEARD = 1e-4  # of the largest logit
@@ -30,7 +29,7 @@ class Described(NamedTuple):
     head: Head
     config: Any
     base: str | None
-    of_run: Mapping[str, Any]
+    of_run: JsonView
 
 
 class Opened(NamedTuple):
@@ -105,7 +104,7 @@ def open_model(described: Described, config: PredictConfig, device: torch.device
     return _tried(Opened(model, samples, answers, pads=True))
 
 
-def _settings_of_run(location: str) -> dict[str, Any]:
+def _settings_of_run(location: str) -> Json:
     """What a run that this is an export of was told, as far as its kind of answers goes."""
     run_dir = RunDir(Path(location).parent)
     is_there = Path(location).is_dir() and run_dir.is_run()

@@ -17,6 +17,7 @@ from hfssl.errors import require
 from hfssl.evaluation.pixels import processed
 from hfssl.objective import Array, BadRowError
 from hfssl.predicting.answers import Arrays
+from hfssl.run_dir import Json
 
 _LONGEST = 512  # tokens, where neither tokenizer nor model names a limit
 _NO_LIMIT = 1_000_000  # what tokenizers call their limit where they have none is above
@@ -150,7 +151,7 @@ def _existing(content: Any) -> Any:
     return content
 
 
-def _limit(tokenizer: Any, config: dict[str, Any]) -> int:
+def _limit(tokenizer: Any, config: Json) -> int:
     """Tokens of a text that are read."""
     positions = config.get("max_position_embeddings", config.get("n_positions"))
     if tokenizer.model_max_length < _NO_LIMIT:

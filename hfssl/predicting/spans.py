@@ -17,6 +17,7 @@ from hfssl.errors import require
 from hfssl.nn.answer_spans import FoundSpan, WindowLogits, best_answer
 from hfssl.predicting.answers import Answers, Arrays, Opening, own_tokens, rounded
 from hfssl.predicting.preprocessors import Prepared, Preprocessor, TextPreprocessor, placing, readable
+from hfssl.run_dir import Json
 
 _MOST_TOKENS, _SHARED = 30, 64  # of an answer, and of two windows, where neither user nor run say it
 
@@ -83,14 +84,14 @@ class Spans(Answers):
         """(T, 2) each, of the first and of the last token."""
         return own_tokens(torch.stack([output.start_logits, output.end_logits], dim=2), batch)
 
-    def of(self, outputs: list[Tensor], beside: _Asked) -> dict[str, Any]:
+    def of(self, outputs: list[Tensor], beside: _Asked) -> Json:
         windows = [WindowLogits(logits_T2, *places) for logits_T2, places in zip(outputs, beside.windows, strict=True)]
         best, nothing = best_answer(windows, self._most_tokens)
         if self._unanswerable and nothing.score > best.score:
             return {"answer": "", "start": None, "end": None, "probability": rounded(nothing.probability)}
         return self._span(best, beside.context)
 
-    def _span(self, best: FoundSpan, context: str) -> dict[str, Any]:
+    def _span(self, best: FoundSpan, context: str) -> Json:
         said = {"answer": context[best.begin : best.end], "start": best.begin, "end": best.end}
         return said | {"probability": rounded(best.probability)}
 

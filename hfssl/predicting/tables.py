@@ -11,10 +11,11 @@ import pyarrow.parquet
 import pyarrow.types
 
 from hfssl.errors import ConfigError, one_line
+from hfssl.run_dir import Json
 
 _LONGEST_FIELD = 1 << 30
 _ROWS_AT_ONCE = 64
-AS_STORED: dict[str, Any] = {
+AS_STORED: Json = {
     "encoding": "utf-8-sig",
     "errors": "surrogateescape",
 }  # what is not UTF-8 is one row's error
@@ -99,7 +100,7 @@ def _csv_cells(path: Path, columns: Sequence[str]) -> Iterator[Cells]:
                 yield Cells([line[index] if index < len(line) else None for index in indices])
 
 
-def _jsonl_objects(path: Path) -> Iterator[dict[str, Any] | None]:
+def _jsonl_objects(path: Path) -> Iterator[Json | None]:
     """None for a line that holds no object."""
     with path.open(**AS_STORED) as file:
         for line in file:

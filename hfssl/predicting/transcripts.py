@@ -14,6 +14,7 @@ from torch import Tensor
 from hfssl.models.speech_model import frame_counts
 from hfssl.predicting.answers import Answers, Arrays, Opening
 from hfssl.predicting.preprocessors import Preprocessor, RecordingPreprocessor
+from hfssl.run_dir import Json
 
 _WAVEFORM = "input_values"
 
@@ -35,7 +36,7 @@ class Transcripts(Answers):
         counts = [frame_counts(self._config, len(piece[_WAVEFORM])) for piece in pieces]
         return [logits_FV[:count] for logits_FV, count in zip(logits_BFV, counts, strict=True)]
 
-    def of(self, outputs: list[Tensor], beside: Any) -> dict[str, Any]:
+    def of(self, outputs: list[Tensor], beside: Any) -> Json:
         (logits_FV,) = outputs
         return {"text": self._tokenizer.decode(logits_FV.argmax(dim=1).tolist())}
 

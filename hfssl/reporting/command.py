@@ -15,6 +15,7 @@ from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.reporting.markdown import one_line
+from hfssl.run_dir import Json, JsonView
 
 PLACEHOLDERS = {"dataset": "path/to/data", "init_from": "path/to/checkpoint", "model_config": "path/to/config"}
 _START = ("loop", "init_from")
@@ -22,7 +23,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _LENGTH = ("max_steps", "num_epochs")
 
 
-def hub_id(config: Mapping[str, Any], section: str, name: str) -> str | None:
+def hub_id(config: JsonView, section: str, name: str) -> str | None:
     """The Hub id that a setting holds; None for a local path, a demo set, or a run that does not say which it is."""
     value = config[section][name]
     if value is None or name in config.get("local", PLACEHOLDERS) or not _HUB_ID.fullmatch(value):
@@ -30,12 +31,12 @@ def hub_id(config: Mapping[str, Any], section: str, name: str) -> str | None:
     return str(value)
 
 
-def is_fine_tuning(config: Mapping[str, Any]) -> bool:
+def is_fine_tuning(config: JsonView) -> bool:
     """Whether a run's config.yaml is that of a downstream task: --model says there what --init_from says elsewhere."""
     return "adaptation" in config["method"]
 
 
-def public_settings(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def public_settings(config: JsonView) -> dict[str, Json]:
     """The sections without the settings that a resume may change (folders, logging, workers), local paths replaced."""
     unimportant = {
         item.name
@@ -59,7 +60,7 @@ _SIZES = (
 _OF_IMAGES = ("image_size", "num_channels")  # a model config's, unless the run says another
 
 
-def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+def public_command(config: JsonView, environment: JsonView) -> str:
     """A command whose run has this run's settings: what its preset and the defaults do not already say."""
     recipe, preset = config["recipe"], config["preset"]
     shipped = preset_names(recipe)
@@ -94,13 +95,13 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     return shlex.join(command)
 
 
-def _without_effect(config: Mapping[str, Any]) -> Collection[str]:
+def _without_effect(config: JsonView) -> Collection[str]:
     """Settings that the command line would refuse beside the others; of a run that did not record them, those of local crops."""
     known = ("local_crop_size", "local_crop_scale") if config["method"].get("num_local_crops") == 0 else ()
     return config.get("without_effect", known)
 
 
-def _goes_without(config: Mapping[str, Any], said: Mapping[tuple[str, str], Any], section: str, name: str) -> bool:
+def _goes_without(config: JsonView, said: Mapping[tuple[str, str], Any], section: str, name: str) -> bool:
     """Whether a task's own setting has its default, which no preset changes, or no effect beside the others."""
     if section != "method" or not is_fine_tuning(config):
         return False
@@ -108,13 +109,13 @@ def _goes_without(config: Mapping[str, Any], said: Mapping[tuple[str, str], Any]
     return is_default or (name == "layer_decay" and config["method"]["adaptation"] != "full")
 
 
-def modality(config: Mapping[str, Any]) -> str:
+def modality(config: JsonView) -> str:
     """text, audio or image, as the columns of the data tell."""
     kinds = {"text_column": "text", "audio_column": "audio"}
     return next((kind for column, kind in kinds.items() if column in config["data"]), "image")
 
 
-def rows_are(config: Mapping[str, Any]) -> str:
+def rows_are(config: JsonView) -> str:
     """What the rows of pretraining are that a run counts, where they are not those of the data set."""
     if is_fine_tuning(config):
         return "rows"
@@ -124,7 +125,7 @@ def rows_are(config: Mapping[str, Any]) -> str:
     return f"rows of {config['data'].get('max_length')} tokens, packed from texts" if is_packed else "rows"
 
 
-def _data_config(config: Mapping[str, Any]) -> type[DataConfig]:
+def _data_config(config: JsonView) -> type[DataConfig]:
     columns = {"text_column": TextDataConfig, "audio_column": AudioDataConfig}
     return next((kind for column, kind in columns.items() if column in config["data"]), ImageDataConfig)
 
@@ -141,13 +142,13 @@ def _said_already(recipe: str, preset: str | None, data: type[DataConfig]) -> di
     return said
 
 
-def _flat(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, Any]]:
+def _flat(sections: Mapping[str, JsonView]) -> Iterator[tuple[str, str, Any]]:
     for section, values in sections.items():
         for name, value in values.items():
             yield section, name, value
 
 
-def _public_value(config: Mapping[str, Any], section: str, name: str) -> Any:
+def _public_value(config: JsonView, section: str, name: str) -> Any:
     value = config[section][name]
     if not isinstance(value, str):
         return value

@@ -1,19 +1,17 @@
 """What the card of a pretrained encoder says beside what every card does: what its features are worth."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from huggingface_hub import EvalResult
 
 from hfssl.evaluation.table import NOT_MEASURED, layout_of_summary
 from hfssl.reporting.facts import BEFORE, PRETRAINED, SCORES, before_and_after, remark
 from hfssl.reporting.markdown import one_line
 from hfssl.reporting.scores import as_markdown, pretext_lines
+from hfssl.run_dir import Json, JsonView
 
 _CLASSIFICATIONS = {"image-feature-extraction": "image-classification", "feature-extraction": "audio-classification"}
 
 
-def encoder_contents(summary: Mapping[str, Any] | None) -> dict[str, Any]:
+def encoder_contents(summary: JsonView | None) -> Json:
     """What the template of a pretrained encoder asks for; summary: the closing table, None of a run that is not finished."""
     if summary is None:
         return {
@@ -36,7 +34,7 @@ def encoder_contents(summary: Mapping[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def encoder_results(summary: Mapping[str, Any], tag: str, dataset: Mapping[str, Any]) -> list[EvalResult]:
+def encoder_results(summary: JsonView, tag: str, dataset: JsonView) -> list[EvalResult]:
     """The accuracies of classifiers on its features; tag: the Hub's name for what its class does; `dataset`: of an EvalResult."""
     _, after = before_and_after(summary)
     names = [] if after is None else [name for name in SCORES if name in after]
@@ -55,16 +53,16 @@ def encoder_results(summary: Mapping[str, Any], tag: str, dataset: Mapping[str, 
     ]
 
 
-def _score_title(name: str, row: Mapping[str, Any] | None) -> str:
+def _score_title(name: str, row: JsonView | None) -> str:
     return f"{row['num_labels']} labels" if row is not None and name == "few_labels" else SCORES[name]
 
 
-def _language(summary: Mapping[str, Any]) -> dict[str, float]:
+def _language(summary: JsonView) -> dict[str, float]:
     """What a language model reached, in words; losses in nats a token."""
     return {name.replace("_", " "): value for name, value in summary.get("language", {}).items()}
 
 
-def _spread(summary: Mapping[str, Any]) -> str:
+def _spread(summary: JsonView) -> str:
     """The collapse report in a sentence."""
     rows = {row["features"]: row for row in summary["rows"]}
     after = rows.get(PRETRAINED, {})

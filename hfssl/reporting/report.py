@@ -5,9 +5,8 @@ It is for whoever ran it: unlike the card, it names local paths.
 
 import base64
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -31,7 +30,7 @@ from hfssl.reporting.facts import (
 from hfssl.reporting.scores import class_names, pretext_lines
 from hfssl.reporting.task_report import task_contents, task_data, task_tiles, task_warnings
 from hfssl.reporting.task_scores import in_words
-from hfssl.run_dir import RunDir, write_text
+from hfssl.run_dir import Json, JsonView, RunDir, write_text
 
 
 class Tile(NamedTuple):
@@ -78,7 +77,7 @@ def write_report(run_dir: RunDir) -> Path:
     return run_dir.report_file
 
 
-def _contents(run_dir: RunDir, facts: Facts) -> dict[str, Any]:
+def _contents(run_dir: RunDir, facts: Facts) -> Json:
     shown = [_shown(path) for path in facts.figures]
     return {
         "recipe": facts.recipe,
@@ -103,7 +102,7 @@ def _contents(run_dir: RunDir, facts: Facts) -> dict[str, Any]:
     } | (task_contents(facts) if facts.is_fine_tuning else _closing(facts.summary))
 
 
-def _closing(summary: Mapping[str, Any] | None) -> dict[str, Any]:
+def _closing(summary: JsonView | None) -> Json:
     """The closing table of encoders, and how to read it."""
     if summary is None:
         return {"table": None, "pretext": [], "remark": None, "protocol": {}}
@@ -164,7 +163,7 @@ def _watched(facts: Facts) -> list[tuple[str, str, str]]:
     return lines
 
 
-def _evaluation(name: str, content: Mapping[str, Any], run_dir: RunDir) -> ReportEvaluation:
+def _evaluation(name: str, content: JsonView, run_dir: RunDir) -> ReportEvaluation:
     rows = content.get("rows", [])
     is_table = bool(rows) and "curve" in rows[0]
     example = command("evaluate", "--model", str(run_dir.path), "--dataset", "DATA")

@@ -1,7 +1,7 @@
 """What the card of a fine-tuned model says beside what every card does: classes, adaptation, scores with their floors."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from huggingface_hub import EvalResult
 
@@ -11,6 +11,7 @@ from hfssl.reporting.markdown import Trusted, inline, one_line
 from hfssl.reporting.scores import as_markdown
 from hfssl.reporting.task_report import kept_weights, score_table, task_warnings
 from hfssl.reporting.task_scores import part_tables
+from hfssl.run_dir import Json, JsonView
 
 KINDS = {
     "image-classification": "An image classifier",
@@ -94,7 +95,7 @@ def card_warnings(facts: Facts) -> list[str]:
     return [Trusted("; ".join(inline(part) for part in text.split("; "))) for text in task_warnings(facts)]
 
 
-def task_card_contents(tuned: Tuned, tag: str | None) -> dict[str, Any]:
+def task_card_contents(tuned: Tuned, tag: str | None) -> Json:
     """What the template of a fine-tuned model asks for; tag: the Hub's name for what its class does."""
     scores = tuned.scores
     adaptation = _ADAPTATIONS[tuned.adaptation] + (" and added to the weights" if tuned.is_merged else "")
@@ -108,7 +109,7 @@ def task_card_contents(tuned: Tuned, tag: str | None) -> dict[str, Any]:
     }
 
 
-def task_results(tuned: Tuned, tag: str | None, dataset: Mapping[str, Any]) -> list[EvalResult]:
+def task_results(tuned: Tuned, tag: str | None, dataset: JsonView) -> list[EvalResult]:
     """The scores that the Hub has names for; `dataset`: what an EvalResult says of the data."""
     if tuned.scores is None or tag is None:
         return []

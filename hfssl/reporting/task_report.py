@@ -5,6 +5,7 @@ from typing import Any
 from hfssl.evaluation.table import Table, TableCell
 from hfssl.reporting.facts import Facts, Row
 from hfssl.reporting.task_scores import all_scores, baselines, in_words, main_scores, part_tables, score_warnings, shown
+from hfssl.run_dir import Json
 
 _PROTOCOL = {
     "who answers": "the export, opened as anybody opens it, in float32 and evaluation mode",
@@ -23,7 +24,7 @@ def task_tiles(facts: Facts) -> list[tuple[str, str, str]]:
     return tiles + [(score.title, score.cell.value, "the trivial floor") for score in baselines(scores)]
 
 
-def task_contents(facts: Facts) -> dict[str, Any]:
+def task_contents(facts: Facts) -> Json:
     """What the template of a fine-tuning asks for."""
     summary = facts.summary or {}
     scores = summary.get("scores")

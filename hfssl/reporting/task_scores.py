@@ -4,12 +4,12 @@ A number stands under its name in words; `x_interval` belongs to `x`; what is ca
 class or type. Where a trivial answer has a score, it stands beside.
 """
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from hfssl.evaluation.table import Table, TableCell
+from hfssl.run_dir import JsonView
 
-Row = Mapping[str, Any]
+Row = JsonView
 _INTERVAL = "_interval"
 _HEADLINE = ("accuracy", "macro_f1", "f1", "exact_match", "pearson", "spearman", "wer", "cer")
 _MOST_TILES = 3

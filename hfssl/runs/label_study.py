@@ -24,7 +24,7 @@ from hfssl.errors import Interrupted, require
 from hfssl.evaluation.label_curve import interval, paired_difference
 from hfssl.figures.curves import label_curves
 from hfssl.objective import Array
-from hfssl.run_dir import RunDir, write_text
+from hfssl.run_dir import Json, RunDir, write_text
 from hfssl.runs.context import RunContext
 from hfssl.runs.labelled import load_best, open_divided, predictions_on
 from hfssl.runs.open_session import choose_folder, open_session
@@ -99,7 +99,7 @@ class _Study:
     def _with_share(self, share: float) -> RunConfig:
         return dataclasses.replace(self._run, method=dataclasses.replace(self._run.method, label_share=share))
 
-    def points(self) -> list[dict[str, Any]]:
+    def points(self) -> list[Json]:
         """For each share and arm: its trials, its rate and its cells."""
         points = []
         for share in self._run.method.label_fractions:
@@ -111,7 +111,7 @@ class _Study:
                 points.append({"arm": arm, "share": share, "rate": best["rate"], "trials": trials, "cells": cells})
         return points
 
-    def _found(self, cell: StudyCell) -> dict[str, Any]:
+    def _found(self, cell: StudyCell) -> Json:
         """What a cell found: from its file, or by running it now. Called by all ranks."""
         file = self._run_dir.path / "cells" / f"{cell.name}.json"
         stored = json.loads(file.read_text(encoding="utf-8")) if is_main_process() and file.is_file() else None
@@ -131,7 +131,7 @@ class _Study:
             )
         return found
 
-    def _carried_out(self, cell: StudyCell) -> dict[str, Any]:
+    def _carried_out(self, cell: StudyCell) -> Json:
         folder = RunDir(self._run_dir.path / "cells" / cell.name)
         if is_main_process():
             shutil.rmtree(folder.path, ignore_errors=True)
@@ -171,7 +171,7 @@ class _Study:
         optim = dataclasses.replace(run.optim, base_learning_rate=cell.rate)
         return dataclasses.replace(run, method=method, loop=loop, optim=optim)
 
-    def _scored(self, session: Session) -> dict[str, Any]:
+    def _scored(self, session: Session) -> Json:
         """Validation score of the step that was best, and which test rows its weights get right, as a text of 0 and 1."""
         task: Any = session.objective
         load_best(session)
@@ -198,12 +198,12 @@ def _quiet(folder: RunDir) -> Iterator[None]:
         yield
 
 
-def _right(point: dict[str, Any]) -> Array:
+def _right(point: Json) -> Array:
     """(S, M) bool."""
     return np.array([[mark == "1" for mark in cell["right"]] for cell in point["cells"]])
 
 
-def _write(run_dir: RunDir, run: RunConfig, points: list[dict[str, Any]], labels: dict[float, int]) -> None:
+def _write(run_dir: RunDir, run: RunConfig, points: list[Json], labels: dict[float, int]) -> None:
     rows = []
     for arm in dict.fromkeys(point["arm"] for point in points):
         curve = []
@@ -238,7 +238,7 @@ def _write(run_dir: RunDir, run: RunConfig, points: list[dict[str, Any]], labels
     print(f"written to {run_dir.path / 'eval' / EVAL_NAME}.json and {run_dir.figures / EVAL_NAME}.png")
 
 
-def _gains(points: list[dict[str, Any]], labels: dict[float, int]) -> list[dict[str, Any]]:
+def _gains(points: list[Json], labels: dict[float, int]) -> list[Json]:
     """Fine-tuned less from scratch, in points, paired over seeds and test rows."""
     by_arm = {(point["arm"], point["share"]): point for point in points}
     gains = []
@@ -253,7 +253,7 @@ def _gains(points: list[dict[str, Any]], labels: dict[float, int]) -> list[dict[
     return gains
 
 
-def _notes(points: list[dict[str, Any]]) -> list[str]:
+def _notes(points: list[Json]) -> list[str]:
     """Rates that stand at an end of their grid: a wider one may change the answer."""
     notes = []
     for point in points:

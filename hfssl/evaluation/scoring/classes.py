@@ -10,7 +10,7 @@ from hfssl.evaluation.metrics import F1, Accuracy, MatthewsCorrelation
 from hfssl.evaluation.scoring.output_types import Shown
 from hfssl.figures.classification import calibration_figure, confusion_figure, mistakes_figure
 from hfssl.objective import Array
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 
 Answer = tuple[Array, int]
 CHOSEN_BY = "accuracy"
@@ -24,7 +24,7 @@ def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None
     return of_all | {"macro_f1": f1}
 
 
-def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> Json:
     """eval/test.json and figures/confusion.png, calibration.png, and of images mistakes.png."""
     logits_MC = np.stack([logits for logits, _ in predictions])
     labels_M = np.array([label for _, label in predictions])
@@ -42,7 +42,7 @@ def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], sh
     return summary
 
 
-def lines(summary: dict[str, Any]) -> list[str]:
+def lines(summary: Json) -> list[str]:
     low, high = summary["accuracy_interval"]
     unsure = [row["class"] for row in summary["per_class"] if row["recall"] == 0]
     found = [

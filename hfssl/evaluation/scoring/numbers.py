@@ -9,7 +9,7 @@ from hfssl.evaluation.metrics import PearsonSpearman
 from hfssl.evaluation.scoring.output_types import Shown
 from hfssl.figures.scatter import scatter_figure
 from hfssl.objective import Array
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 
 Answer = tuple[float, float]
 CHOSEN_BY = "pearson"
@@ -23,10 +23,10 @@ def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None
     return correlations | {"mean_squared_error": _mean_squared(np.subtract(said, true))}
 
 
-def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> Json:
     """eval/test.json and figures/scatter.png. `of_mean` is the error of one who always says the mean of these rows."""
     said_M, true_M = (np.array(column, dtype=np.float64) for column in zip(*predictions, strict=True))
-    summary: dict[str, Any] = {"rows": len(predictions)} | scores(method, predictions)
+    summary: Json = {"rows": len(predictions)} | scores(method, predictions)
     summary |= {"mean_absolute_error": float(np.abs(said_M - true_M).mean())}
     summary |= {"of_mean": _mean_squared(true_M - true_M.mean())}
     worst = np.argsort(-np.abs(said_M - true_M), kind="stable")[:_MOST_MISTAKES].tolist()
@@ -37,7 +37,7 @@ def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], sh
     return summary
 
 
-def lines(summary: dict[str, Any]) -> list[str]:
+def lines(summary: Json) -> list[str]:
     return [
         f"Pearson     {_figure(summary['pearson'])}   Spearman {_figure(summary['spearman'])}",
         f"mean squared error   {summary['mean_squared_error']:.4g}   of one who says the mean {summary['of_mean']:.4g}",

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor
 
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 
 Shown = Callable[[int], "Tensor | str | None"]
 
@@ -24,11 +24,9 @@ class Scoring(Protocol):
 
     def scores(self, method: Any, predictions: Sequence[Any]) -> dict[str, float | None]: ...
 
-    def final_scores(
-        self, run_dir: RunDir, method: Any, predictions: Sequence[Any], shown: Shown
-    ) -> dict[str, Any]: ...
+    def final_scores(self, run_dir: RunDir, method: Any, predictions: Sequence[Any], shown: Shown) -> Json: ...
 
-    def lines(self, summary: dict[str, Any]) -> list[str]: ...
+    def lines(self, summary: Json) -> list[str]: ...
 
 
 def scoring_of(output_type: str) -> Scoring:

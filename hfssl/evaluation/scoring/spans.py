@@ -5,7 +5,7 @@ from typing import Any
 
 from hfssl.evaluation.metrics import QuestionAnswering, answer_words, shared_words
 from hfssl.evaluation.scoring.output_types import Shown
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 
 Answer = tuple[str, list[str]]
 CHOSEN_BY = "f1"
@@ -20,9 +20,9 @@ def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None
     return found
 
 
-def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> Json:
     """eval/test.json. `mistakes` are the first questions whose answer shares no word with a gold one."""
-    summary: dict[str, Any] = {"rows": len(predictions)} | scores(method, predictions)
+    summary: Json = {"rows": len(predictions)} | scores(method, predictions)
     summary["without_answer"] = sum(not golds for _, golds in predictions)
     summary["said_none"] = sum(not said for said, _ in predictions)
     wrong = [row for row, answer in enumerate(predictions) if _f1(answer) == 0.0]
@@ -39,7 +39,7 @@ def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], sh
     return summary
 
 
-def lines(summary: dict[str, Any]) -> list[str]:
+def lines(summary: Json) -> list[str]:
     found = [
         f"exact match   {summary['exact_match']:.3f}   F1 {summary['f1']:.3f}",
         f"no word of the answer   {summary['nothing_shared']} questions",

@@ -5,11 +5,10 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hfssl.config.fields import to_plain
 from hfssl.config.files import SECTION_NAMES
-from hfssl.config.sections import LoopConfig, OptimConfig
+from hfssl.config.sections import DataConfig, LoopConfig, MethodConfig, OptimConfig
 from hfssl.run_dir import LAYOUT, Json, JsonView
 
 _LENGTH = ("max_steps", "num_epochs", "budget_hours")
@@ -26,8 +25,8 @@ class RunConfig:
 
     recipe: str
     preset: str
-    method: Any
-    data: Any
+    method: MethodConfig
+    data: DataConfig
     optim: OptimConfig
     loop: LoopConfig
     architecture: Json | None = None

@@ -14,7 +14,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from hfssl.run_dir import Json, RunDir, write_text
 from hfssl.runs.context import RunContext
 from hfssl.runs.labelled import load_best, open_divided, predictions_on
 from hfssl.runs.open_session import choose_folder, open_session
+from hfssl.tasks.task import Task
+from hfssl.tasks.task_config import task_settings
 from hfssl.training.loop import Session, train
 from hfssl.training.start import Start, environment
 
@@ -62,7 +64,7 @@ def study(context: RunContext) -> RunDir:
         not run.loop.push_to_hub, "push_to_hub has no effect beside label_fractions, which makes no model: leave it out"
     )
     require(
-        run.method.output_type == "classes",
+        task_settings(run).output_type == "classes",
         "label_fractions needs rows of one class each, for the sake of pairing them",
     )
     require(opened.test is not None, "label_fractions needs test rows")
@@ -87,26 +89,29 @@ def study(context: RunContext) -> RunDir:
 class _Study:
     def __init__(self, context: RunContext, run_dir: RunDir) -> None:
         self._context = context
-        self._run = run = context.run
+        self._run = context.run
+        self._settings = settings = task_settings(context.run)
         self._run_dir = run_dir
-        self.arms: list[Arm] = ["fine-tuned"] if run.method.compare == "none" else ["fine-tuned", "from scratch"]
-        self.rates = run.method.learning_rates or tuple(run.optim.base_learning_rate * factor for factor in GRID)
+        self.arms: list[Arm] = ["fine-tuned"] if settings.compare == "none" else ["fine-tuned", "from scratch"]
+        self.rates = settings.learning_rates or tuple(context.run.optim.base_learning_rate * factor for factor in GRID)
 
     def num_labels(self) -> dict[float, int]:
         """Labelled rows to train on, of each share."""
-        return {share: len(open_divided(self._with_share(share)).source) for share in self._run.method.label_fractions}
+        return {
+            share: len(open_divided(self._with_share(share)).source) for share in self._settings.label_fractions or ()
+        }
 
     def _with_share(self, share: float) -> RunConfig:
-        return dataclasses.replace(self._run, method=dataclasses.replace(self._run.method, label_share=share))
+        return dataclasses.replace(self._run, method=dataclasses.replace(self._settings, label_share=share))
 
     def points(self) -> list[Json]:
         """For each share and arm: its trials, its rate and its cells."""
         points = []
-        for share in self._run.method.label_fractions:
+        for share in self._settings.label_fractions or ():
             for arm in self.arms:
                 trials = [self._found(StudyCell(arm, share, rate, TRIAL_SEED)) for rate in self.rates]
                 best = max(trials, key=lambda trial: trial["validation"])
-                seeds = range(self._run.loop.seed, self._run.loop.seed + self._run.method.seeds)
+                seeds = range(self._run.loop.seed, self._run.loop.seed + self._settings.seeds)
                 cells = [self._found(StudyCell(arm, share, best["rate"], seed)) for seed in seeds]
                 points.append({"arm": arm, "share": share, "rate": best["rate"], "trials": trials, "cells": cells})
         return points
@@ -154,14 +159,9 @@ class _Study:
 
     def _run_of(self, cell: StudyCell, folder: RunDir) -> RunConfig:
         run = self._run
-        own = {
-            "label_share": cell.share,
-            "label_fractions": None,
-            "learning_rates": None,
-            "compare": "none",
-            "seeds": 1,
-        }
-        method = dataclasses.replace(run.method, **own)
+        method = dataclasses.replace(
+            self._settings, label_share=cell.share, label_fractions=None, learning_rates=None, compare="none", seeds=1
+        )
         loop = dataclasses.replace(
             run.loop, seed=cell.seed, output_dir=str(folder.path), save_every=10**9, log_every=10**9
         )
@@ -173,7 +173,8 @@ class _Study:
 
     def _scored(self, session: Session) -> Json:
         """Validation score of the step that was best, and which test rows its weights get right, as a text of 0 and 1."""
-        task: Any = session.objective
+        task = session.objective
+        assert isinstance(task, Task)
         load_best(session)
         tested = open_divided(session.run).source.test
         assert tested is not None
@@ -215,11 +216,11 @@ def _write(run_dir: RunDir, run: RunConfig, points: list[Json], labels: dict[flo
                 curve.append({"labels": labels[point["share"]], "accuracy": accuracy, "low": low, "high": high})
         rows.append({"features": arm, "curve": curve})
     gains = _gains(points, labels)
-    content = {
+    content: Json = {
         "output_type": "label_study",
         "data": run.data.dataset,
         "steps": run.loop.max_steps,
-        "seeds": run.method.seeds,
+        "seeds": task_settings(run).seeds,
         "rows": rows,
         "gains": gains,
         "notes": _notes(points),

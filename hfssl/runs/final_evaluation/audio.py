@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.source import Source
 from hfssl.evaluation.audio_modality import AudioModality
 from hfssl.evaluation.clips import HOP_SECONDS, Clips, log_mel
@@ -22,6 +23,7 @@ _PICTURED, _ASKED, _AT_ONCE = 3, 200, 8
 def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> Json:
     """Figures and the closing table of the exported `encoders` (name -> folder, the last one is the run's own)."""
     print("evaluating the export ...", flush=True)
+    assert isinstance(session.run.data, AudioDataConfig)
     clips = Clips(source.test or source, session.run.data.sampling_rate, _ASKED)
     if isinstance(session.objective, Wav2Vec2):
         _draw_contrast(session, session.objective, clips)

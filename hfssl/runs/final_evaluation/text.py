@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast, pipeline
 
 from hfssl.data.loader import KeyedDataset
 from hfssl.data.source import Source
+from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.pipeline import PackedRows, TextPipeline
 from hfssl.evaluation.results_table import encoded_rows, results_table
 from hfssl.evaluation.text_modality import TextModality
@@ -121,6 +122,7 @@ def continued(session: Session, source: Source) -> list[str]:
     """A sampled continuation, by the export, of the first words of a held-out document."""
     generate = pipeline("text-generation", model=str(session.run_dir.export), device="cpu")
     words = " ".join(_beginnings(source, 1)).split()[:_WORDS_BEFORE]
+    assert isinstance(session.run.data, TextDataConfig)
     tokenizer, longest = _tokenizer(session), session.run.data.max_length
     while len(words) > 1 and 2 * len(tokenizer(" ".join(words))["input_ids"]) > longest:
         words.pop()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from transformers import BaseImageProcessor
 
 from hfssl.objective import BadRowError, Examples
 
@@ -27,7 +28,7 @@ class PixelBlock(NamedTuple):
 
 
 class _PixelBlocks(Dataset[PixelBlock]):
-    def __init__(self, images: Examples, processor: Any, batch_size: int) -> None:
+    def __init__(self, images: Examples, processor: BaseImageProcessor, batch_size: int) -> None:
         self._images = images
         self._processor = processor
         self._batch_size = batch_size
@@ -53,14 +54,16 @@ class _PixelBlocks(Dataset[PixelBlock]):
         return PixelBlock(rows, torch.cat(pixels) if pixels else None, bad)
 
 
-def processed(processor: Any, images: Sequence[Tensor]) -> Tensor:
+def processed(processor: BaseImageProcessor, images: Sequence[Tensor]) -> Tensor:
     """(B, C, H, W) float32 of (C, h, w) uint8 images, as a stranger's call of the processor gives them."""
     encoded = processor(images=list(images), return_tensors="pt", input_data_format="channels_first")
     pixel_values: Tensor = encoded["pixel_values"]
     return pixel_values
 
 
-def pixel_blocks(images: Examples, processor: Any, batch_size: int, device: torch.device) -> Iterator[PixelBlock]:
+def pixel_blocks(
+    images: Examples, processor: BaseImageProcessor, batch_size: int, device: torch.device
+) -> Iterator[PixelBlock]:
     """All images in order, `batch_size` rows a block; prepared ahead of a model on `device`."""
     blocks = _PixelBlocks(images, processor, batch_size)
     loader: DataLoader[PixelBlock] = DataLoader(

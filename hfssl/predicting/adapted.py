@@ -14,7 +14,9 @@ from transformers import (
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoModelForCTC,
+    PretrainedConfig,
 )
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.checkpoints.adapter_files import PREFIX
 from hfssl.errors import require
@@ -48,7 +50,9 @@ def adapted_config(name: str, class_names: Sequence[str] | None = None) -> tuple
     return config, base
 
 
-def open_adapted_model(auto_class: Any, name: str, config: Any) -> tuple[Any, list[str]]:
+def open_adapted_model(
+    auto_class: type[_BaseAutoModelClass], name: str, config: PretrainedConfig
+) -> tuple[Any, list[str]]:
     """(stock model in float32 with the adapter merged in, names of the tensors that neither base nor adapter has).
 
     Raises:
@@ -77,7 +81,7 @@ def open_adapted_model(auto_class: Any, name: str, config: Any) -> tuple[Any, li
     return adapted.merge_and_unload(), []
 
 
-def _with_own_head(auto_class: Any, config: Any, shapes: Json) -> Any:
+def _with_own_head(auto_class: type[_BaseAutoModelClass], config: PretrainedConfig, shapes: Json) -> Any:
     """`config` with as many labels, of CTC characters, as the head in the adapter's file; which tensor tells, two models without
     memory say."""
     counts = "vocab_size" if auto_class is AutoModelForCTC else "num_labels"

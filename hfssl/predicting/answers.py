@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
 
 from hfssl.objective import Array
 from hfssl.predicting.predict_config import PredictConfig
@@ -19,7 +20,7 @@ class Opening(NamedTuple):
     """What a kind of answers is opened with: the stock model, the processors that lie beside it, what the user asks for, and the
     settings of the run that trained it, empty where it comes from elsewhere."""
 
-    model: Any
+    model: PreTrainedModel
     processors: tuple[Any, ...]
     config: PredictConfig
     of_run: JsonView
@@ -63,3 +64,8 @@ def as_cells(row: JsonView) -> Json:
 def rounded(value: float) -> float:
     """As many digits as float32 has."""
     return float(f"{value:.{_DIGITS}g}")
+
+
+def label_names(config: PretrainedConfig) -> dict[int, str]:
+    """The labels of a head by their numbers."""
+    return {int(number): str(name) for number, name in (config.id2label or {}).items()}

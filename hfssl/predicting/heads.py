@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
 )
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES,
     MODEL_FOR_CTC_MAPPING_NAMES,
@@ -36,7 +37,7 @@ class Head(NamedTuple):
 
     reads: Kind
     names: JsonView
-    auto_class: Any
+    auto_class: type[_BaseAutoModelClass]
     processors: tuple[Any, ...]
     answers: type[Answers]
     open: Callable[[Opening], tuple[Preprocessor, Answers]]

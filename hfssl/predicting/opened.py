@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
 
 from hfssl.checkpoints.adapter_files import AdapterFacts, adapter_at
 from hfssl.checkpoints.locate import Checkpoint, config_of, loading
@@ -27,7 +28,7 @@ class Described(NamedTuple):
 
     checkpoint: Checkpoint
     head: Head
-    config: Any
+    config: PretrainedConfig
     base: str | None
     of_run: JsonView
 
@@ -36,7 +37,7 @@ class Opened(NamedTuple):
     """model: in float32 and eval mode; samples: how rows are prepared; answers: how they are put into columns; pads: samples of
     unequal length may share a batch."""
 
-    model: Any
+    model: PreTrainedModel
     samples: Preprocessor
     answers: Answers
     pads: bool

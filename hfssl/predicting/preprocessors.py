@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from hfssl.data.audio import files as audio_files
 from hfssl.data.audio.config import LEAST_SECONDS
@@ -77,7 +78,7 @@ class ImagePreprocessor(Preprocessor):
 class TextPreprocessor(Preprocessor):
     is_light: ClassVar[bool] = True
 
-    def __init__(self, processor: Any, config: Any) -> None:
+    def __init__(self, processor: Any, config: PretrainedConfig) -> None:
         super().__init__(processor)
         body = config.get_text_config()
         self.max_length = _limit(processor, body.to_dict())
@@ -101,7 +102,7 @@ class TextPreprocessor(Preprocessor):
         return text
 
 
-def placing(tokenizer: Any) -> Any:
+def placing(tokenizer: PreTrainedTokenizerBase) -> Any:
     """`tokenizer` itself. Raises ConfigError where it does not tell where its tokens stand in a text."""
     name = type(tokenizer).__name__
     require(
@@ -151,7 +152,7 @@ def _existing(content: Any) -> Any:
     return content
 
 
-def _limit(tokenizer: Any, config: Json) -> int:
+def _limit(tokenizer: PreTrainedTokenizerBase, config: Json) -> int:
     """Tokens of a text that are read."""
     positions = config.get("max_position_embeddings", config.get("n_positions"))
     if tokenizer.model_max_length < _NO_LIMIT:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from hfssl.data.texts.question_windows import windows_of
 from hfssl.errors import require
@@ -36,7 +37,7 @@ class Questions(TextPreprocessor):
         ConfigError: windows would share more than a quarter of their tokens.
     """
 
-    def __init__(self, tokenizer: Any, config: Any, shared: int | None) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, shared: int | None) -> None:
         super().__init__(tokenizer, config)
         most = self.max_length // 4
         require(

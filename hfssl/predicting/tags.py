@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
-from transformers import TokenClassificationPipeline
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TokenClassificationPipeline
 from transformers.pipelines.token_classification import AggregationStrategy
 
 from hfssl.data.texts.word_encodings import NOWHERE, encoded_words, for_single_words
 from hfssl.objective import Array, BadRowError
-from hfssl.predicting.answers import Answers, Arrays, Opening, own_tokens, rounded
+from hfssl.predicting.answers import Answers, Arrays, Opening, label_names, own_tokens, rounded
 from hfssl.predicting.preprocessors import Prepared, Preprocessor, TextPreprocessor, placing, readable
 from hfssl.run_dir import Json, JsonView
 
@@ -102,8 +102,8 @@ class Tags(Answers):
     """words: their tags and probabilities; entities: each with its first and last character (not included), text, tag and
     probability, the mean over its words; cut_at: see _Text."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self._names = model.config.id2label
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._names = label_names(model.config)
         self._stock = TokenClassificationPipeline(model=model, tokenizer=tokenizer)
 
     @property

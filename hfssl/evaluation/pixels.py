@@ -5,7 +5,7 @@ the size of photographs shows in memory; what travels is what the model takes.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from hfssl.objective import BadRowError, Examples
 _MOST_DECODED_BYTES = 64_000_000
 _MOST_WORKERS_CPU, _MOST_WORKERS_GPU = 8, 16
 _BLOCKS_A_WORKER = 4
+
+Sample = TypeVar("Sample")
 
 
 class PixelBlock(NamedTuple):
@@ -82,5 +84,5 @@ def num_workers(num_blocks: int, device: torch.device) -> int:
     return min(config, num_blocks // _BLOCKS_A_WORKER)
 
 
-def _as_it_is(block: Any) -> Any:
+def _as_it_is(block: Sample) -> Sample:
     return block

@@ -1,9 +1,9 @@
 """A model of a task that is kept as an adapter: LoRA matrices and a trained head beside the name of the model they belong to."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict
@@ -15,6 +15,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCTC,
     PretrainedConfig,
+    PreTrainedModel,
 )
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
@@ -29,7 +30,7 @@ _OF_TASKS: Json = {
 }  # peft's names of tasks
 
 
-def adapted_config(name: str, class_names: Sequence[str] | None = None) -> tuple[Any, str]:
+def adapted_config(name: str, class_names: Sequence[str] | None = None) -> tuple[PretrainedConfig, str]:
     """(config of the whole model, its base); the config lies beside the adapter, or is the base's with the adapted class.
 
     Its number of labels may still be that of the base, unless `class_names` says what the head's are called.
@@ -52,7 +53,7 @@ def adapted_config(name: str, class_names: Sequence[str] | None = None) -> tuple
 
 def open_adapted_model(
     auto_class: type[_BaseAutoModelClass], name: str, config: PretrainedConfig
-) -> tuple[Any, list[str]]:
+) -> tuple[PreTrainedModel, list[str]]:
     """(stock model in float32 with the adapter merged in, names of the tensors that neither base nor adapter has).
 
     Raises:
@@ -81,7 +82,9 @@ def open_adapted_model(
     return adapted.merge_and_unload(), []
 
 
-def _with_own_head(auto_class: type[_BaseAutoModelClass], config: PretrainedConfig, shapes: Json) -> Any:
+def _with_own_head(
+    auto_class: type[_BaseAutoModelClass], config: PretrainedConfig, shapes: Mapping[str, tuple[int, ...]]
+) -> PretrainedConfig:
     """`config` with as many labels, of CTC characters, as the head in the adapter's file; which tensor tells, two models without
     memory say."""
     counts = "vocab_size" if auto_class is AutoModelForCTC else "num_labels"

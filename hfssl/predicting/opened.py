@@ -10,6 +10,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from hfssl.checkpoints.adapter_files import AdapterFacts, adapter_at
 from hfssl.checkpoints.locate import Checkpoint, config_of, loading
 from hfssl.errors import ConfigError, require
+from hfssl.models.stock_encoder import ready
 from hfssl.predicting.answers import Answers, Arrays, Opening
 from hfssl.predicting.heads import HEADS, Head
 from hfssl.predicting.predict_config import PredictConfig
@@ -54,7 +55,7 @@ class Opened(NamedTuple):
         return self.answers.outputs(output, batch, pieces)
 
 
-def sample_shapes(piece: Arrays) -> tuple[Any, ...]:
+def sample_shapes(piece: Arrays) -> tuple[tuple[int, ...], ...]:
     return tuple(array.shape for array in piece.values())
 
 
@@ -100,7 +101,7 @@ def open_model(described: Described, config: PredictConfig, device: torch.device
         f"--model {checkpoint.name} lacks trained weights ({shown}): its answers would be random; fine-tune it",
     )
     model.config.use_cache = False  # nothing is generated
-    model = model.to(device).eval()
+    model = ready(model, device)
     samples, answers = described.head.open(Opening(model, processors, config, described.of_run))
     return _tried(Opened(model, samples, answers, pads=True))
 
@@ -126,7 +127,7 @@ def _processor(described: Described, processor_class: Any) -> Any:
         return processor_class.from_pretrained(described.base)
 
 
-def _model(described: Described) -> tuple[Any, list[str]]:
+def _model(described: Described) -> tuple[PreTrainedModel, list[str]]:
     """(model, names of the tensors that no file has)."""
     auto_class, name = described.head.auto_class, described.checkpoint.location
     if described.base is not None:

@@ -14,6 +14,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from hfssl.data.audio import files as audio_files
 from hfssl.data.audio.config import LEAST_SECONDS
 from hfssl.data.images import files as image_files
+from hfssl.data.source import StoredFile
 from hfssl.errors import require
 from hfssl.evaluation.pixels import processed
 from hfssl.objective import Array, BadRowError
@@ -97,12 +98,12 @@ class TextPreprocessor(Preprocessor):
         short, long = (self.prepare(self.trial_content(text)).pieces[0] for text in ("one", "one " * 20))
         return short, long
 
-    def trial_content(self, text: str) -> Any:
+    def trial_content(self, text: str) -> object:
         """What a row with this text holds."""
         return text
 
 
-def placing(tokenizer: PreTrainedTokenizerBase) -> Any:
+def placing(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """`tokenizer` itself. Raises ConfigError where it does not tell where its tokens stand in a text."""
     name = type(tokenizer).__name__
     require(
@@ -111,7 +112,7 @@ def placing(tokenizer: PreTrainedTokenizerBase) -> Any:
     return tokenizer
 
 
-def readable(content: Any, what: str = "text") -> str:
+def readable(content: object, what: str = "text") -> str:
     """The text of a row. Raises BadRowError where it is none, or empty; `what` it is in words."""
     if content is None or (isinstance(content, str) and not content.strip()):
         raise BadRowError(f"the {what} is empty")
@@ -146,8 +147,8 @@ class RecordingPreprocessor(Preprocessor):
         return {name: values[0] for name, values in extracted.items()}
 
 
-def _existing(content: Any) -> Any:
-    if content["bytes"] is None and not Path(content["path"]).is_file():
+def _existing(content: StoredFile) -> StoredFile:
+    if content["bytes"] is None and not Path(str(content["path"])).is_file():
         raise BadRowError("there is no such file")
     return content
 

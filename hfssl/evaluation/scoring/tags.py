@@ -1,10 +1,9 @@
 """Answers that are a tag for each word of a row: (tags said, true tags) each, by name, in IOB2."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from hfssl.evaluation.metrics import EntityF1, spans_of
-from hfssl.evaluation.scoring.output_types import Shown
+from hfssl.evaluation.scoring.output_types import AnswerSettings, Shown
 from hfssl.figures.entities import entity_figure
 from hfssl.run_dir import Json, RunDir
 
@@ -13,7 +12,7 @@ CHOSEN_BY = "f1"
 _MOST_MISTAKES, _LONGEST_TEXT, _MOST_TYPES = 24, 200, 20
 
 
-def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None]:
+def scores(method: AnswerSettings, predictions: Sequence[Answer]) -> dict[str, float | None]:
     """f1, precision and recall of whole entities, and accuracy, the share of words whose tag is said."""
     found = EntityF1().compute(
         predictions=[said for said, _ in predictions] or [[]], references=[true for _, true in predictions] or [[]]
@@ -23,7 +22,7 @@ def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None
     return {name: found[name] for name in ("f1", "precision", "recall")} | {"accuracy": accuracy}
 
 
-def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> Json:
+def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
     """eval/test.json and figures/entities.png. `mistakes` are the rows with most entities missed or said in vain."""
     found = EntityF1().compute(
         predictions=[said for said, _ in predictions], references=[true for _, true in predictions]

@@ -4,11 +4,10 @@
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from hfssl.evaluation.edits import num_edits
 from hfssl.evaluation.metrics import CharacterErrorRate, WordErrorRate
-from hfssl.evaluation.scoring.output_types import Shown
+from hfssl.evaluation.scoring.output_types import AnswerSettings, Shown
 from hfssl.run_dir import Json, RunDir
 
 Answer = tuple[str, str]
@@ -16,14 +15,14 @@ CHOSEN_BY = "character_accuracy"
 _LISTED, _LINES, _LONGEST = 25, 3, 300
 
 
-def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None]:
+def scores(method: AnswerSettings, predictions: Sequence[Answer]) -> dict[str, float | None]:
     said, true = [one for one, _ in predictions], [other for _, other in predictions]
     cer = CharacterErrorRate().compute(predictions=said, references=true)["cer"]
     wer = WordErrorRate().compute(predictions=said, references=true)["wer"]
     return {"character_accuracy": None if cer is None else 1 - cer, "cer": cer, "wer": wer}
 
 
-def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> Json:
+def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
     """eval/test.json: error rates over all rows together, and the transcripts with the most wrong characters."""
     edits = [num_edits(list(said), list(true)) for said, true in predictions]
     worst = sorted(range(len(predictions)), key=lambda row: (-edits[row] / max(1, len(predictions[row][1])), row))[

@@ -3,17 +3,17 @@
 import math
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from safetensors.torch import save_file
 
 from hfssl.checkpoints.adapter_files import WEIGHTS_FILE, adapter_at
 from hfssl.checkpoints.model_files import settings_in, shapes_in
-from hfssl.objective import Export
+from hfssl.objective import Export, Saves
 from hfssl.run_dir import Json
 
 
-def write_processor(processor: Any, folder: Path) -> None:
+def write_processor(processor: Saves, folder: Path) -> None:
     """A tokenizer, say, as from_pretrained reads it; the folder appears whole."""
     unfinished = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hfssl.catalog import task_config_of, task_names
 from hfssl.config.sections import MethodConfig
@@ -83,7 +82,7 @@ def fitting_tasks(features: Json) -> list[str]:
     """The tasks that columns of these types are for."""
     from datasets import Audio, ClassLabel, Image, List, Value
 
-    def named(*kinds: Any) -> list[str]:
+    def named(*kinds: type) -> list[str]:
         return [name for name, feature in features.items() if isinstance(feature, kinds)]
 
     texts = [name for name in named(Value) if features[name].dtype in ("string", "large_string")]

@@ -23,7 +23,7 @@ def public_scores(content: JsonView, data: str) -> Json:
     return _without(content, _NEVER | _NAMES_OF_LOCAL_DATA) | {"data": LOCAL_DATA}
 
 
-def _without(value: Any, names: frozenset[str]) -> Any:
+def _without(value: object, names: frozenset[str]) -> Any:
     if isinstance(value, Mapping):
         return {name: _without(inner, names) for name, inner in value.items() if name not in names}
     return [_without(inner, names) for inner in value] if isinstance(value, list) else value

@@ -76,11 +76,11 @@ def _can_hold_samples(kind: Any, lists: bool) -> bool:
     return _is_text(kind) or (pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
 
 
-def _is_text(kind: Any) -> bool:
+def _is_text(kind: object) -> bool:
     return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))
 
 
-def _is_list_of_texts(value: Any) -> bool:
+def _is_list_of_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
 
 import yaml
 
@@ -101,7 +100,7 @@ def _without_effect(config: JsonView) -> Collection[str]:
     return config.get("without_effect", known)
 
 
-def _goes_without(config: JsonView, said: Mapping[tuple[str, str], Any], section: str, name: str) -> bool:
+def _goes_without(config: JsonView, said: Mapping[tuple[str, str], object], section: str, name: str) -> bool:
     """Whether a task's own setting has its default, which no preset changes, or no effect beside the others."""
     if section != "method" or not is_fine_tuning(config):
         return False
@@ -130,7 +129,7 @@ def _data_config(config: JsonView) -> type[DataConfig]:
     return next((kind for column, kind in columns.items() if column in config["data"]), ImageDataConfig)
 
 
-def _said_already(recipe: str, preset: str | None, data: type[DataConfig]) -> dict[tuple[str, str], Any]:
+def _said_already(recipe: str, preset: str | None, data: type[DataConfig]) -> dict[tuple[str, str], object]:
     """(section, name) -> value of the defaults that all methods share, and of the preset over them."""
     defaults = {"data": to_plain(data()), "optim": to_plain(OptimConfig()), "loop": to_plain(LoopConfig())}
     said = {(section, name): value for section, name, value in _flat(defaults)}
@@ -142,13 +141,13 @@ def _said_already(recipe: str, preset: str | None, data: type[DataConfig]) -> di
     return said
 
 
-def _flat(sections: Mapping[str, JsonView]) -> Iterator[tuple[str, str, Any]]:
+def _flat(sections: Mapping[str, JsonView]) -> Iterator[tuple[str, str, object]]:
     for section, values in sections.items():
         for name, value in values.items():
             yield section, name, value
 
 
-def _public_value(config: JsonView, section: str, name: str) -> Any:
+def _public_value(config: JsonView, section: str, name: str) -> object:
     value = config[section][name]
     if not isinstance(value, str):
         return value
@@ -160,5 +159,5 @@ def _public_value(config: JsonView, section: str, name: str) -> Any:
     return "not-shown" if re.search(r"[/\\~]", value) else one_line(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

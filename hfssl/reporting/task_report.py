@@ -1,7 +1,5 @@
 """What the report of a fine-tuning shows beside what every report does: tiles, scores with their floors, parts, mistakes."""
 
-from typing import Any
-
 from hfssl.evaluation.table import Table, TableCell
 from hfssl.reporting.facts import Facts, Row
 from hfssl.reporting.task_scores import all_scores, baselines, in_words, main_scores, part_tables, score_warnings, shown
@@ -74,7 +72,7 @@ def _mistakes(scores: Row) -> Table | None:
     return Table(["text", *columns], lines)
 
 
-def _named(scores: Row, name: str, value: Any) -> str:
+def _named(scores: Row, name: str, value: object) -> str:
     is_class = name in ("said", "true") and isinstance(value, int) and "classes" in scores
     return str(scores["classes"][value]) if is_class else shown(value)
 

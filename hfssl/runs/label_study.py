@@ -150,12 +150,12 @@ class _Study:
                 raise Interrupted(
                     signal_number, "stopped; the same command goes on with the cell that was not finished"
                 )
-            found = broadcast_object(self._scored(session) if is_main_process() else None)
+            found = broadcast_object(self._scored(session) if is_main_process() else {})
         self._context.accelerator.free_memory()
         barrier()
         if is_main_process():
             shutil.rmtree(folder.path, ignore_errors=True)
-        return {"arm": cell.arm, "share": cell.share, "rate": cell.rate, "seed": cell.seed} | dict(found)
+        return {"arm": cell.arm, "share": cell.share, "rate": cell.rate, "seed": cell.seed} | found
 
     def _run_of(self, cell: StudyCell, folder: RunDir) -> RunConfig:
         run = self._run

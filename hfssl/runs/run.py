@@ -133,7 +133,7 @@ def _score_rows(summary: Json) -> list[list[str]]:
     return [[name.replace("_", " "), _number(value)] for name, value in scores.items()]
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     if isinstance(value, dict):
         value = value.get("mean")
     return f"{value:.3f}" if isinstance(value, (int, float)) else ""

@@ -10,7 +10,7 @@ a signal; the checkpoint is saved), all in `hfssl.errors`. `dataset` may also be
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,7 +21,8 @@ from hfssl.commands.task_choice import task_for
 from hfssl.config.parse import settled_plain, settled_run
 from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import MethodConfig
-from hfssl.data.in_memory import as_dataset_path, as_files
+from hfssl.data.in_memory import InMemory, Sample, as_dataset_path, as_files
+from hfssl.run_dir import Json, JsonView
 from hfssl.runs.run import Run
 
 if TYPE_CHECKING:
@@ -30,10 +31,14 @@ if TYPE_CHECKING:
     from hfssl.hub.push import Published
     from hfssl.tasks.task import Task
 
+Model = Run | str | Path
+
 __all__ = ["Run", "embed", "evaluate", "finetune", "plan", "predict", "pretrain", "publish"]
 
 
-def pretrain(method_name: str, /, dataset: Any = None, *, sampling_rate: int | None = None, **settings: Any) -> Run:
+def pretrain(
+    method_name: str, /, dataset: InMemory | None = None, *, sampling_rate: int | None = None, **settings: Any
+) -> Run:
     """Pretrain without labels, or resume the run of the same settings that was interrupted.
 
     Args:
@@ -53,7 +58,13 @@ def pretrain(method_name: str, /, dataset: Any = None, *, sampling_rate: int | N
 
 
 def finetune(
-    model: Any, /, dataset: Any, *, task_name: str | None = None, sampling_rate: int | None = None, **settings: Any
+    model: Model,
+    /,
+    dataset: InMemory,
+    *,
+    task_name: str | None = None,
+    sampling_rate: int | None = None,
+    **settings: Any,
 ) -> Run:
     """Train a model for a task on labelled data; `task_name` is found by the columns of the data where they leave no doubt.
 
@@ -74,8 +85,8 @@ def finetune(
 
 
 def plan(
-    method_name: str, /, dataset: Any = None, *, sampling_rate: int | None = None, **settings: Any
-) -> dict[str, Any]:
+    method_name: str, /, dataset: InMemory | None = None, *, sampling_rate: int | None = None, **settings: Any
+) -> Json:
     """Time, memory, energy and cost of a run, from 30 real steps; arguments as in `pretrain`. Raises ConfigError."""
     config = _run_config(config_of(method_name), dataset, sampling_rate, settings)
     from hfssl.commands.plan import plan as run_it
@@ -83,7 +94,7 @@ def plan(
     return run_it(config)
 
 
-def evaluate(model: Any, /, dataset: Any, *, sampling_rate: int | None = None, **settings: Any) -> dict[str, Any]:
+def evaluate(model: Model, /, dataset: InMemory, *, sampling_rate: int | None = None, **settings: Any) -> Json:
     """kNN, linear probe and label curve of any checkpoint on labelled data, with baselines.
 
     Args:
@@ -104,7 +115,7 @@ def evaluate(model: Any, /, dataset: Any, *, sampling_rate: int | None = None, *
     return run_it(settled_plain(EvaluateConfig, _plain(values)))
 
 
-def embed(model: Any, /, dataset: Any, **settings: Any) -> "pandas.DataFrame":
+def embed(model: Model, /, dataset: InMemory, **settings: Any) -> "pandas.DataFrame":
     """Features of all images, a row per image that can be decoded, with neighbours and outlier scores where asked for.
 
     Args:
@@ -129,7 +140,9 @@ def embed(model: Any, /, dataset: Any, **settings: Any) -> "pandas.DataFrame":
         return pandas.read_parquet(run_it(settled_plain(EmbedConfig, _plain(values))))
 
 
-def predict(model: Any, /, inputs: Any, *, sampling_rate: int | None = None, **settings: Any) -> "pandas.DataFrame":
+def predict(
+    model: Model, /, inputs: str | Path | Sequence[Sample], *, sampling_rate: int | None = None, **settings: Any
+) -> "pandas.DataFrame":
     """What a fine-tuned model says, a row per input; an input that cannot be read has an error instead.
 
     Args:
@@ -147,14 +160,13 @@ def predict(model: Any, /, inputs: Any, *, sampling_rate: int | None = None, **s
     from hfssl.predicting.predict_config import PredictConfig
 
     with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:
-        is_path = isinstance(inputs, (str, Path))
-        place = inputs if is_path else as_files(inputs, Path(scratch) / "inputs", sampling_rate)
+        place = inputs if isinstance(inputs, (str, Path)) else as_files(inputs, Path(scratch) / "inputs", sampling_rate)
         values = {"model": model, "input": place, "output": f"{scratch}/predictions.jsonl"} | settings
         file = run_it(settled_plain(PredictConfig, _plain(values)))
         return pandas.read_json(file, lines=True) if file.suffix == ".jsonl" else pandas.read_csv(file)
 
 
-def publish(run: Any, /, hub_model_id: str, **settings: Any) -> "Published | None":
+def publish(run: Model, /, hub_model_id: str, **settings: Any) -> "Published | None":
     """Publish a run on the Hub, in one commit; None after a dry run.
 
     Args:
@@ -173,13 +185,13 @@ def publish(run: Any, /, hub_model_id: str, **settings: Any) -> "Published | Non
 
 
 def _run_config(
-    config: type[MethodConfig], dataset: Any, sampling_rate: int | None, settings: Mapping[str, Any]
+    config: type[MethodConfig], dataset: InMemory, sampling_rate: int | None, settings: JsonView
 ) -> RunConfig:
     given = {} if dataset is None else {"dataset": as_dataset_path(dataset, sampling_rate)}
     return settled_run(config, DATA_CONFIGS[config.modality], _plain(settings) | given)
 
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(settings: JsonView) -> Json:
     """Settings as YAML could hold them: runs and paths as texts, numbers of NumPy as Python's."""
     return {name: _plain_value(value) for name, value in settings.items()}
 

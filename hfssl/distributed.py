@@ -3,11 +3,13 @@
 R ranks, B samples a rank.
 """
 
-from typing import Any
+from typing import Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 
 def is_distributed() -> bool:
@@ -47,16 +49,16 @@ def all_reduce_max(tensor: Tensor) -> Tensor:
     return largest
 
 
-def all_gather_objects(value: Any) -> list[Any]:
+def all_gather_objects(value: Value) -> list[Value]:
     """`value` of each rank, in the order of ranks."""
     if not is_distributed():
         return [value]
-    gathered: list[Any] = [None] * world_size()
+    gathered = [value] * world_size()
     dist.all_gather_object(gathered, value)
     return gathered
 
 
-def broadcast_object(value: Any) -> Any:
+def broadcast_object(value: Value) -> Value:
     """The main process's `value`, on every rank."""
     if not is_distributed():
         return value
@@ -65,26 +67,30 @@ def broadcast_object(value: Any) -> Any:
     return holder[0]
 
 
+class _Gathered(Protocol):
+    rows: int
+
+
 class _AllReduceSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+    def forward(ctx: _Gathered, tensor: Tensor) -> Tensor:
         return all_reduce_sum(tensor)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: _Gathered, gradient: Tensor) -> Tensor:
         return all_reduce_sum(gradient)
 
 
 class _AllGather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+    def forward(ctx: _Gathered, tensor: Tensor) -> Tensor:
         ctx.rows = tensor.shape[0]
         gathered = [torch.empty_like(tensor) for _ in range(world_size())]
         dist.all_gather(gathered, tensor.contiguous())
         return torch.cat(gathered)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: _Gathered, gradient: Tensor) -> Tensor:
         start = rank() * ctx.rows
         return all_reduce_sum(gradient)[start : start + ctx.rows]
 

@@ -18,6 +18,12 @@ import yaml
 
 from hfssl.errors import ConfigError, one_line
 
+Json = dict[str, Any]
+"""An object as the files of a run hold it: the settings of a section, a row of metrics, an evaluation."""
+
+JsonView = Mapping[str, Any]
+"""The same, only read."""
+
 RUNS = Path("runs")
 LOCK = ".lock"
 LAYOUT = 2  # of a run folder, `layout` in its config.yaml; raised where an older folder can no longer be read
@@ -73,7 +79,7 @@ class RunDir:
     def card_file(self) -> Path:
         return self.path / "README.md"
 
-    def write_config(self, sections: dict[str, Any]) -> None:
+    def write_config(self, sections: Json) -> None:
         write_text(self.config_file, yaml.safe_dump(sections, sort_keys=False, allow_unicode=True))
 
     def is_run(self) -> bool:
@@ -89,7 +95,7 @@ class RunDir:
         """Raise LayoutError where another version of hfssl made this run; a folder of something else passes."""
         self.is_run()
 
-    def read_config(self) -> dict[str, Any]:
+    def read_config(self) -> Json:
         """The content of config.yaml; raises what `is_run` raises."""
         config = _stored(self.config_file)
         problem = _other_layout(config)
@@ -97,19 +103,19 @@ class RunDir:
             raise LayoutError(f"{self.path} {problem}")
         return config
 
-    def write_environment(self, facts: dict[str, Any]) -> None:
+    def write_environment(self, facts: Json) -> None:
         write_text(self.path / "environment.json", json.dumps(facts, indent=1) + "\n")
 
-    def read_environment(self) -> dict[str, Any]:
+    def read_environment(self) -> Json:
         """Empty where the run never got as far as writing it."""
         file = self.path / "environment.json"
         return _mapping(file, json.loads) if file.is_file() else {}
 
-    def append_metrics(self, row: dict[str, Any]) -> None:
+    def append_metrics(self, row: Json) -> None:
         with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self) -> list[Json]:
         """All whole rows; the half-written last line of a killed run is left out."""
         if not self.metrics_file.is_file():
             return []
@@ -120,11 +126,11 @@ class RunDir:
                 raise ValueError("a line is no object")
         return rows
 
-    def training_rows(self) -> list[dict[str, Any]]:
+    def training_rows(self) -> list[Json]:
         """The rows of metrics.jsonl that say how training went; those of held-out data have no loss of their own."""
         return [row for row in self.read_metrics() if "loss" in row]
 
-    def validation_rows(self) -> list[dict[str, Any]]:
+    def validation_rows(self) -> list[Json]:
         """The rows of metrics.jsonl that say what the model did on held-out data: `validation/...` keys."""
         return [row for row in self.read_metrics() if any(key.startswith("validation/") for key in row)]
 
@@ -143,10 +149,10 @@ class RunDir:
         matches = (_CHECKPOINT.fullmatch(entry.name) for entry in self.checkpoints.iterdir() if entry.is_dir())
         return sorted(int(match[1]) for match in matches if match)
 
-    def write_eval(self, name: str, content: dict[str, Any]) -> None:
+    def write_eval(self, name: str, content: Json) -> None:
         write_text(self.path / "eval" / f"{name}.json", json.dumps(content, indent=1) + "\n")
 
-    def read_eval(self, name: str) -> dict[str, Any]:
+    def read_eval(self, name: str) -> Json:
         return _mapping(self.path / "eval" / f"{name}.json", json.loads)
 
     def eval_names(self) -> list[str]:
@@ -157,11 +163,11 @@ class RunDir:
         """The run goes on: it is no longer finished."""
         (self.path / "eval" / f"{_SUMMARY}.json").unlink(missing_ok=True)
 
-    def write_summary(self, content: dict[str, Any]) -> None:
+    def write_summary(self, content: Json) -> None:
         """The closing table; its presence is what makes a run a finished one."""
         self.write_eval(_SUMMARY, content)
 
-    def read_summary(self) -> dict[str, Any] | None:
+    def read_summary(self) -> Json | None:
         return self.read_eval(_SUMMARY) if self.is_finished() else None
 
     def is_finished(self) -> bool:
@@ -177,11 +183,11 @@ def _readable(file: Path) -> Iterator[None]:
         raise ConfigError(f"{file} can not be read ({one_line(error)}): mend or remove it") from error
 
 
-def _stored(config_file: Path) -> dict[str, Any]:
+def _stored(config_file: Path) -> Json:
     return _mapping(config_file, partial(yaml.load, Loader=_YAML))
 
 
-def _other_layout(config: Mapping[str, Any]) -> str | None:
+def _other_layout(config: JsonView) -> str | None:
     """Why this version cannot open the run of a config.yaml; None where it can, or where the file is of something else."""
     layout = config.get("layout")
     if "recipe" not in config or layout == LAYOUT:
@@ -191,7 +197,7 @@ def _other_layout(config: Mapping[str, Any]) -> str | None:
     return "was made by an earlier version of hfssl and cannot be opened: start a new run"
 
 
-def _mapping(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+def _mapping(file: Path, parse: Callable[[str], Any]) -> Json:
     with _readable(file):
         content = parse(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):

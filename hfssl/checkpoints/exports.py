@@ -3,16 +3,17 @@
 import math
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from safetensors.torch import save_file
 
 from hfssl.checkpoints.adapter_files import WEIGHTS_FILE, adapter_at
 from hfssl.checkpoints.model_files import settings_in, shapes_in
-from hfssl.objective import Export
+from hfssl.objective import Export, Saves
+from hfssl.run_dir import Json
 
 
-def write_processor(processor: Any, folder: Path) -> None:
+def write_processor(processor: Saves, folder: Path) -> None:
     """A tokenizer, say, as from_pretrained reads it; the folder appears whole."""
     unfinished = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -111,7 +112,7 @@ def describe_export(folder: Path) -> Exported | None:
     return Exported(str(adapter.architecture), None, None, channels, size, adapter.base, sampling_rate=rate)
 
 
-def _processor_in(folder: Path) -> dict[str, Any]:
+def _processor_in(folder: Path) -> Json:
     """The settings of an image processor or a feature extractor, also of one that is kept with its tokenizer; empty where
     there is none."""
     file, joint = folder / "preprocessor_config.json", folder / "processor_config.json"

@@ -6,14 +6,14 @@ No torch here.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from hfssl.errors import ConfigError, one_line
+from hfssl.run_dir import Json
 
 
-def settings_in(file: Path) -> dict[str, Any]:
+def settings_in(file: Path) -> Json:
     """The content of a JSON file.
 
     Raises:

@@ -9,6 +9,7 @@ from torch import Tensor
 from hfssl.checkpoints.locate import loading
 from hfssl.errors import require
 from hfssl.objective import LoadReport
+from hfssl.run_dir import JsonView
 
 
 class StoredWeights(NamedTuple):
@@ -42,7 +43,7 @@ def read_weights(said: str, auto_class: Any, checkpoint: str, **options: Any) ->
     return stored_weights(said, model, info)
 
 
-def stored_weights(said: str, model: Any, info: Mapping[str, Any]) -> StoredWeights:
+def stored_weights(said: str, model: Any, info: JsonView) -> StoredWeights:
     """The same of a model that is loaded already, with its loading info."""
     tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in info["missing_keys"]}
     return StoredWeights(said, tensors, frozenset(info["unexpected_keys"]))

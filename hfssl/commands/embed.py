@@ -5,7 +5,7 @@ What the columns mean stands in docs/guides/embedding.md.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import datasets
 import numpy as np
@@ -27,6 +27,7 @@ from hfssl.evaluation.features import Encoder, feature_blocks, open_encoder
 from hfssl.evaluation.neighbours import Nearest, nearest_rows, nearest_to, outlier_scores
 from hfssl.figures.image_sheet import SheetCell, image_sheet, nearest_lines, shrunk
 from hfssl.objective import Array, Examples
+from hfssl.run_dir import Json
 from hfssl.training.start import versions
 
 NEIGHBOURS_OF_SCORE = 10
@@ -143,8 +144,8 @@ def _name(row: int, path: str | None) -> str:
     return f"row {row}" if path is None else f"row {row} {path}"
 
 
-def _own_columns(source: Source, embedded: Embedded, paths: Sequence[str | None]) -> dict[str, Any]:
-    columns: dict[str, Any] = {"row": embedded.rows}
+def _own_columns(source: Source, embedded: Embedded, paths: Sequence[str | None]) -> Json:
+    columns: Json = {"row": embedded.rows}
     if any(paths):
         columns["path"] = [paths[row] for row in embedded.rows]
     if source.label_column is not None:
@@ -156,17 +157,17 @@ def _own_columns(source: Source, embedded: Embedded, paths: Sequence[str | None]
     return columns | {"features": embedded.features_ND}
 
 
-def _facts(source: Source, embedded: Embedded, config: EmbedConfig) -> dict[str, Any]:
-    facts: dict[str, Any] = {"data": public_name(source.name), "split": source.split}
+def _facts(source: Source, embedded: Embedded, config: EmbedConfig) -> Json:
+    facts: Json = {"data": public_name(source.name), "split": source.split}
     facts["rows_left_out"] = len(source) - len(embedded.rows)
     if config.outliers is not None:
         facts["outlier_score"] = f"mean cosine distance to the {_num_neighbours(config)} nearest other rows"
     return facts | {"versions": versions()}
 
 
-def _searched(embedded: Embedded, config: EmbedConfig, device: torch.device) -> dict[str, Any]:
+def _searched(embedded: Embedded, config: EmbedConfig, device: torch.device) -> Json:
     """The columns that neighbours give, as far as they are asked for."""
-    columns: dict[str, Any] = {}
+    columns: Json = {}
     if _num_neighbours(config):
         found = nearest_rows(embedded.features_ND, _num_neighbours(config), device)
         similarities_NK = found.similarities_MK.numpy()

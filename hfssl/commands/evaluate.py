@@ -33,7 +33,7 @@ from hfssl.evaluation.table import layout_of_evaluation, terminal_lines
 from hfssl.evaluation.text_modality import TextModality
 from hfssl.figures import curves as figures
 from hfssl.objective import Array
-from hfssl.run_dir import RunDir, write_text
+from hfssl.run_dir import Json, JsonView, RunDir, write_text
 from hfssl.training.start import versions
 
 _MODALITIES: tuple[Modality[Any, Any], ...] = (ImageModality(), TextModality(), AudioModality())
@@ -57,7 +57,7 @@ class Split(NamedTuple):
     labels: Array
 
 
-def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+def evaluate(config: EvaluateConfig) -> Json:
     """Evaluate, print the table, write JSON and figures; returns what the JSON holds.
 
     Raises:
@@ -168,7 +168,7 @@ def _all_features(
 
 def _scored(
     features: Mapping[str, list[Features]], train: Split, test: Split, config: EvaluateConfig, device: torch.device
-) -> dict[str, Any]:
+) -> Json:
     rows, curves = [], {}
     for name, seeds in features.items():
         first = seeds[0]
@@ -193,7 +193,7 @@ def _scored(
     return {"rows": rows, "label_sizes": list(config.label_sizes)} | counts
 
 
-def _near_duplicates(modality: Modality[Any, Any], train: Split, test: Split, features: Features) -> dict[str, Any]:
+def _near_duplicates(modality: Modality[Any, Any], train: Split, test: Split, features: Features) -> Json:
     return {
         "by_hash": int(same_samples(train.samples.hashes, test.samples.hashes).sum()),
         "hash_of": modality.hashed_by,
@@ -202,12 +202,12 @@ def _near_duplicates(modality: Modality[Any, Any], train: Split, test: Split, fe
     }
 
 
-def _points(curve: Curve, curves: Mapping[str, Curve], name: str) -> list[dict[str, Any]]:
+def _points(curve: Curve, curves: Mapping[str, Curve], name: str) -> list[Json]:
     """A point for each size; the evaluated encoder's also hold its paired gain over the untrained one."""
     points = []
     for index, (total, correct) in enumerate(zip(curve.sizes, curve.correct, strict=True)):
         low, high = interval(correct)
-        point: dict[str, Any] = {"labels": total, "accuracy": float(correct.mean()), "low": low, "high": high}
+        point: Json = {"labels": total, "accuracy": float(correct.mean()), "low": low, "high": high}
         if name == EVALUATED:
             gain = paired_difference(correct, curves[UNTRAINED].correct[index])
             point["gain_over_untrained"] = dict(zip(("mean", "low", "high"), gain, strict=True))
@@ -215,7 +215,7 @@ def _points(curve: Curve, curves: Mapping[str, Curve], name: str) -> list[dict[s
     return points
 
 
-def _write(config: EvaluateConfig, result: Mapping[str, Any]) -> Path:
+def _write(config: EvaluateConfig, result: JsonView) -> Path:
     run_dir = RunDir(Path(str(config.model)))
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{result['model']}")
     default = run_dir.path / "eval" if run_dir.is_run() else Path(f"eval-{safe}")
@@ -226,7 +226,7 @@ def _write(config: EvaluateConfig, result: Mapping[str, Any]) -> Path:
     return folder
 
 
-def _table(result: Mapping[str, Any]) -> list[str]:
+def _table(result: JsonView) -> list[str]:
     lines = terminal_lines(layout_of_evaluation(result))
     last = result["rows"][-1]
     gain = last["curve"][0]["gain_over_untrained"]

@@ -1,24 +1,27 @@
 """Fine-tuning from a Run to a model that strangers load: labelled rows divided, training, export, scores, in this order."""
 
-from typing import Any
-
 import torch
 from accelerate import Accelerator
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.checkpoints.adapter_files import adapter_at
 from hfssl.checkpoints.exports import write_export
 from hfssl.config.invocation import command
 from hfssl.config.run_config import RunConfig
 from hfssl.console import quieten_libraries
-from hfssl.data.head_inputs import HeadInputsPipeline
+from hfssl.data.head_inputs import HeadInputsPipeline, Shows
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
 from hfssl.evaluation.scoring.output_types import scoring_of
 from hfssl.figures import curves as figures
+from hfssl.models.stock_encoder import ready
+from hfssl.objective import DataPipeline
 from hfssl.predicting.adapted import open_adapted_model
 from hfssl.reporting.card import write_card
 from hfssl.reporting.report import write_report
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 from hfssl.runs.context import RunContext
 from hfssl.runs.label_study import study
 from hfssl.runs.labelled import (
@@ -32,6 +35,7 @@ from hfssl.runs.labelled import (
 )
 from hfssl.runs.train_run import train_run
 from hfssl.tasks.task import Task
+from hfssl.tasks.task_config import task_settings
 from hfssl.training.accelerator import start
 from hfssl.training.loop import Session
 
@@ -54,7 +58,7 @@ def _finetune(task_class: type[Task], run: RunConfig, accelerator: Accelerator) 
     run = with_classes(task_class, run, opened.source)
     check_and_say(task_class, run, opened)
     context = RunContext(task_class, run, model_config, accelerator)
-    if run.method.label_fractions is not None:
+    if task_settings(run).label_fractions is not None:
         return study(context)
     return train_run(context, finish=_finish, summarise=_print_summary)
 
@@ -70,16 +74,16 @@ def _finish(session: Session) -> None:
     figures.loss_curve(run_dir)
     figures.score_curve(run_dir, state.best_step)
     opened = open_divided(run)
-    summary: dict[str, Any] = {
+    summary: Json = {
         "data": run.data.dataset,
         "notes": opened.notes,
         "rows": [],
-        "output_type": run.method.output_type,
+        "output_type": task_settings(run).output_type,
     }
     summary |= {"train_rows": len(opened.source), "steps": state.step, "samples_seen": state.samples_seen}
     summary |= {"best_step": state.best_step, "best_score": state.best_reached and state.best_reached[0]}
     summary |= {
-        "chosen_by": scoring_of(run.method.output_type).CHOSEN_BY,
+        "chosen_by": scoring_of(task_settings(run).output_type).CHOSEN_BY,
         "warnings": class_warnings(run, opened.source),
     }
     if opened.source.test is not None:
@@ -91,21 +95,25 @@ def _finish(session: Session) -> None:
     _print_summary(run_dir)
 
 
-def scored_by_export(session: Session, tested: Source) -> dict[str, Any]:
+def scored_by_export(session: Session, tested: Source) -> Json:
     """What the exported model, opened as a stranger would, gets right on labelled rows, with pictures in the run folder."""
     run, run_dir, device = session.run, session.run_dir, session.accelerator.device
-    task: Any = session.objective
-    pipeline: Any = session.rows.pipeline
-    pipeline = pipeline.whole if isinstance(pipeline, HeadInputsPipeline) else pipeline
-    task.model = _open_export(task.auto_class, run_dir).to(device).eval()
+    task, own, settings = session.objective, session.rows.pipeline, task_settings(run)
+    assert isinstance(task, Task)
+    pipeline: DataPipeline = own.whole if isinstance(own, HeadInputsPipeline) else own
+    assert isinstance(pipeline, Shows), "as that of every task"
+    task.model = ready(_open_export(task.auto_class, run_dir), device)
     examples = pipeline.whole_examples(tested)
     answers, rows = predictions_on(task, pipeline, examples, device)
-    scoring = scoring_of(run.method.output_type)
-    summary = scoring.final_scores(run_dir, run.method, answers, lambda place: pipeline.shown(examples[rows[place]]))
+
+    def shown(place: int) -> str | Tensor:
+        return pipeline.shown(examples[rows[place]])
+
+    summary = scoring_of(settings.output_type).final_scores(run_dir, settings, answers, shown)
     return summary | {"unreadable_rows": len(tested) - len(rows)}
 
 
-def _open_export(auto_class: Any, run_dir: RunDir) -> Any:
+def _open_export(auto_class: type[_BaseAutoModelClass], run_dir: RunDir) -> PreTrainedModel:
     if adapter_at(run_dir.export) is None:
         return auto_class.from_pretrained(run_dir.export, dtype=torch.float32)
     from transformers import AutoConfig

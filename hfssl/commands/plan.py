@@ -2,13 +2,12 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from hfssl.catalog import method
 from hfssl.config.run_config import RunConfig
 from hfssl.console import quieten_libraries
 from hfssl.distributed import is_main_process
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 from hfssl.runs.context import RunContext
 from hfssl.runs.init_from import adopt_checkpoint
 from hfssl.runs.planning import measured_copy, opening_lines, settled
@@ -18,7 +17,7 @@ from hfssl.training.report import duration, size
 from hfssl.training.start import Start
 
 
-def plan(run: RunConfig) -> dict[str, Any]:
+def plan(run: RunConfig) -> Json:
     """Measure, print and return the figures: seconds, steps, samples, peak bytes a process, kilowatt hours.
 
     Raises:

@@ -1,7 +1,6 @@
 """The presets of a method or task side by side, as a table. No torch here."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from hfssl.catalog import DATA_CONFIGS, config_of, method_names, task_config_of, task_names
 from hfssl.config.fields import option
@@ -9,6 +8,7 @@ from hfssl.config.files import preset_values, section_types
 from hfssl.config.flags import flags_of
 from hfssl.config.help import shown_value
 from hfssl.errors import require
+from hfssl.run_dir import Json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class PresetsConfig:
         require(self.recipe in names, f"name a method or a task: {', '.join(names)}; got {self.recipe or 'nothing'}")
 
 
-def presets(config: PresetsConfig) -> dict[str, dict[str, Any]]:
+def presets(config: PresetsConfig) -> dict[str, Json]:
     """Print every setting that a preset gives, a column per preset; returns {preset: {setting: value}}."""
     recipe = str(config.recipe)
     settings = config_of(recipe) if recipe in method_names() else task_config_of(recipe)

@@ -5,7 +5,6 @@ import importlib
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hfssl.checkpoints.exports import write_export
 from hfssl.config.invocation import command, launched_command
@@ -14,7 +13,7 @@ from hfssl.console import quieten_libraries
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
 from hfssl.objective import Objective
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 from hfssl.runs.context import RunContext
 from hfssl.runs.init_from import adopt_checkpoint
 from hfssl.runs.open_session import OPENERS, build_objective
@@ -108,7 +107,7 @@ def _loaded_by(export: Path) -> str:
     return f'peft: PeftModel.from_pretrained({auto_class(exported)}.from_pretrained("{exported.base}"), "{export}")'
 
 
-def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
+def _closing_lines(run_dir: RunDir, summary: Json) -> list[str]:
     from hfssl.reporting.facts import facts_of, remark
     from hfssl.reporting.scores import pretext_lines
 

@@ -3,13 +3,13 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hfssl.catalog import task_config_of, task_names
 from hfssl.config.sections import MethodConfig
 from hfssl.data.audio.config import AUDIO_SUFFIXES
 from hfssl.data.images.config import IMAGE_SUFFIXES
 from hfssl.errors import ConfigError, one_line, require
+from hfssl.run_dir import Json
 
 _DEMOS = {
     "demo:digits": "image_classification",
@@ -78,11 +78,11 @@ def _kind_of_files(folder: Path) -> str | None:
     return "audio_classification" if suffixes & AUDIO_SUFFIXES else None
 
 
-def fitting_tasks(features: dict[str, Any]) -> list[str]:
+def fitting_tasks(features: Json) -> list[str]:
     """The tasks that columns of these types are for."""
     from datasets import Audio, ClassLabel, Image, List, Value
 
-    def named(*kinds: Any) -> list[str]:
+    def named(*kinds: type) -> list[str]:
         return [name for name, feature in features.items() if isinstance(feature, kinds)]
 
     texts = [name for name in named(Value) if features[name].dtype in ("string", "large_string")]
@@ -98,7 +98,7 @@ def fitting_tasks(features: dict[str, Any]) -> list[str]:
     return ["sequence_classification"] if texts and has_classes else []
 
 
-def _features(dataset: str, dataset_config: str | None) -> dict[str, Any]:
+def _features(dataset: str, dataset_config: str | None) -> Json:
     """The columns and their types, of a local table, a saved data set or one of the Hub."""
     from datasets import load_dataset, load_dataset_builder, load_from_disk
 

@@ -6,10 +6,11 @@ Standard library only, so that a mistyped flag is answered before torch is impor
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from hfssl.errors import ConfigError
+from hfssl.run_dir import Json, JsonView
 
 ResumeRule = Literal["fixed", "own_rule", "may_change"]
 
@@ -26,7 +27,7 @@ def option(default: Any, help: str, resume: ResumeRule = "fixed", *, basic: bool
     return dataclasses.field(default=default, metadata={"help": help, "resume": resume, "basic": basic})
 
 
-def annotations_of(config: type) -> dict[str, Any]:
+def annotations_of(config: type) -> Json:
     """Field name -> resolved type, in the order of declaration."""
     hints = typing.get_type_hints(config)
     return {field.name: hints[field.name] for field in dataclasses.fields(config)}
@@ -104,7 +105,7 @@ def _attempt_scalar(value: Any, annotation: type) -> tuple[bool, Any]:
         return False, None
 
 
-def to_plain(config: Any) -> dict[str, Any]:
+def to_plain(config: Any) -> Json:
     """A config as YAML can hold it: tuples become lists."""
-    values: Mapping[str, Any] = dataclasses.asdict(config)
+    values: JsonView = dataclasses.asdict(config)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

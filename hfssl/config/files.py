@@ -9,6 +9,7 @@ from hfssl.config.fields import annotations_of, convert
 from hfssl.config.flags import refuse_unknown
 from hfssl.config.sections import DataConfig, LoopConfig, MethodConfig, OptimConfig
 from hfssl.errors import ConfigError, require
+from hfssl.run_dir import Json
 
 _PACKAGE = Path(__file__).parents[1]
 STORED_BESIDE = (
@@ -58,7 +59,7 @@ def is_stored_run(path: Path) -> bool:
     return any(line.startswith("digest:") for line in path.read_text(encoding="utf-8").splitlines())
 
 
-def load_layer(path: Path, method: type[MethodConfig], data: type[DataConfig]) -> dict[str, dict[str, Any]]:
+def load_layer(path: Path, method: type[MethodConfig], data: type[DataConfig]) -> dict[str, Json]:
     """The sections of a YAML file, checked and converted; a run's own config.yaml is one such file.
 
     Raises:
@@ -84,7 +85,7 @@ def load_layer(path: Path, method: type[MethodConfig], data: type[DataConfig]) -
     return {section: _checked_section(path, section, content.get(section), types[section]) for section in SECTION_NAMES}
 
 
-def _checked_section(path: Path, section: str, values: Any, config: type) -> dict[str, Any]:
+def _checked_section(path: Path, section: str, values: Any, config: type) -> Json:
     values = {} if values is None else values
     require(isinstance(values, dict), f"{path.name}: {section} must hold `name: value` lines, got {values!r}")
     annotations = annotations_of(config)
@@ -96,7 +97,7 @@ def _checked_section(path: Path, section: str, values: Any, config: type) -> dic
     }
 
 
-def preset_values(method: type[MethodConfig], data: type[DataConfig]) -> dict[str, dict[str, Any]]:
+def preset_values(method: type[MethodConfig], data: type[DataConfig]) -> dict[str, Json]:
     """Preset -> setting -> the value that it gives, for every preset of a recipe."""
     layers = {name: load_layer(preset_file(method.recipe, name), method, data) for name in preset_names(method.recipe)}
     return {

@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from hfssl.config.fields import annotations_of
 from hfssl.errors import ConfigError
+from hfssl.run_dir import Json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ def flags_of(sections: Mapping[str, type]) -> list[Flag]:
     return found
 
 
-def read_flags(flags: Iterable[Flag], argv: Sequence[str]) -> dict[str, Any]:
+def read_flags(flags: Iterable[Flag], argv: Sequence[str]) -> Json:
     """{flag: text or texts} of the flags that were given.
 
     Raises:
@@ -57,7 +58,7 @@ def read_flags(flags: Iterable[Flag], argv: Sequence[str]) -> dict[str, Any]:
     known = set()
     for flag in flags:
         known.add(f"--{flag.name}")
-        takes: dict[str, Any] = {}
+        takes: Json = {}
         if flag.annotation is bool:
             takes = {"nargs": "?", "const": "true"}
         elif "tuple[" in str(flag.annotation):

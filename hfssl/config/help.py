@@ -3,11 +3,11 @@
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from hfssl.config.flags import Flag
+from hfssl.run_dir import JsonView
 
-Presets = Mapping[str, Mapping[str, Any]]
+Presets = Mapping[str, JsonView]
 """Preset -> flag -> the value that it gives."""
 
 _SECTIONS = ("", "data", "method", "loop", "optim")  # in the order of a first reading
@@ -36,7 +36,7 @@ def _importance(flag: Flag) -> int:
     return _SECTIONS.index(flag.section)
 
 
-def shown_value(value: Any) -> str:
+def shown_value(value: object) -> str:
     """A setting as a command line takes it."""
     if value is None:
         return "none"

@@ -8,9 +8,9 @@ and `make_run` takes the config dataclasses themselves.
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from hfssl import run_dir
 from hfssl.config.fields import annotations_of, convert
@@ -19,6 +19,7 @@ from hfssl.config.flags import Flag, flags_of, read_flags, refuse_unknown
 from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import WITHOUT_EFFECT, DataConfig, LoopConfig, MethodConfig, OptimConfig
 from hfssl.errors import ConfigError, require
+from hfssl.run_dir import JsonView
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -48,7 +49,7 @@ def parse_plain(config: type[Config], argv: Sequence[str]) -> Config:
     return settled_plain(config, read_flags(flags_of({"": config}), argv))
 
 
-def settled_plain(config: type[Config], values: Mapping[str, Any]) -> Config:
+def settled_plain(config: type[Config], values: JsonView) -> Config:
     """One config dataclass from {flag: text or value}; raises ConfigError."""
     annotations = annotations_of(config)
     for name in values.keys() - annotations.keys():
@@ -65,7 +66,7 @@ def run_flags(method: type[MethodConfig], data: type[DataConfig]) -> list[Flag]:
     return first + flags_of(section_types(method, data))
 
 
-def settled_run(method: type[MethodConfig], data: type[DataConfig], values: Mapping[str, Any]) -> RunConfig:
+def settled_run(method: type[MethodConfig], data: type[DataConfig], values: JsonView) -> RunConfig:
     """The run that {flag: text or value} asks for, on top of the preset or file that `config` names.
 
     Raises:
@@ -115,9 +116,7 @@ def make_run(method: MethodConfig, data: DataConfig, optim: OptimConfig, loop: L
     return run
 
 
-def _layered(
-    method: type[MethodConfig], data: type[DataConfig], values: Mapping[str, Any]
-) -> tuple[RunConfig, set[str]]:
+def _layered(method: type[MethodConfig], data: type[DataConfig], values: JsonView) -> tuple[RunConfig, set[str]]:
     """(the run, the names that a file of the user's sets)."""
     flags = dict(values)
     chosen = flags.pop("config", None)

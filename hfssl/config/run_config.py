@@ -3,15 +3,13 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hfssl.config.fields import to_plain
 from hfssl.config.files import SECTION_NAMES
-from hfssl.config.sections import LoopConfig, OptimConfig
-from hfssl.run_dir import LAYOUT
+from hfssl.config.sections import DataConfig, LoopConfig, MethodConfig, OptimConfig
+from hfssl.run_dir import LAYOUT, Json, JsonView
 
 _LENGTH = ("max_steps", "num_epochs", "budget_hours")
 _NAMED_BY_ROWS = ("class_names", "characters")
@@ -27,17 +25,17 @@ class RunConfig:
 
     recipe: str
     preset: str
-    method: Any
-    data: Any
+    method: MethodConfig
+    data: DataConfig
     optim: OptimConfig
     loop: LoopConfig
-    architecture: dict[str, Any] | None = None
+    architecture: Json | None = None
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> Json:
         """The whole run as plain values, as config.yaml holds it."""
         sections = {name: to_plain(getattr(self, name)) for name in SECTION_NAMES}
-        beside: dict[str, Any] = {"digest": self.digest(), "digest_of_any_length": self.digest(any_length=True)}
+        beside: Json = {"digest": self.digest(), "digest_of_any_length": self.digest(any_length=True)}
         beside["local"] = self.local()
         beside["without_effect"] = sorted(self.method.without_effect())
         if self.method.needs_labels:
@@ -67,9 +65,9 @@ class RunConfig:
         named = {"dataset": self.data.dataset, "init_from": loop.init_from, "model_config": loop.model_config}
         return [name for name, value in named.items() if value is not None and Path(value).expanduser().exists()]
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Json:
         """The settings that make a run this run: all but those that a resume may change."""
-        identity: dict[str, Any] = {"recipe": self.recipe}
+        identity: Json = {"recipe": self.recipe}
         for section in SECTION_NAMES:
             config = getattr(self, section)
             plain = to_plain(config)
@@ -86,7 +84,7 @@ class RunConfig:
             identity["loop"] = {key: value for key, value in identity["loop"].items() if key not in _LENGTH}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
-    def fixed_differences(self, other: Mapping[str, Any]) -> list[str]:
+    def fixed_differences(self, other: JsonView) -> list[str]:
         """`section.name: theirs -> ours` for every fixed setting in which a stored config differs from this one."""
         differences = []
         if self.architecture != other.get("model_config"):

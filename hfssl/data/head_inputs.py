@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -57,6 +57,13 @@ class LabelledPipeline(Protocol):
     def prepare(self, source: Source) -> Labelled: ...
 
     def eval_transform(self, examples: Sequence[Any], first: int = 0) -> Batch: ...
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """The part of a task's data path that shows people an example, as a picture or in words."""
+
+    def shown(self, example: Any) -> str | Tensor: ...
 
 
 Whole = TypeVar("Whole", bound=LabelledPipeline)

@@ -1,7 +1,7 @@
 """Labelled rows in three parts: to train on, to choose by, to score on. N rows."""
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,23 @@ from hfssl.objective import Array
 
 VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2
 _SPLIT_SEED = 0  # whatever the run's: runs of all seeds are scored on the same rows
+
+
+@runtime_checkable
+class SplitSettings(Protocol):
+    """The part of a task's config that says how rows are divided; splits_by_class: a row has one class."""
+
+    @property
+    def splits_by_class(self) -> bool: ...
+
+    @property
+    def group_column(self) -> str | None: ...
+
+    @property
+    def test_share(self) -> float: ...
+
+    @property
+    def label_share(self) -> float | None: ...
 
 
 class Divided(NamedTuple):
@@ -38,6 +55,8 @@ def divided(source: Source, run: RunConfig) -> Divided:
     Raises:
         ConfigError: no labels, a split without labels, or rows that can not be divided.
     """
+    settings = run.method
+    assert isinstance(settings, SplitSettings), f"{run.recipe} is no task"
     require(source.label_column is not None, "the data has no column of labels: name one with --label_column")
     tested, validation = source.test, source.validation
     require(
@@ -47,12 +66,12 @@ def divided(source: Source, run: RunConfig) -> Divided:
     validation = None if validation is tested else validation
     notes = []
     if tested is None or validation is None:
-        shares = _validation_share(run, validation), 0.0 if tested is not None else run.method.test_share
+        shares = _validation_share(run, validation), 0.0 if tested is not None else settings.test_share
         if any(shares):
-            source, validation, tested, note = _split(source, validation, tested, shares, run.method)
+            source, validation, tested, note = _split(source, validation, tested, shares, settings)
             notes.append(note)
-    if run.method.label_share is not None:
-        chosen = few_labels(_classes(source, run.method.splits_by_class), run.method.label_share, run.loop.seed)
+    if settings.label_share is not None:
+        chosen = few_labels(_classes(source, settings.splits_by_class), settings.label_share, run.loop.seed)
         notes.append(f"{len(chosen)} of {len(source)} training rows are used (label_share, seed {run.loop.seed})")
         source = source.part(chosen)
     return Divided(replace(source, validation=validation, test=tested), notes)
@@ -70,10 +89,14 @@ def _validation_share(run: RunConfig, validation: Source | None) -> float:
 
 
 def _split(
-    source: Source, validation: Source | None, tested: Source | None, shares: tuple[float, float], method: Any
+    source: Source,
+    validation: Source | None,
+    tested: Source | None,
+    shares: tuple[float, float],
+    settings: SplitSettings,
 ) -> tuple[Source, Source | None, Source | None, str]:
-    groups = None if method.group_column is None else source.column_values(method.group_column)
-    classes = _classes(source, method.splits_by_class)
+    groups = None if settings.group_column is None else source.column_values(settings.group_column)
+    classes = _classes(source, settings.splits_by_class)
     validation_share, test_share = shares
     if not validation_share:  # the test rows alone are missing
         split = split_rows(classes, groups, validation_share=test_share, seed=_SPLIT_SEED)

@@ -10,11 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from hfssl.checkpoints.locate import loading
 from hfssl.errors import require
 from hfssl.evaluation.clips import Clips
+from hfssl.models.stock_encoder import ready
 from hfssl.objective import Array
 
 BATCH = 64
@@ -24,7 +31,7 @@ _MOST_SECONDS = 60.0  # of a batch, padding included
 class AudioEncoder(NamedTuple):
     """A loaded checkpoint. hears_padding: it was trained without an attention mask, so that nothing may be padded."""
 
-    model: Any
+    model: PreTrainedModel
     processor: Any
     hears_padding: bool
 
@@ -56,18 +63,18 @@ def untrained_audio_encoder(name: str | Path, seed: int, device: torch.device) -
     return _encoder(AutoModel.from_config(config), processor, device, str(name))
 
 
-def _config_and_processor(name: str | Path) -> tuple[Any, Any]:
+def _config_and_processor(name: str | Path) -> tuple[PretrainedConfig, Any]:
     config = AutoConfig.from_pretrained(name)
     config.add_adapter = False  # a head of strides, trained by whoever fine-tunes
     return config, AutoFeatureExtractor.from_pretrained(name)
 
 
-def _encoder(model: Any, processor: Any, device: torch.device, name: str) -> AudioEncoder:
+def _encoder(model: PreTrainedModel, processor: Any, device: torch.device, name: str) -> AudioEncoder:
     require(
         hasattr(model, "_get_feat_extract_output_lengths"),
         f"{name} is a {model.config.model_type}, which reads spectrograms: name a speech encoder that reads waveforms",
     )
-    return AudioEncoder(model.to(device).eval(), processor, not processor.return_attention_mask)
+    return AudioEncoder(ready(model, device), processor, not processor.return_attention_mask)
 
 
 def layer_features(encoder: AudioEncoder, clips: Clips, batch_size: int = BATCH) -> Array:
@@ -100,7 +107,7 @@ def _batches(lengths_N: Array, encoder: AudioEncoder, batch_size: int) -> Iterat
 
 @torch.inference_mode()
 def _pooled(encoder: AudioEncoder, audio: Sequence[Tensor]) -> Tensor:
-    model = encoder.model
+    model: Any = encoder.model  # of a speech encoder, which counts its frames
     arrays = [part.numpy() for part in audio]
     inputs = encoder.processor(arrays, sampling_rate=encoder.sampling_rate, padding=True, return_tensors="pt")
     output = model(**inputs.to(model.device), output_hidden_states=True)

@@ -1,7 +1,7 @@
 """Evaluating speech encoders: their features beside log-mel statistics, and what each layer knows."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -21,6 +21,7 @@ from hfssl.evaluation.feature_scores import PROTOCOL
 from hfssl.evaluation.layers import layer_probes, sentence
 from hfssl.evaluation.modality import Features, Further, Modality
 from hfssl.objective import Array
+from hfssl.run_dir import Json
 
 
 class AudioModality(Modality[AudioEncoder, Clips]):
@@ -28,7 +29,7 @@ class AudioModality(Modality[AudioEncoder, Clips]):
     samples: ClassVar[str] = AudioDataConfig.samples
     own_flags: ClassVar[tuple[str, ...]] = ("audio_column",)
     hashed_by: ClassVar[str] = "samples"
-    protocol: ClassVar[dict[str, Any]] = PROTOCOL | {
+    protocol: ClassVar[Json] = PROTOCOL | {
         "features": f"mean of the last hidden state over a recording's frames, of its first {LONGEST_SECONDS:g} s",
         FLOOR: f"mean and standard deviation over time of {NUM_MELS} log-mel bands",
         "layers": "linear probe of each hidden state, pooled alike; their weighted sum: softmax weights learnt with the "

@@ -5,7 +5,7 @@ and left out of means.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import softmax
@@ -14,6 +14,7 @@ from sklearn.metrics import confusion_matrix
 from hfssl.data.labels import check_labels
 from hfssl.evaluation.intervals import interval_of
 from hfssl.objective import Array
+from hfssl.run_dir import Json
 
 NUM_BINS = 15
 MOST_MISTAKES = 100
@@ -35,7 +36,7 @@ def probabilities_of(logits_MC: Array) -> Array:
     return probabilities_MC
 
 
-def classification_summary(probabilities_MC: Array, labels_M: Array, names: Sequence[str]) -> dict[str, Any]:
+def classification_summary(probabilities_MC: Array, labels_M: Array, names: Sequence[str]) -> Json:
     """All figures, of plain JSON types.
 
     Args:
@@ -100,7 +101,7 @@ def mean_of(values: Sequence[float | None]) -> float | None:
     return sum(defined) / len(defined) if defined else None
 
 
-def reliability_bins(probabilities_MC: Array, labels_M: Array, num_bins: int = NUM_BINS) -> list[dict[str, Any]]:
+def reliability_bins(probabilities_MC: Array, labels_M: Array, num_bins: int = NUM_BINS) -> list[Json]:
     """Rows by the probability of what is said, in bins ((m-1) / bins, m / bins] (Guo et al. 2017, section 2)."""
     confidences_M = probabilities_MC.max(axis=1)
     is_right_M = probabilities_MC.argmax(axis=1) == labels_M
@@ -121,7 +122,7 @@ def reliability_bins(probabilities_MC: Array, labels_M: Array, num_bins: int = N
     ]
 
 
-def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
+def calibration_error(bins: Sequence[Json]) -> float:
     """ECE (Guo et al. 2017, arXiv 1706.04599, equation 3): |accuracy - confidence| of the bins, weighted by their rows."""
     num_rows = sum(one["rows"] for one in bins)
     gaps = [one["rows"] * abs(one["accuracy"] - one["confidence"]) for one in bins if one["rows"]]

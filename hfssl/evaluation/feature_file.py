@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,12 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from hfssl.run_dir import JsonView
+
 ROW_GROUP = 8192
 
 
-def write_features(path: Path, columns: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+def write_features(path: Path, columns: JsonView, facts: JsonView) -> None:
     """Write one column for each entry, so that a reader sees the old file or the new, never half of it.
 
     Args:

@@ -5,8 +5,6 @@ Protocol, the same for every table: kNN with k 20, temperature 0.07, cosine; lin
 are opened once, for scoring.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -23,6 +21,7 @@ from hfssl.evaluation.linear_probe import (
 )
 from hfssl.nn.collapse import collapse_warnings, feature_std, rank_me
 from hfssl.objective import Array
+from hfssl.run_dir import Json
 
 LARGEST_SPLIT = 2000
 LABELS_A_CLASS = 10
@@ -36,7 +35,7 @@ PROTOCOL = {
 }
 
 
-def spread_of(features_ND: Array) -> dict[str, Any]:
+def spread_of(features_ND: Array) -> Json:
     """Is the representation collapsed? std, RankMe and warnings, as a row of a table holds them."""
     features = torch.from_numpy(features_ND)
     return {"std": feature_std(features), "rank_me": rank_me(features), "warnings": collapse_warnings(features)}
@@ -44,7 +43,7 @@ def spread_of(features_ND: Array) -> dict[str, Any]:
 
 def scores_of(
     train_ND: Array, train_labels_N: Array, test_MD: Array, test_labels_M: Array, probe: Probe = DENSE
-) -> dict[str, Any]:
+) -> Json:
     """Whatever the labels allow: nothing for one class, no probe where a class has fewer rows than there are folds."""
     joined = np.unique(np.concatenate([train_labels_N, test_labels_M]), return_inverse=True)[1]
     train_labels_N, test_labels_M = joined[: len(train_labels_N)], joined[len(train_labels_N) :]
@@ -52,7 +51,7 @@ def scores_of(
     if len(class_sizes) < 2:
         return {}
     predicted_M = knn_predictions(train_ND, train_labels_N, test_MD)
-    scores: dict[str, Any] = {"knn": float((predicted_M == test_labels_M).mean())}
+    scores: Json = {"knn": float((predicted_M == test_labels_M).mean())}
     if class_sizes.min() >= NUM_FOLDS:
         scores["linear"] = linear_probe(train_ND, train_labels_N, test_MD, test_labels_M, probe)
     if class_sizes.min() >= LABELS_A_CLASS:

@@ -6,11 +6,18 @@ N samples, T tokens, D width.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoImageProcessor, AutoModel
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    BaseImageProcessor,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from hfssl.checkpoints.locate import loading
 from hfssl.errors import require
@@ -28,8 +35,8 @@ _BATCHES_A_BLOCK = 16
 class Encoder:
     """A loaded checkpoint: pooling is `cls`, `mean`, `mean_patches` or `mean_positions` (feature maps)."""
 
-    model: Any
-    processor: Any
+    model: PreTrainedModel
+    processor: BaseImageProcessor
     pooling: str
 
     @property
@@ -63,7 +70,7 @@ def untrained_encoder(name: str | Path, seed: int, device: torch.device) -> Enco
     return Encoder(model.to(device).eval(), AutoImageProcessor.from_pretrained(name), pooling_of(config))
 
 
-def _config_for_features(name: str | Path) -> tuple[Any, dict[str, Any]]:
+def _config_for_features(name: str | Path) -> tuple[PretrainedConfig, dict[str, bool]]:
     """(config, further arguments of the model): no pooler that was never trained, and nothing hidden from the encoder."""
     config = AutoConfig.from_pretrained(name)
     encoder_class(config, str(name))

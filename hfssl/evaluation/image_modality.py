@@ -1,7 +1,7 @@
 """Evaluating image encoders: their features beside raw pixels and PCA."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -14,6 +14,7 @@ from hfssl.evaluation.features import BATCH, Encoder, image_features, open_encod
 from hfssl.evaluation.images import FLOOR_SIDE, PCA_VARIANCE, Images, baselines
 from hfssl.evaluation.modality import Features, Modality
 from hfssl.objective import Array
+from hfssl.run_dir import Json
 
 
 class ImageModality(Modality[Encoder, Images]):
@@ -21,7 +22,7 @@ class ImageModality(Modality[Encoder, Images]):
     samples: ClassVar[str] = ImageDataConfig.samples
     own_flags: ClassVar[tuple[str, ...]] = ("image_column",)
     hashed_by: ClassVar[str] = "pixels"
-    protocol: ClassVar[dict[str, Any]] = PROTOCOL | {
+    protocol: ClassVar[Json] = PROTOCOL | {
         "raw pixels": f"pixels in [0, 1], longer than {FLOOR_SIDE} px resized to {FLOOR_SIDE} x {FLOOR_SIDE}",
         "PCA": f"of the raw pixels, components that keep {PCA_VARIANCE:.0%} of the variance",
     }

@@ -4,9 +4,6 @@ The weighted sum is that of Yang et al. 2021, "SUPERB: Speech processing univers
 section 3: one softmax weight a layer, learnt with the classifier. N rows, L layers, D width, C classes.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
 from sklearn.model_selection import StratifiedKFold
@@ -15,9 +12,10 @@ from torch.nn.functional import cross_entropy
 
 from hfssl.evaluation.linear_probe import MOST_ITERATIONS, NUM_FOLDS, STRENGTHS, linear_probe
 from hfssl.objective import Array
+from hfssl.run_dir import Json, JsonView
 
 
-def layer_probes(train_NLD: Array, train_labels_N: Array, test_MLD: Array, test_labels_M: Array) -> dict[str, Any]:
+def layer_probes(train_NLD: Array, train_labels_N: Array, test_MLD: Array, test_labels_M: Array) -> Json:
     """`linear`: test accuracy of each layer's probe; `weighted_sum`: that of their sum; `weights`: of its layers."""
     num_layers = train_NLD.shape[1]
     accuracies = [
@@ -30,7 +28,7 @@ def layer_probes(train_NLD: Array, train_labels_N: Array, test_MLD: Array, test_
     return {"linear": accuracies, "weighted_sum": accuracy, "weights": fitted.weights_L.tolist()}
 
 
-def sentence(figures: Mapping[str, Any]) -> str:
+def sentence(figures: JsonView) -> str:
     probes = " ".join(f"{accuracy:.3f}" for accuracy in figures["linear"])
     weights = " ".join(f"{weight:.2f}" for weight in figures["weights"])
     return (

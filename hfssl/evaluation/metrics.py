@@ -21,6 +21,7 @@ from hfssl.data.labels import check_labels
 from hfssl.evaluation.classification import class_scores, mean_of, ratio
 from hfssl.evaluation.edits import num_edits
 from hfssl.evaluation.stock_metric import MetricInfo, StockMetric
+from hfssl.run_dir import Json
 
 _CLASS, _NUMBER, _TEXT = datasets.Value("int64"), datasets.Value("float64"), datasets.Value("string")
 _TEXTS = datasets.Sequence(_TEXT)
@@ -41,7 +42,7 @@ class Accuracy(StockMetric):
     def _info(self) -> MetricInfo:
         return _described(self, _CLASS, _CLASS, "")
 
-    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, Any]:
+    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> Json:
         return {"accuracy": ratio(int(np.equal(predictions, references).sum()), len(references))}
 
 
@@ -54,9 +55,7 @@ class F1(StockMetric):
     def _info(self) -> MetricInfo:
         return _described(self, _CLASS, _CLASS, "van Rijsbergen 1979, Information Retrieval, chapter 7")
 
-    def _compute(
-        self, predictions: Sequence[int], references: Sequence[int], num_classes: int | None = None
-    ) -> dict[str, Any]:
+    def _compute(self, predictions: Sequence[int], references: Sequence[int], num_classes: int | None = None) -> Json:
         """num_classes: one more than the largest number seen, unless told."""
         most = max([*predictions, *references], default=-1) + 1 if num_classes is None else num_classes
         for numbers in (predictions, references):
@@ -76,7 +75,7 @@ class MatthewsCorrelation(StockMetric):
     def _info(self) -> MetricInfo:
         return _described(self, _CLASS, _CLASS, "Matthews 1975; Gorodkin 2004; Warstadt et al. 2019, arXiv 1805.12471")
 
-    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, Any]:
+    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> Json:
         if not len(references):
             return {"matthews_correlation": None}
         return {"matthews_correlation": float(matthews_corrcoef(references, predictions))}
@@ -91,7 +90,7 @@ class PearsonSpearman(StockMetric):
     def _info(self) -> MetricInfo:
         return _described(self, _NUMBER, _NUMBER, "Spearman 1904; Cer et al. 2017, arXiv 1708.00055")
 
-    def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, Any]:
+    def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> Json:
         if len(set(predictions)) < 2 or len(set(references)) < 2:
             return {"pearson": None, "spearman": None}
         return {
@@ -111,7 +110,7 @@ class QuestionAnswering(StockMetric):
     def _info(self) -> MetricInfo:
         return _described(self, _TEXT, _TEXTS, "Rajpurkar et al. 2016, arXiv 1606.05250; 2018, arXiv 1806.03822")
 
-    def _compute(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Any]:
+    def _compute(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Json:
         exact, shared = 0.0, 0.0
         for prediction, golds in zip(predictions, references, strict=True):
             said = answer_words(prediction)
@@ -153,7 +152,7 @@ class EntityF1(StockMetric):
     def _info(self) -> MetricInfo:
         return _described(self, _TEXTS, _TEXTS, "Tjong Kim Sang & De Meulder 2003, arXiv cs/0306050")
 
-    def _compute(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, Any]:
+    def _compute(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> Json:
         hits: Counter[str] = Counter()
         said: Counter[str] = Counter()
         true: Counter[str] = Counter()
@@ -170,7 +169,7 @@ class EntityF1(StockMetric):
         }
 
 
-def _entity_scores(hits: int, said: int, true: int) -> dict[str, Any]:
+def _entity_scores(hits: int, said: int, true: int) -> Json:
     return {
         "precision": ratio(hits, said),
         "recall": ratio(hits, true),
@@ -213,7 +212,7 @@ class WordErrorRate(StockMetric):
     def _info(self) -> MetricInfo:
         return _described(self, _TEXT, _TEXT, "Morris et al. 2004, From WER and RIL to MER and WIL")
 
-    def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> Json:
         edits, words = _edits_and_length(predictions, references, str.split)
         return {"wer": ratio(edits, words), "edits": edits, "words": words}
 
@@ -224,7 +223,7 @@ class CharacterErrorRate(StockMetric):
     def _info(self) -> MetricInfo:
         return _described(self, _TEXT, _TEXT, "Morris et al. 2004, From WER and RIL to MER and WIL")
 
-    def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> Json:
         edits, characters = _edits_and_length(predictions, references, lambda text: list(text.strip()))
         return {"cer": ratio(edits, characters), "edits": edits, "characters": characters}
 

@@ -5,7 +5,6 @@ L hidden states.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
@@ -15,6 +14,7 @@ from hfssl.data.source import Source
 from hfssl.evaluation.evaluate_config import EvaluateConfig
 from hfssl.evaluation.linear_probe import DENSE, Probe
 from hfssl.objective import Array
+from hfssl.run_dir import Json, JsonView
 
 
 class LabelledSamples(Protocol):
@@ -48,7 +48,7 @@ class Features(NamedTuple):
 class Further(NamedTuple):
     """Figures that only one modality has, by name, and a sentence for each."""
 
-    figures: dict[str, Any]
+    figures: Json
     notes: list[str]
 
 
@@ -69,8 +69,8 @@ class Modality(ABC, Generic[Encoder, Samples]):
     samples: ClassVar[str]
     own_flags: ClassVar[tuple[str, ...]]
     hashed_by: ClassVar[str]
-    protocol: ClassVar[Mapping[str, Any]]
-    checkpoint_protocol: ClassVar[Mapping[str, Any]] = {}
+    protocol: ClassVar[JsonView]
+    checkpoint_protocol: ClassVar[JsonView] = {}
     batch_size: ClassVar[int]
 
     @abstractmethod

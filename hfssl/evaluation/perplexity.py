@@ -9,18 +9,26 @@ T tokens of a document, B of them hidden in a batch, V vocabulary.
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from hfssl.checkpoints.adapter_files import adapter_at
 from hfssl.models.lora import open_adapted
 from hfssl.models.stock_encoder import ready
 from hfssl.nn.masked_positions import logits_at
 from hfssl.objective import Array
+from hfssl.run_dir import Json
 
 RESAMPLES = 2000
 _HIDDEN_AT_ONCE = 64
@@ -30,8 +38,8 @@ _MASKED, _CAUSAL = ("ForMaskedLM", "ForPreTraining"), ("ForCausalLM", "LMHeadMod
 class LanguageModel(NamedTuple):
     """A checkpoint with a trained head, in eval mode; `max_length` tokens of a document are read."""
 
-    model: Any
-    tokenizer: Any
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     is_causal: bool
     max_length: int
 
@@ -90,13 +98,13 @@ def scored(language_model: LanguageModel, text: str) -> Scored:
     return Scored(ids_1T[0, positions].cpu().numpy(), losses.double().cpu().numpy(), num_bytes)
 
 
-def _next_token(model: Any, ids_1T: Tensor, positions: Tensor) -> Tensor:
+def _next_token(model: PreTrainedModel, ids_1T: Tensor, positions: Tensor) -> Tensor:
     logits_TV = model(input_ids=ids_1T).logits[0]
     log_probabilities = logits_TV[positions - 1].float().log_softmax(dim=-1)
     return -log_probabilities.gather(1, ids_1T[0, positions, None])[:, 0]
 
 
-def _hidden(model: Any, tokenizer: Any, ids_1T: Tensor, positions: Tensor) -> Tensor:
+def _hidden(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids_1T: Tensor, positions: Tensor) -> Tensor:
     losses = []
     for slots_B in positions.split(_HIDDEN_AT_ONCE):
         hidden_BT = ids_1T.repeat(len(slots_B), 1)
@@ -107,9 +115,7 @@ def _hidden(model: Any, tokenizer: Any, ids_1T: Tensor, positions: Tensor) -> Te
     return torch.cat(losses)
 
 
-def perplexity_of(
-    language_model: LanguageModel, texts: Sequence[str], training_texts: Sequence[str]
-) -> dict[str, Any] | None:
+def perplexity_of(language_model: LanguageModel, texts: Sequence[str], training_texts: Sequence[str]) -> Json | None:
     """Figures of `texts` as eval/*.json holds them, beside what the token frequencies of `training_texts` alone give.
 
     The 95 % interval is a bootstrap over documents. None where no document has a token to predict.
@@ -154,7 +160,7 @@ def _loss_of_frequencies(
     return -float(np.concatenate([log_shares[document.ids] for document in documents]).mean())
 
 
-def sentence(figures: dict[str, Any]) -> str:
+def sentence(figures: Json) -> str:
     """The figures for people."""
     return (
         f"{figures['kind']} of {figures['documents']} test texts {figures['value']:.1f} (95 % interval {figures['low']:.1f} to "

@@ -5,17 +5,20 @@ the size of photographs shows in memory; what travels is what the model takes.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from transformers import BaseImageProcessor
 
 from hfssl.objective import BadRowError, Examples
 
 _MOST_DECODED_BYTES = 64_000_000
 _MOST_WORKERS_CPU, _MOST_WORKERS_GPU = 8, 16
 _BLOCKS_A_WORKER = 4
+
+Sample = TypeVar("Sample")
 
 
 class PixelBlock(NamedTuple):
@@ -27,7 +30,7 @@ class PixelBlock(NamedTuple):
 
 
 class _PixelBlocks(Dataset[PixelBlock]):
-    def __init__(self, images: Examples, processor: Any, batch_size: int) -> None:
+    def __init__(self, images: Examples, processor: BaseImageProcessor, batch_size: int) -> None:
         self._images = images
         self._processor = processor
         self._batch_size = batch_size
@@ -53,14 +56,16 @@ class _PixelBlocks(Dataset[PixelBlock]):
         return PixelBlock(rows, torch.cat(pixels) if pixels else None, bad)
 
 
-def processed(processor: Any, images: Sequence[Tensor]) -> Tensor:
+def processed(processor: BaseImageProcessor, images: Sequence[Tensor]) -> Tensor:
     """(B, C, H, W) float32 of (C, h, w) uint8 images, as a stranger's call of the processor gives them."""
     encoded = processor(images=list(images), return_tensors="pt", input_data_format="channels_first")
     pixel_values: Tensor = encoded["pixel_values"]
     return pixel_values
 
 
-def pixel_blocks(images: Examples, processor: Any, batch_size: int, device: torch.device) -> Iterator[PixelBlock]:
+def pixel_blocks(
+    images: Examples, processor: BaseImageProcessor, batch_size: int, device: torch.device
+) -> Iterator[PixelBlock]:
     """All images in order, `batch_size` rows a block; prepared ahead of a model on `device`."""
     blocks = _PixelBlocks(images, processor, batch_size)
     loader: DataLoader[PixelBlock] = DataLoader(
@@ -79,5 +84,5 @@ def num_workers(num_blocks: int, device: torch.device) -> int:
     return min(config, num_blocks // _BLOCKS_A_WORKER)
 
 
-def _as_it_is(block: Any) -> Any:
+def _as_it_is(block: Sample) -> Sample:
     return block

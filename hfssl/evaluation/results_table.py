@@ -13,6 +13,7 @@ from hfssl.data.source import Source
 from hfssl.evaluation.feature_scores import LARGEST_SPLIT, scores_of, spread_of
 from hfssl.evaluation.modality import Encoder, Features, Modality, Samples, last_layer
 from hfssl.objective import Array
+from hfssl.run_dir import Json
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,13 @@ def encoded_rows(
     return EncodedRows(modality, source, train, test, features, found)
 
 
-def results_table(rows: EncodedRows[Any, Any]) -> dict[str, Any]:
+def results_table(rows: EncodedRows[Any, Any]) -> Json:
     """Scores of all kinds of features, as eval/summary.json holds them; of encoders std and RankMe too.
 
     Without labels or test rows, only std and RankMe. Figures of layers are those of the last encoder.
     """
     train, test, scored = rows.train, rows.test, rows.source.test
-    table: dict[str, Any] = {
+    table: Json = {
         "rows": [_row(rows, name) for name in rows.features],
         "data": rows.source.name,
         "train_rows": len(train),
@@ -75,9 +76,9 @@ def results_table(rows: EncodedRows[Any, Any]) -> dict[str, Any]:
     return table
 
 
-def _row(rows: EncodedRows[Any, Any], name: str) -> dict[str, Any]:
+def _row(rows: EncodedRows[Any, Any], name: str) -> Json:
     train_ND, test_MD, probe = rows.features[name]
-    row: dict[str, Any] = {"features": name, "width": train_ND.shape[1]}
+    row: Json = {"features": name, "width": train_ND.shape[1]}
     if not np.isfinite(train_ND.data if issparse(train_ND) else train_ND).all():
         return row | {"warnings": ["features are not finite"]}
     if rows.test is not None and rows.train.labels is not None and rows.test.labels is not None:

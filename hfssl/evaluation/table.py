@@ -1,11 +1,11 @@
 """The rows and columns of results tables, laid out once for terminal, Markdown and HTML."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hfssl.evaluation.intervals import interval_of
+from hfssl.run_dir import JsonView
 
-Row = Mapping[str, Any]
+Row = JsonView
 NOT_MEASURED = "not measured"
 
 

@@ -5,18 +5,27 @@ N documents, B of a batch, T tokens, D width.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from hfssl.checkpoints.adapter_files import adapter_at
 from hfssl.checkpoints.locate import loading
 from hfssl.errors import require
 from hfssl.models.pooler import untrained
+from hfssl.models.stock_encoder import ready
 from hfssl.objective import Array
+from hfssl.run_dir import Json
 
 BATCH = 64
 _LONGEST = 512  # where the tokenizer names no limit
@@ -25,8 +34,8 @@ _LONGEST = 512  # where the tokenizer names no limit
 class TextEncoder(NamedTuple):
     """A loaded checkpoint; `max_length` tokens of a document are read."""
 
-    model: Any
-    tokenizer: Any
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     max_length: int
 
 
@@ -45,18 +54,18 @@ def open_text_encoder(name: str | Path, device: torch.device) -> TextEncoder:
     )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return TextEncoder(model.to(device).eval(), tokenizer, min(tokenizer.model_max_length, _LONGEST))
+    return TextEncoder(ready(model, device), tokenizer, min(tokenizer.model_max_length, _LONGEST))
 
 
 def untrained_text_encoder(name: str | Path, seed: int, device: torch.device) -> TextEncoder:
     """A model of the same configuration with fresh weights from `seed`."""
     opened = open_text_encoder(name, device)
     torch.manual_seed(seed)
-    model: Any = AutoModel.from_config(opened.model.config)
-    return opened._replace(model=model.to(device).eval())
+    model: PreTrainedModel = AutoModel.from_config(opened.model.config)
+    return opened._replace(model=ready(model, device))
 
 
-def _body_of(name: str) -> tuple[Any, dict[str, Any]]:
+def _body_of(name: str) -> tuple[PreTrainedModel, Json]:
     """(encoder, loading info). An adapter names the layers of the model with its head, so that is opened for it."""
     adapter = adapter_at(name)
     if adapter is None:
@@ -65,7 +74,9 @@ def _body_of(name: str) -> tuple[Any, dict[str, Any]]:
     from hfssl.models.lora import open_adapted  # peft
 
     model, info = open_adapted(AutoModelForCausalLM if adapter.is_causal else AutoModelForMaskedLM, name)
-    return model.base_model, info
+    body = model.base_model
+    assert isinstance(body, PreTrainedModel)
+    return body, info
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Evaluating text models: their features beside TF-IDF, and their perplexity where they have a trained head."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -16,6 +16,7 @@ from hfssl.evaluation.perplexity import open_language_model, perplexity_of, sent
 from hfssl.evaluation.text_features import BATCH, TextEncoder, open_text_encoder, text_features, untrained_text_encoder
 from hfssl.evaluation.texts import FLOOR, MOST_WORDS, Texts, tfidf
 from hfssl.objective import Array
+from hfssl.run_dir import Json
 
 PERPLEXITY_DOCUMENTS = 256
 _FREQUENCY_DOCUMENTS = 20_000
@@ -26,11 +27,11 @@ class TextModality(Modality[TextEncoder, Texts]):
     samples: ClassVar[str] = TextDataConfig.samples
     own_flags: ClassVar[tuple[str, ...]] = ("text_column", "perplexity_documents")
     hashed_by: ClassVar[str] = "words"
-    protocol: ClassVar[dict[str, Any]] = PROTOCOL | {
+    protocol: ClassVar[Json] = PROTOCOL | {
         "features": "mean of the last hidden state over a document's tokens",
         FLOOR: f"sublinear, the {MOST_WORDS} most frequent words; its linear probe is not standardised, C of {SPARSE.strengths}",
     }
-    checkpoint_protocol: ClassVar[dict[str, Any]] = {
+    checkpoint_protocol: ClassVar[Json] = {
         "perplexity": f"of the first {PERPLEXITY_DOCUMENTS} test documents of a fixed permutation, interval by bootstrap over "
         "them; of a masked model pseudo-perplexity, one token hidden at a time (Salazar et al. 2020)",
     }

@@ -4,8 +4,7 @@ They are drawn from the plain dictionary that `evaluation/classification.py` mak
 K are shown.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from matplotlib import pyplot
@@ -14,9 +13,9 @@ from torch import Tensor
 from hfssl.figures.curves import INK, write_figure
 from hfssl.figures.image_sheet import SheetCell, image_sheet, shrunk
 from hfssl.objective import Array
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import JsonView, RunDir
 
-Summary = Mapping[str, Any]
+Summary = JsonView
 MOST_CLASSES = 20
 MOST_MISTAKES, _MISTAKES_A_LINE = 24, 6
 _LONGEST_TICK, _LONGEST_CAPTION = 22, 16
@@ -96,7 +95,7 @@ def mistakes_figure(run_dir: RunDir, summary: Summary, image_of: Callable[[int],
     if not worst:
         return
 
-    def cell(mistake: Mapping[str, Any]) -> SheetCell:
+    def cell(mistake: JsonView) -> SheetCell:
         true, said = (short(summary["classes"][mistake[key]], _LONGEST_CAPTION) for key in ("true", "said"))
         return SheetCell(shrunk(image_of(mistake["row"])), f"is {true}\nsaid {said}\n{mistake['probability']:.3f}")
 

@@ -1,11 +1,13 @@
 """Figures of a run: PNG files in `figures/`."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+
+from hfssl.run_dir import JsonView
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -86,7 +88,7 @@ def score_curve(run_dir: RunDir, kept: int | None = None) -> None:
     _save(figure, run_dir, "scores")
 
 
-def _points(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
+def _points(rows: Sequence[JsonView], key: str) -> list[tuple[int, float]]:
     """(step, value) where there is a value: none in an interval whose steps were all skipped."""
     return [(row["step"], row[key]) for row in rows if row.get(key) is not None]
 
@@ -106,7 +108,7 @@ def picture(run_dir: RunDir, content: Picture) -> None:
 
 
 def label_curves(
-    path: Path, rows: Sequence[Mapping[str, Any]], data: str, measured: str = "test accuracy of the linear probe"
+    path: Path, rows: Sequence[JsonView], data: str, measured: str = "test accuracy of the linear probe"
 ) -> None:
     """A PNG of accuracy against labels, a line with its 95 % band for each kind of features."""
     figure, axis = pyplot.subplots(figsize=(7, 4.5), layout="constrained")

@@ -1,19 +1,16 @@
 """How well entities of each type are found, as a PNG file."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from matplotlib import pyplot
 
 from hfssl.figures.classification import short
 from hfssl.figures.curves import INK, write_figure
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import JsonView, RunDir
 
 MOST_TYPES = 30
 _LONGEST_NAME = 22
 
 
-def entity_figure(run_dir: RunDir, summary: Mapping[str, Any]) -> None:
+def entity_figure(run_dir: RunDir, summary: JsonView) -> None:
     """figures/entities.png: F1 of each type that occurs, the commonest on top, with precision and recall as ticks."""
     types = [(kind, one) for kind, one in summary["per_type"].items() if one["support"]]
     types = sorted(types, key=lambda pair: -pair[1]["support"])[:MOST_TYPES]

@@ -1,16 +1,13 @@
 """Numbers that a model says against the true ones, as a PNG file. M rows."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from matplotlib import pyplot
 
 from hfssl.figures.curves import INK, write_figure
 from hfssl.objective import Array
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import JsonView, RunDir
 
 
-def scatter_figure(run_dir: RunDir, said_M: Array, true_M: Array, summary: Mapping[str, Any]) -> None:
+def scatter_figure(run_dir: RunDir, said_M: Array, true_M: Array, summary: JsonView) -> None:
     """figures/scatter.png: a point a row, with the diagonal on which they should lie."""
     low, high = float(min(said_M.min(), true_M.min())), float(max(said_M.max(), true_M.max()))
     margin = 0.05 * (high - low) or 1.0

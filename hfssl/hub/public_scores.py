@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from hfssl.reporting.card import LOCAL_DATA
+from hfssl.run_dir import Json, JsonView
 
 _NEVER = frozenset({"mistakes", "command", "model", "local"})  # rows of the data; names of this machine
 _NAMES_OF_LOCAL_DATA = frozenset({"classes"})
 
 
-def public_scores(content: Mapping[str, Any], data: str) -> dict[str, Any]:
+def public_scores(content: JsonView, data: str) -> Json:
     """What an eval/*.json holds, without samples, commands and local names.
 
     Args:
@@ -22,7 +23,7 @@ def public_scores(content: Mapping[str, Any], data: str) -> dict[str, Any]:
     return _without(content, _NEVER | _NAMES_OF_LOCAL_DATA) | {"data": LOCAL_DATA}
 
 
-def _without(value: Any, names: frozenset[str]) -> Any:
+def _without(value: object, names: frozenset[str]) -> Any:
     if isinstance(value, Mapping):
         return {name: _without(inner, names) for name, inner in value.items() if name not in names}
     return [_without(inner, names) for inner in value] if isinstance(value, list) else value

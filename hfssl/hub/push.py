@@ -8,10 +8,10 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token
@@ -31,6 +31,7 @@ from hfssl.hub.errors import (
     was_commit,
 )
 from hfssl.hub.files import CARD, MANIFEST, HubFile, is_of_card
+from hfssl.run_dir import Json, JsonView
 
 MAIN = "main"
 _THEIRS = (".gitattributes", ".gitignore", "LICENSE")  # files that say nothing of what a repository holds
@@ -49,7 +50,7 @@ class Target(NamedTuple):
     head: str | None
     names: Sequence[str] = ()
     ours: Sequence[str] = ()
-    card: Mapping[str, Any] = MappingProxyType({})
+    card: JsonView = MappingProxyType({})
 
 
 class Published(NamedTuple):
@@ -116,7 +117,7 @@ def look_at(api: HfApi, repo_id: str, revision: str, *, recipe: str, private: bo
     return target
 
 
-def _card(api: HfApi, repo_id: str, head: str | None, names: Sequence[str]) -> dict[str, Any]:
+def _card(api: HfApi, repo_id: str, head: str | None, names: Sequence[str]) -> Json:
     """The metadata of the card that is there, as far as it can be read."""
     if CARD not in names:
         return {}

@@ -7,15 +7,15 @@ import mmap
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from huggingface_hub import get_token
 
 from hfssl.errors import require
 from hfssl.reporting.command import PLACEHOLDERS
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import JsonView, RunDir
 
 _PATH, _USER, _MACHINE, _TOKEN = "a path of this machine", "a user name", "the name of this machine", "an access token"
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HF_API_TOKEN")
@@ -44,7 +44,7 @@ class Secret(NamedTuple):
 def secrets(run_dir: RunDir) -> list[Secret]:
     """Of a run: where it lies, where its data and its checkpoint lie, and who runs it where."""
     config = run_dir.read_config()
-    places: Mapping[str, Any] = {
+    places: JsonView = {
         "dataset": config["data"]["dataset"],
         "init_from": config["loop"]["init_from"],
         "model_config": config["loop"]["model_config"],

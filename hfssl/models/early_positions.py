@@ -5,8 +5,6 @@ model's work. Where a residual stream that is normalised after each block (BERT 
 output, it can be cut there. Found by trying, not by names. B rows, T tokens, S slots, V vocabulary, D width.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -42,7 +40,7 @@ def _in_order_of_their_outputs(model: PreTrainedModel, last_layer: nn.Module, id
     """Modules of the last layer that give one vector a token."""
     found: list[nn.Module] = []
 
-    def note(module: nn.Module, arguments: Any, output: Any) -> None:
+    def note(module: nn.Module, arguments: object, output: object) -> None:
         hidden = output[0] if isinstance(output, tuple) else output
         if isinstance(hidden, Tensor) and hidden.shape[:2] == ids_BT.shape and module not in found:
             found.append(module)

@@ -1,9 +1,9 @@
 """A model of a task that is kept as an adapter: LoRA matrices and a trained head beside the name of the model they belong to."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict
@@ -14,19 +14,23 @@ from transformers import (
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoModelForCTC,
+    PretrainedConfig,
+    PreTrainedModel,
 )
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.checkpoints.adapter_files import PREFIX
 from hfssl.errors import require
+from hfssl.run_dir import Json
 
-_OF_TASKS: dict[str, Any] = {
+_OF_TASKS: Json = {
     "SEQ_CLS": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     "TOKEN_CLS": MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     "QUESTION_ANS": MODEL_FOR_QUESTION_ANSWERING_MAPPING,
 }  # peft's names of tasks
 
 
-def adapted_config(name: str, class_names: Sequence[str] | None = None) -> tuple[Any, str]:
+def adapted_config(name: str, class_names: Sequence[str] | None = None) -> tuple[PretrainedConfig, str]:
     """(config of the whole model, its base); the config lies beside the adapter, or is the base's with the adapted class.
 
     Its number of labels may still be that of the base, unless `class_names` says what the head's are called.
@@ -47,7 +51,9 @@ def adapted_config(name: str, class_names: Sequence[str] | None = None) -> tuple
     return config, base
 
 
-def open_adapted_model(auto_class: Any, name: str, config: Any) -> tuple[Any, list[str]]:
+def open_adapted_model(
+    auto_class: type[_BaseAutoModelClass], name: str, config: PretrainedConfig
+) -> tuple[PreTrainedModel, list[str]]:
     """(stock model in float32 with the adapter merged in, names of the tensors that neither base nor adapter has).
 
     Raises:
@@ -76,7 +82,9 @@ def open_adapted_model(auto_class: Any, name: str, config: Any) -> tuple[Any, li
     return adapted.merge_and_unload(), []
 
 
-def _with_own_head(auto_class: Any, config: Any, shapes: dict[str, Any]) -> Any:
+def _with_own_head(
+    auto_class: type[_BaseAutoModelClass], config: PretrainedConfig, shapes: Mapping[str, tuple[int, ...]]
+) -> PretrainedConfig:
     """`config` with as many labels, of CTC characters, as the head in the adapter's file; which tensor tells, two models without
     memory say."""
     counts = "vocab_size" if auto_class is AutoModelForCTC else "num_labels"

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
 
 from hfssl.objective import Array
 from hfssl.predicting.predict_config import PredictConfig
+from hfssl.run_dir import Json, JsonView
 
 Arrays = dict[str, Array]
 _DIGITS = 7
@@ -18,10 +20,10 @@ class Opening(NamedTuple):
     """What a kind of answers is opened with: the stock model, the processors that lie beside it, what the user asks for, and the
     settings of the run that trained it, empty where it comes from elsewhere."""
 
-    model: Any
+    model: PreTrainedModel
     processors: tuple[Any, ...]
     config: PredictConfig
-    of_run: Mapping[str, Any]
+    of_run: JsonView
 
 
 class Answers(ABC):
@@ -39,7 +41,7 @@ class Answers(ABC):
         """What a stock model's output says of each sample of a batch, float32 on the host, without padding."""
 
     @abstractmethod
-    def of(self, outputs: list[Tensor], beside: Any) -> dict[str, Any]:
+    def of(self, outputs: list[Tensor], beside: Any) -> Json:
         """The values of one row: `outputs` of each of its samples, `beside` as it was prepared."""
 
 
@@ -52,7 +54,7 @@ def own_tokens(values_BTL: Tensor, batch: Mapping[str, Tensor]) -> list[Tensor]:
     return [values_TL[own_T] for values_TL, own_T in zip(values_BTL, own_BT, strict=True)]
 
 
-def as_cells(row: Mapping[str, Any]) -> dict[str, Any]:
+def as_cells(row: JsonView) -> Json:
     """A row as CSV holds it: lists as JSON, nothing as an empty cell."""
     return {
         name: json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value for name, value in row.items()
@@ -62,3 +64,8 @@ def as_cells(row: Mapping[str, Any]) -> dict[str, Any]:
 def rounded(value: float) -> float:
     """As many digits as float32 has."""
     return float(f"{value:.{_DIGITS}g}")
+
+
+def label_names(config: PretrainedConfig) -> dict[int, str]:
+    """The labels of a head by their numbers."""
+    return {int(number): str(name) for number, name in (config.id2label or {}).items()}

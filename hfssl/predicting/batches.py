@@ -17,6 +17,7 @@ from hfssl.predicting.answers import Arrays
 from hfssl.predicting.inputs import Inputs, Row, printable
 from hfssl.predicting.opened import Opened, sample_shapes
 from hfssl.predicting.preprocessors import Prepared, Preprocessor
+from hfssl.run_dir import Json
 
 _BATCHES_A_WINDOW = 4
 _BYTES_A_WINDOW = 256_000_000
@@ -35,7 +36,7 @@ class Answer(NamedTuple):
     """said: the values of the answer's columns, None where `error` says why."""
 
     name: str | int
-    said: dict[str, Any] | None
+    said: Json | None
     error: str | None
 
 

@@ -5,10 +5,12 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig
 
 from hfssl.errors import require
-from hfssl.predicting.answers import Answers, Arrays, Opening, rounded
+from hfssl.predicting.answers import Answers, Arrays, Opening, label_names, rounded
 from hfssl.predicting.preprocessors import ImagePreprocessor, Preprocessor, RecordingPreprocessor, TextPreprocessor
+from hfssl.run_dir import Json
 
 Problem = Literal["one label", "several labels", "numbers"]
 LEAST_PROBABILITY = 0.5
@@ -23,8 +25,9 @@ class Classes(Answers):
 
     FLAGS: ClassVar[frozenset[str]] = frozenset({"top_k"})
 
-    def __init__(self, config: Any, top_k: int | None) -> None:
-        self._labels = [str(config.id2label[index]) for index in range(config.num_labels)]
+    def __init__(self, config: PretrainedConfig, top_k: int | None) -> None:
+        names = label_names(config)
+        self._labels = [names[index] for index in range(len(names))]
         self._problem = _problem_of(config)
         self._top_k = top_k or 1
         most = len(self._labels)
@@ -45,7 +48,7 @@ class Classes(Answers):
         """(L,) each."""
         return list(output.logits.float().cpu())
 
-    def of(self, outputs: list[Tensor], beside: Any) -> dict[str, Any]:
+    def of(self, outputs: list[Tensor], beside: Any) -> Json:
         """Probabilities by softmax, or each by itself where several labels may hold, likeliest first."""
         (logits_L,) = outputs
         if self._problem == "numbers":
@@ -77,7 +80,7 @@ def _answers(opening: Opening) -> Classes:
     return Classes(opening.model.config, opening.config.top_k)
 
 
-def _problem_of(config: Any) -> Problem:
+def _problem_of(config: PretrainedConfig) -> Problem:
     if config.problem_type == "multi_label_classification":
         return "several labels"
     return "numbers" if config.problem_type == "regression" or config.num_labels == 1 else "one label"

@@ -1,6 +1,6 @@
 """The stock heads that can be asked: what each reads, its classes in transformers, and the kind of its answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from transformers import (
@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
 )
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES,
     MODEL_FOR_CTC_MAPPING_NAMES,
@@ -27,6 +28,7 @@ from hfssl.predicting import classes, spans, tags, transcripts
 from hfssl.predicting.answers import Answers, Opening
 from hfssl.predicting.inputs import Kind
 from hfssl.predicting.preprocessors import Preprocessor
+from hfssl.run_dir import JsonView
 
 
 class Head(NamedTuple):
@@ -34,8 +36,8 @@ class Head(NamedTuple):
     prepared and answers are put into columns."""
 
     reads: Kind
-    names: Mapping[str, Any]
-    auto_class: Any
+    names: JsonView
+    auto_class: type[_BaseAutoModelClass]
     processors: tuple[Any, ...]
     answers: type[Answers]
     open: Callable[[Opening], tuple[Preprocessor, Answers]]

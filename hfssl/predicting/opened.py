@@ -1,20 +1,21 @@
 """A checkpoint with a trained head, opened in its stock class with the processors that lie beside it."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
 
 from hfssl.checkpoints.adapter_files import AdapterFacts, adapter_at
 from hfssl.checkpoints.locate import Checkpoint, config_of, loading
 from hfssl.errors import ConfigError, require
+from hfssl.models.stock_encoder import ready
 from hfssl.predicting.answers import Answers, Arrays, Opening
 from hfssl.predicting.heads import HEADS, Head
 from hfssl.predicting.predict_config import PredictConfig
 from hfssl.predicting.preprocessors import Preprocessor
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, JsonView, RunDir
 
 _NEVER_USED = ("masked_spec_embed",)
 _PADDING_IS_HEARD = 1e-4  # of the largest logit
@@ -28,16 +29,16 @@ class Described(NamedTuple):
 
     checkpoint: Checkpoint
     head: Head
-    config: Any
+    config: PretrainedConfig
     base: str | None
-    of_run: Mapping[str, Any]
+    of_run: JsonView
 
 
 class Opened(NamedTuple):
     """model: in float32 and eval mode; samples: how rows are prepared; answers: how they are put into columns; pads: samples of
     unequal length may share a batch."""
 
-    model: Any
+    model: PreTrainedModel
     samples: Preprocessor
     answers: Answers
     pads: bool
@@ -54,7 +55,7 @@ class Opened(NamedTuple):
         return self.answers.outputs(output, batch, pieces)
 
 
-def sample_shapes(piece: Arrays) -> tuple[Any, ...]:
+def sample_shapes(piece: Arrays) -> tuple[tuple[int, ...], ...]:
     return tuple(array.shape for array in piece.values())
 
 
@@ -100,12 +101,12 @@ def open_model(described: Described, config: PredictConfig, device: torch.device
         f"--model {checkpoint.name} lacks trained weights ({shown}): its answers would be random; fine-tune it",
     )
     model.config.use_cache = False  # nothing is generated
-    model = model.to(device).eval()
+    model = ready(model, device)
     samples, answers = described.head.open(Opening(model, processors, config, described.of_run))
     return _tried(Opened(model, samples, answers, pads=True))
 
 
-def _settings_of_run(location: str) -> dict[str, Any]:
+def _settings_of_run(location: str) -> Json:
     """What a run that this is an export of was told, as far as its kind of answers goes."""
     run_dir = RunDir(Path(location).parent)
     is_there = Path(location).is_dir() and run_dir.is_run()
@@ -126,7 +127,7 @@ def _processor(described: Described, processor_class: Any) -> Any:
         return processor_class.from_pretrained(described.base)
 
 
-def _model(described: Described) -> tuple[Any, list[str]]:
+def _model(described: Described) -> tuple[PreTrainedModel, list[str]]:
     """(model, names of the tensors that no file has)."""
     auto_class, name = described.head.auto_class, described.checkpoint.location
     if described.base is not None:

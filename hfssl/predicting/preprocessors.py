@@ -9,14 +9,17 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from hfssl.data.audio import files as audio_files
 from hfssl.data.audio.config import LEAST_SECONDS
 from hfssl.data.images import files as image_files
+from hfssl.data.source import StoredFile
 from hfssl.errors import require
 from hfssl.evaluation.pixels import processed
 from hfssl.objective import Array, BadRowError
 from hfssl.predicting.answers import Arrays
+from hfssl.run_dir import Json
 
 _LONGEST = 512  # tokens, where neither tokenizer nor model names a limit
 _NO_LIMIT = 1_000_000  # what tokenizers call their limit where they have none is above
@@ -76,7 +79,7 @@ class ImagePreprocessor(Preprocessor):
 class TextPreprocessor(Preprocessor):
     is_light: ClassVar[bool] = True
 
-    def __init__(self, processor: Any, config: Any) -> None:
+    def __init__(self, processor: Any, config: PretrainedConfig) -> None:
         super().__init__(processor)
         body = config.get_text_config()
         self.max_length = _limit(processor, body.to_dict())
@@ -95,12 +98,12 @@ class TextPreprocessor(Preprocessor):
         short, long = (self.prepare(self.trial_content(text)).pieces[0] for text in ("one", "one " * 20))
         return short, long
 
-    def trial_content(self, text: str) -> Any:
+    def trial_content(self, text: str) -> object:
         """What a row with this text holds."""
         return text
 
 
-def placing(tokenizer: Any) -> Any:
+def placing(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """`tokenizer` itself. Raises ConfigError where it does not tell where its tokens stand in a text."""
     name = type(tokenizer).__name__
     require(
@@ -109,7 +112,7 @@ def placing(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def readable(content: Any, what: str = "text") -> str:
+def readable(content: object, what: str = "text") -> str:
     """The text of a row. Raises BadRowError where it is none, or empty; `what` it is in words."""
     if content is None or (isinstance(content, str) and not content.strip()):
         raise BadRowError(f"the {what} is empty")
@@ -144,13 +147,13 @@ class RecordingPreprocessor(Preprocessor):
         return {name: values[0] for name, values in extracted.items()}
 
 
-def _existing(content: Any) -> Any:
-    if content["bytes"] is None and not Path(content["path"]).is_file():
+def _existing(content: StoredFile) -> StoredFile:
+    if content["bytes"] is None and not Path(str(content["path"])).is_file():
         raise BadRowError("there is no such file")
     return content
 
 
-def _limit(tokenizer: Any, config: dict[str, Any]) -> int:
+def _limit(tokenizer: PreTrainedTokenizerBase, config: Json) -> int:
     """Tokens of a text that are read."""
     positions = config.get("max_position_embeddings", config.get("n_positions"))
     if tokenizer.model_max_length < _NO_LIMIT:

@@ -3,14 +3,15 @@
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from hfssl.predicting.answers import as_cells
+from hfssl.run_dir import JsonView
 
-Write = Callable[[Mapping[str, Any]], None]
+Write = Callable[[JsonView], None]
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def _csv_writer(file: TextIO, columns: Sequence[str]) -> Write:
 
 
 def _jsonl_writer(file: TextIO, columns: Sequence[str]) -> Write:
-    def write(row: Mapping[str, Any]) -> None:
+    def write(row: JsonView) -> None:
         file.write(json.dumps({name: row.get(name) for name in columns}, ensure_ascii=False) + "\n")
 
     return write

@@ -11,12 +11,14 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from hfssl.data.texts.question_windows import windows_of
 from hfssl.errors import require
 from hfssl.nn.answer_spans import FoundSpan, WindowLogits, best_answer
 from hfssl.predicting.answers import Answers, Arrays, Opening, own_tokens, rounded
 from hfssl.predicting.preprocessors import Prepared, Preprocessor, TextPreprocessor, placing, readable
+from hfssl.run_dir import Json
 
 _MOST_TOKENS, _SHARED = 30, 64  # of an answer, and of two windows, where neither user nor run say it
 
@@ -35,7 +37,7 @@ class Questions(TextPreprocessor):
         ConfigError: windows would share more than a quarter of their tokens.
     """
 
-    def __init__(self, tokenizer: Any, config: Any, shared: int | None) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, shared: int | None) -> None:
         super().__init__(tokenizer, config)
         most = self.max_length // 4
         require(
@@ -83,14 +85,14 @@ class Spans(Answers):
         """(T, 2) each, of the first and of the last token."""
         return own_tokens(torch.stack([output.start_logits, output.end_logits], dim=2), batch)
 
-    def of(self, outputs: list[Tensor], beside: _Asked) -> dict[str, Any]:
+    def of(self, outputs: list[Tensor], beside: _Asked) -> Json:
         windows = [WindowLogits(logits_T2, *places) for logits_T2, places in zip(outputs, beside.windows, strict=True)]
         best, nothing = best_answer(windows, self._most_tokens)
         if self._unanswerable and nothing.score > best.score:
             return {"answer": "", "start": None, "end": None, "probability": rounded(nothing.probability)}
         return self._span(best, beside.context)
 
-    def _span(self, best: FoundSpan, context: str) -> dict[str, Any]:
+    def _span(self, best: FoundSpan, context: str) -> Json:
         said = {"answer": context[best.begin : best.end], "start": best.begin, "end": best.end}
         return said | {"probability": rounded(best.probability)}
 

@@ -11,10 +11,11 @@ import pyarrow.parquet
 import pyarrow.types
 
 from hfssl.errors import ConfigError, one_line
+from hfssl.run_dir import Json
 
 _LONGEST_FIELD = 1 << 30
 _ROWS_AT_ONCE = 64
-AS_STORED: dict[str, Any] = {
+AS_STORED: Json = {
     "encoding": "utf-8-sig",
     "errors": "surrogateescape",
 }  # what is not UTF-8 is one row's error
@@ -75,11 +76,11 @@ def _can_hold_samples(kind: Any, lists: bool) -> bool:
     return _is_text(kind) or (pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
 
 
-def _is_text(kind: Any) -> bool:
+def _is_text(kind: object) -> bool:
     return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))
 
 
-def _is_list_of_texts(value: Any) -> bool:
+def _is_list_of_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
@@ -99,7 +100,7 @@ def _csv_cells(path: Path, columns: Sequence[str]) -> Iterator[Cells]:
                 yield Cells([line[index] if index < len(line) else None for index in indices])
 
 
-def _jsonl_objects(path: Path) -> Iterator[dict[str, Any] | None]:
+def _jsonl_objects(path: Path) -> Iterator[Json | None]:
     """None for a line that holds no object."""
     with path.open(**AS_STORED) as file:
         for line in file:

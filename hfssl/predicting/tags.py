@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
-from transformers import TokenClassificationPipeline
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TokenClassificationPipeline
 from transformers.pipelines.token_classification import AggregationStrategy
 
 from hfssl.data.texts.word_encodings import NOWHERE, encoded_words, for_single_words
 from hfssl.objective import Array, BadRowError
-from hfssl.predicting.answers import Answers, Arrays, Opening, own_tokens, rounded
+from hfssl.predicting.answers import Answers, Arrays, Opening, label_names, own_tokens, rounded
 from hfssl.predicting.preprocessors import Prepared, Preprocessor, TextPreprocessor, placing, readable
+from hfssl.run_dir import Json, JsonView
 
 _OUTSIDE = "O"
 _FIRST = AggregationStrategy.FIRST
@@ -101,8 +102,8 @@ class Tags(Answers):
     """words: their tags and probabilities; entities: each with its first and last character (not included), text, tag and
     probability, the mean over its words; cut_at: see _Text."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self._names = model.config.id2label
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._names = label_names(model.config)
         self._stock = TokenClassificationPipeline(model=model, tokenizer=tokenizer)
 
     @property
@@ -113,7 +114,7 @@ class Tags(Answers):
         """(T, L) each."""
         return own_tokens(output.logits, batch)
 
-    def of(self, outputs: list[Tensor], beside: _Text | _Words) -> dict[str, Any]:
+    def of(self, outputs: list[Tensor], beside: _Text | _Words) -> Json:
         probabilities_TL = outputs[0].softmax(dim=1).numpy()
         with warnings.catch_warnings():  # of tokenizers whose words are told by spaces, and of words without a token
             warnings.simplefilter("ignore")
@@ -128,13 +129,13 @@ class Tags(Answers):
             "cut_at": beside.cut_at,
         }
 
-    def _in_text(self, probabilities_TL: Array, said_of: Any) -> list[dict[str, Any]]:
+    def _in_text(self, probabilities_TL: Array, said_of: Any) -> list[Json]:
         tokens = self._stock.gather_pre_entities(
             said_of.text, said_of.input_ids, probabilities_TL, said_of.offsets_T2, said_of.is_special_T, _FIRST
         )
         return self._stock.aggregate_words(tokens, _FIRST)
 
-    def _listed(self, probabilities_TL: Array, said_of: Any) -> list[dict[str, Any]]:
+    def _listed(self, probabilities_TL: Array, said_of: Any) -> list[Json]:
         """In the pipeline's form; a word without a token is outside, as it is scored in training."""
         listed = []
         for word, start, place in zip(said_of.words, said_of.starts(), said_of.places, strict=True):
@@ -146,11 +147,11 @@ class Tags(Answers):
         return listed
 
 
-def _probability(word: Mapping[str, Any]) -> float | None:
+def _probability(word: JsonView) -> float | None:
     return None if np.isnan(word["score"]) else rounded(float(word["score"]))
 
 
-def _entity(one: Mapping[str, Any], text: str) -> dict[str, Any]:
+def _entity(one: JsonView, text: str) -> Json:
     begin, end = one["start"], one["end"]
     said = {"start": begin, "end": end, "text": text[begin:end], "tag": one["entity_group"]}
     return said | {"probability": _probability(one)}

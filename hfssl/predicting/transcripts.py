@@ -10,16 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedTokenizerBase, SequenceFeatureExtractor
 
 from hfssl.models.speech_model import frame_counts
 from hfssl.predicting.answers import Answers, Arrays, Opening
 from hfssl.predicting.preprocessors import Preprocessor, RecordingPreprocessor
+from hfssl.run_dir import Json
 
 _WAVEFORM = "input_values"
 
 
 class Transcripts(Answers):
-    def __init__(self, config: Any, tokenizer: Any) -> None:
+    def __init__(self, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         self._config = config
         self._tokenizer = tokenizer
 
@@ -35,7 +37,7 @@ class Transcripts(Answers):
         counts = [frame_counts(self._config, len(piece[_WAVEFORM])) for piece in pieces]
         return [logits_FV[:count] for logits_FV, count in zip(logits_BFV, counts, strict=True)]
 
-    def of(self, outputs: list[Tensor], beside: Any) -> dict[str, Any]:
+    def of(self, outputs: list[Tensor], beside: Any) -> Json:
         (logits_FV,) = outputs
         return {"text": self._tokenizer.decode(logits_FV.argmax(dim=1).tolist())}
 
@@ -43,7 +45,7 @@ class Transcripts(Answers):
 class Speech(RecordingPreprocessor):
     """Recordings whose frames may be told from those of padding, or else share no batch unless they are equally long."""
 
-    def __init__(self, extractor: Any, config: Any) -> None:
+    def __init__(self, extractor: SequenceFeatureExtractor, config: PretrainedConfig) -> None:
         super().__init__(extractor)
         self._tells_frames = tells_frames(config)
 
@@ -51,7 +53,7 @@ class Speech(RecordingPreprocessor):
         return super().trial() if self._tells_frames else None
 
 
-def tells_frames(config: Any) -> bool:
+def tells_frames(config: PretrainedConfig) -> bool:
     """Whether the config says how many frames a waveform has."""
     described = config.to_dict()
     return "conv_kernel" in described and "conv_stride" in described and not described.get("add_adapter", False)

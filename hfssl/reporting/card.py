@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
@@ -23,7 +23,7 @@ from hfssl.reporting.kinds import kind_of
 from hfssl.reporting.markdown import code_block, inline, one_line
 from hfssl.reporting.run_kind import RunKind
 from hfssl.reporting.scores import as_markdown, class_names, is_evaluation
-from hfssl.run_dir import RunDir, write_text
+from hfssl.run_dir import Json, JsonView, RunDir, write_text
 
 LOCAL_DATA = "a local data set"
 _TYPE_OF_LOCAL = LOCAL_DATA.replace(" ", "-")  # whatever it is called: no id of the Hub
@@ -67,7 +67,7 @@ class Card:
     rows_are: str
     bad_rows: int | None
     command: str
-    settings: Mapping[str, Any]
+    settings: JsonView
     seed: int
     steps: int
     samples_seen: int
@@ -81,7 +81,7 @@ class Card:
     base_model: str | None
     is_continuation: bool
     is_lora: bool
-    summary: Mapping[str, Any] | None
+    summary: JsonView | None
     evaluations: list[CardEvaluation]
     warnings: list[str]
     alarms: list[str]
@@ -177,7 +177,7 @@ def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None
     )
 
 
-def _told(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _told(settings: Mapping[str, JsonView]) -> dict[str, Json]:
     """Settings without those that were left alone, and without the classes, which stand elsewhere."""
     return {
         section: {name: value for name, value in values.items() if value is not None and name != "class_names"}
@@ -245,7 +245,7 @@ def _eval_results(card: Card) -> list[EvalResult]:
     return card.kind.results(card.task, dataset)
 
 
-def _public_data(config: Mapping[str, Any]) -> tuple[str, str | None]:
+def _public_data(config: JsonView) -> tuple[str, str | None]:
     """(what a card calls the data, its Hub id or None)."""
     name = str(config["data"]["dataset"])
     if name.startswith("demo:"):
@@ -254,7 +254,7 @@ def _public_data(config: Mapping[str, Any]) -> tuple[str, str | None]:
     return found or LOCAL_DATA, found
 
 
-def _evaluation(content: Mapping[str, Any]) -> CardEvaluation:
+def _evaluation(content: JsonView) -> CardEvaluation:
     is_public = content.get("local") is False
     return CardEvaluation(
         data=str(content["data"]) if is_public else LOCAL_DATA,

@@ -13,6 +13,7 @@ from hfssl.config.fields import to_plain
 from hfssl.config.files import SECTION_NAMES, preset_file, preset_names
 from hfssl.config.sections import DataConfig, LoopConfig, OptimConfig
 from hfssl.reporting.markdown import one_line
+from hfssl.run_dir import Json, JsonView
 
 PLACEHOLDERS = {"dataset": "path/to/data", "init_from": "path/to/checkpoint", "model_config": "path/to/config"}
 _START = ("loop", "init_from")
@@ -34,7 +35,7 @@ _OF_TASK = _Form(("finetune", "--task"), frozenset({"init_from"}))  # which --mo
 FORMS = {"encoder": _Form(), "language_model": _Form(), "task": _OF_TASK, "label_study": _OF_TASK}
 
 
-def hub_id(config: Mapping[str, Any], section: str, name: str) -> str | None:
+def hub_id(config: JsonView, section: str, name: str) -> str | None:
     """The Hub id that a setting holds; None for a local path, a demo set, or a run that does not say which it is."""
     value = config[section][name]
     if value is None or name in config.get("local", PLACEHOLDERS) or not _HUB_ID.fullmatch(value):
@@ -42,7 +43,7 @@ def hub_id(config: Mapping[str, Any], section: str, name: str) -> str | None:
     return str(value)
 
 
-def public_settings(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def public_settings(config: JsonView) -> dict[str, Json]:
     """The sections without the settings that a resume may change (folders, logging, workers), local paths replaced."""
     unimportant = {
         item.name
@@ -66,7 +67,7 @@ _SIZES = (
 _OF_IMAGES = ("image_size", "num_channels")  # a model config's, unless the run says another
 
 
-def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+def public_command(config: JsonView, environment: JsonView) -> str:
     """A command whose run has this run's settings: what its preset and the defaults do not already say."""
     recipe, preset = config["recipe"], config["preset"]
     shipped = preset_names(recipe)
@@ -101,13 +102,13 @@ def public_command(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     return shlex.join(command)
 
 
-def _goes_without(config: Mapping[str, Any], said: Mapping[tuple[str, str], Any], section: str, name: str) -> bool:
+def _goes_without(config: JsonView, said: Mapping[tuple[str, str], Any], section: str, name: str) -> bool:
     """Whether a task's own setting has its default, which no preset changes; only tasks record what was changed."""
     changed = config.get("changed")
     return section == "method" and changed is not None and name not in changed and (section, name) not in said
 
 
-def _said_already(recipe: str, preset: str | None, data: type[DataConfig]) -> dict[tuple[str, str], Any]:
+def _said_already(recipe: str, preset: str | None, data: type[DataConfig]) -> dict[tuple[str, str], object]:
     """(section, name) -> value of the defaults that all methods share, and of the preset over them."""
     defaults = {"data": to_plain(data()), "optim": to_plain(OptimConfig()), "loop": to_plain(LoopConfig())}
     said = {(section, name): value for section, name, value in _flat(defaults)}
@@ -119,13 +120,13 @@ def _said_already(recipe: str, preset: str | None, data: type[DataConfig]) -> di
     return said
 
 
-def _flat(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, Any]]:
+def _flat(sections: Mapping[str, JsonView]) -> Iterator[tuple[str, str, object]]:
     for section, values in sections.items():
         for name, value in values.items():
             yield section, name, value
 
 
-def _public_value(config: Mapping[str, Any], section: str, name: str) -> Any:
+def _public_value(config: JsonView, section: str, name: str) -> object:
     value = config[section][name]
     if not isinstance(value, str):
         return value
@@ -137,5 +138,5 @@ def _public_value(config: Mapping[str, Any], section: str, name: str) -> Any:
     return "not-shown" if re.search(r"[/\\~]", value) else one_line(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hfssl.evaluation.table import NOT_MEASURED
-from hfssl.run_dir import LABEL_STUDY, RunDir
+from hfssl.run_dir import LABEL_STUDY, JsonView, RunDir
 
-Row = Mapping[str, Any]
+Row = JsonView
 PRETRAINED = "pretrained"
 SCORES = {"knn": "kNN", "linear": "linear probe", "few_labels": "few labels"}
 CURVES = {
@@ -45,8 +45,8 @@ class Facts:
     figures: PNG files of figures/ and eval/.
     """
 
-    config: Mapping[str, Any]
-    environment: Mapping[str, Any]
+    config: JsonView
+    environment: JsonView
     training: Sequence[Row]
     validation: Sequence[Row]
     summary: Row | None
@@ -185,7 +185,7 @@ def clock(seconds: float | None) -> str:
     return NOT_MEASURED if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
-def hardware(environment: Mapping[str, Any]) -> str:
+def hardware(environment: JsonView) -> str:
     """The processors in words."""
     if not environment:
         return NOT_MEASURED

@@ -5,9 +5,8 @@ It is for whoever ran it: unlike the card, it names local paths.
 
 import base64
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -20,7 +19,7 @@ from hfssl.reporting.facts import CURVES, Facts, caption, clock, facts_of, hardw
 from hfssl.reporting.kinds import kind_of
 from hfssl.reporting.run_kind import RunKind, Tile
 from hfssl.reporting.scores import class_names, is_evaluation
-from hfssl.run_dir import LABEL_STUDY, RunDir, write_text
+from hfssl.run_dir import LABEL_STUDY, Json, JsonView, RunDir, write_text
 
 
 class Shown(NamedTuple):
@@ -60,7 +59,7 @@ def write_report(run_dir: RunDir) -> Path:
     return run_dir.report_file
 
 
-def _contents(run_dir: RunDir, kind: RunKind) -> dict[str, Any]:
+def _contents(run_dir: RunDir, kind: RunKind) -> Json:
     facts = kind.facts
     shown = [_shown(path) for path in facts.figures]
     evaluations = {name: content for name, content in facts.evaluations.items() if name != LABEL_STUDY}
@@ -124,7 +123,7 @@ def _watched(kind: RunKind) -> list[tuple[str, str, str]]:
     return lines
 
 
-def _evaluation(name: str, content: Mapping[str, Any], run_dir: RunDir) -> ReportEvaluation:
+def _evaluation(name: str, content: JsonView, run_dir: RunDir) -> ReportEvaluation:
     example = command("evaluate", "--model", str(run_dir.path), "--dataset", "DATA")
     how = str(content.get("command", example))
     if not is_evaluation(content):

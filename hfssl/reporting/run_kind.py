@@ -1,15 +1,14 @@
 """What report and card say of one kind of run beside what they say of every run."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from huggingface_hub import EvalResult
 
 from hfssl.catalog import DATA_CONFIGS
 from hfssl.checkpoints.exports import Exported
 from hfssl.reporting.facts import Facts, shared_warnings
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, JsonView, RunDir
 
 
 class Tile(NamedTuple):
@@ -77,11 +76,11 @@ class RunKind(ABC):
         """The results in a headline."""
 
     @abstractmethod
-    def data_lines(self, summary: Mapping[str, Any]) -> dict[str, str]:
+    def data_lines(self, summary: JsonView) -> dict[str, str]:
         """The rows beside those that were trained on."""
 
     @abstractmethod
-    def report_contents(self) -> dict[str, Any]:
+    def report_contents(self) -> Json:
         """What the report's template asks for beside what every report has."""
 
     @property
@@ -95,7 +94,7 @@ class RunKind(ABC):
         """What the model is, in words."""
 
     @abstractmethod
-    def card_contents(self) -> dict[str, Any]:
+    def card_contents(self) -> Json:
         """What the card's template asks for beside what every card has."""
 
     @abstractmethod
@@ -103,5 +102,5 @@ class RunKind(ABC):
         """Python that loads the export `name`, a folder or a Hub id, and uses it once."""
 
     @abstractmethod
-    def results(self, tag: str, dataset: Mapping[str, Any]) -> list[EvalResult]:
+    def results(self, tag: str, dataset: JsonView) -> list[EvalResult]:
         """The scores that the Hub has names for; `dataset`: what an EvalResult says of the data."""

@@ -1,7 +1,7 @@
 """What the card of a fine-tuned model says beside what every card does: classes, adaptation, scores with their floors."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from huggingface_hub import EvalResult
 
@@ -11,6 +11,7 @@ from hfssl.reporting.markdown import Trusted, inline, one_line
 from hfssl.reporting.scores import as_markdown
 from hfssl.reporting.task_report import kept_weights, score_table
 from hfssl.reporting.task_scores import part_tables
+from hfssl.run_dir import Json, JsonView
 
 _TITLES = {
     "image-classification": "An image classifier",
@@ -93,7 +94,7 @@ def title_of(tuned: Tuned, tag: str | None) -> str:
     return _NUMBERS if tuned.output_type == "numbers" else _TITLES.get(tag or "", f"A model of {tuned.samples}")
 
 
-def task_card_contents(tuned: Tuned, tag: str | None) -> dict[str, Any]:
+def task_card_contents(tuned: Tuned, tag: str | None) -> Json:
     """What the template of a fine-tuned model asks for; tag: the Hub's name for what its class does."""
     scores = tuned.scores
     adaptation = _ADAPTATIONS[tuned.adaptation] + (" and added to the weights" if tuned.is_merged else "")
@@ -106,7 +107,7 @@ def task_card_contents(tuned: Tuned, tag: str | None) -> dict[str, Any]:
     }
 
 
-def task_results(tuned: Tuned, tag: str, dataset: Mapping[str, Any]) -> list[EvalResult]:
+def task_results(tuned: Tuned, tag: str, dataset: JsonView) -> list[EvalResult]:
     """The scores that the Hub has names for; `dataset`: what an EvalResult says of the data."""
     if tuned.scores is None:
         return []

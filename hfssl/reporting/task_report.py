@@ -1,10 +1,9 @@
 """What the report of a fine-tuning shows beside what every report does: tiles, scores with their floors, parts, mistakes."""
 
-from typing import Any
-
 from hfssl.evaluation.table import Table, TableCell
 from hfssl.reporting.facts import Facts, Row
 from hfssl.reporting.task_scores import all_scores, baselines, in_words, main_scores, part_tables, score_warnings, shown
+from hfssl.run_dir import Json
 
 _PROTOCOL = {
     "who answers": "the export, opened as anybody opens it, in float32 and evaluation mode",
@@ -23,7 +22,7 @@ def task_tiles(facts: Facts) -> list[tuple[str, str, str]]:
     return tiles + [(score.title, score.cell.value, "the trivial floor") for score in baselines(scores)]
 
 
-def task_contents(facts: Facts) -> dict[str, Any]:
+def task_contents(facts: Facts) -> Json:
     """What the template of a fine-tuning asks for."""
     summary = facts.summary or {}
     scores = summary.get("scores")
@@ -73,7 +72,7 @@ def _mistakes(scores: Row) -> Table | None:
     return Table(["text", *columns], lines)
 
 
-def _named(scores: Row, name: str, value: Any) -> str:
+def _named(scores: Row, name: str, value: object) -> str:
     is_class = name in ("said", "true") and isinstance(value, int) and "classes" in scores
     return str(scores["classes"][value]) if is_class else shown(value)
 

@@ -4,12 +4,12 @@ A number stands under its name in words; `x_interval` belongs to `x`; what is ca
 class or type. Where a trivial answer has a score, it stands beside.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hfssl.evaluation.table import Table, TableCell
+from hfssl.run_dir import JsonView
 
-Row = Mapping[str, Any]
+Row = JsonView
 _INTERVAL = "_interval"
 _HEADLINE = ("accuracy", "macro_f1", "f1", "exact_match", "pearson", "spearman", "wer", "cer")
 _MOST_TILES = 3
@@ -109,7 +109,7 @@ def _score(scores: Row, name: str) -> Score:
     return Score(name, in_words(name), TableCell(shown(scores[name]), between), words)
 
 
-def _lines_of(kind: str, value: Any) -> list[Row]:
+def _lines_of(kind: str, value: object) -> list[Row]:
     if isinstance(value, dict):
         value = [{kind: name} | row for name, row in value.items() if isinstance(row, dict)]
     return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
@@ -124,7 +124,7 @@ def _part_table(kind: str, lines: list[Row]) -> Table:
     )
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A number as people read it; None is what has no value, like the precision of a class that is never said."""
     if value is None:
         return "undefined"
@@ -135,5 +135,5 @@ def shown(value: Any) -> str:
     return f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.4g}"
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor
+from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, PretrainedConfig
 
 from hfssl.checkpoints.locate import Checkpoint, adapter_of, config_of, find_checkpoint, loading
 from hfssl.config.files import model_config_file
@@ -12,7 +12,7 @@ from hfssl.config.run_config import RunConfig
 from hfssl.errors import require
 
 
-def adopt_checkpoint(run: RunConfig) -> tuple[RunConfig, Any]:
+def adopt_checkpoint(run: RunConfig) -> tuple[RunConfig, PretrainedConfig | None]:
     """(the run with the sizes that --init_from or --model_config dictates, the loaded transformers config or None).
 
     Raises:
@@ -38,7 +38,7 @@ def start_of(run: RunConfig) -> Checkpoint:
     return find_checkpoint(str(run.loop.init_from), flag, prefers_pretraining=True)
 
 
-def adopted(run: RunConfig, checkpoint: Checkpoint) -> tuple[RunConfig, Any]:
+def adopted(run: RunConfig, checkpoint: Checkpoint) -> tuple[RunConfig, PretrainedConfig | None]:
     """The same for a checkpoint that is found already."""
     adapter = adapter_of(checkpoint)
     require(

@@ -14,7 +14,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -25,10 +25,12 @@ from hfssl.evaluation.label_curve import interval, paired_difference
 from hfssl.evaluation.table import layout_of_study, terminal_lines
 from hfssl.figures.curves import label_curves
 from hfssl.objective import Array
-from hfssl.run_dir import LABEL_STUDY, RunDir, write_text
+from hfssl.run_dir import LABEL_STUDY, Json, RunDir, write_text
 from hfssl.runs.context import RunContext
 from hfssl.runs.labelled import load_best, open_divided, predictions_on
 from hfssl.runs.open_session import choose_folder, open_session
+from hfssl.tasks.task import Task
+from hfssl.tasks.task_config import task_settings
 from hfssl.training.loop import Session, train
 from hfssl.training.start import Start, environment
 
@@ -62,7 +64,7 @@ def study(context: RunContext) -> RunDir:
         not run.loop.push_to_hub, "push_to_hub has no effect beside label_fractions, which makes no model: leave it out"
     )
     require(
-        run.method.output_type == "classes",
+        task_settings(run).output_type == "classes",
         "label_fractions needs rows of one class each, for the sake of pairing them",
     )
     require(opened.test is not None, "label_fractions needs test rows")
@@ -87,31 +89,34 @@ def study(context: RunContext) -> RunDir:
 class _Study:
     def __init__(self, context: RunContext, run_dir: RunDir) -> None:
         self._context = context
-        self._run = run = context.run
+        self._run = context.run
+        self._settings = settings = task_settings(context.run)
         self._run_dir = run_dir
-        self.arms: list[Arm] = ["fine-tuned"] if run.method.compare == "none" else ["fine-tuned", "from scratch"]
-        self.rates = run.method.learning_rates or tuple(run.optim.base_learning_rate * factor for factor in GRID)
+        self.arms: list[Arm] = ["fine-tuned"] if settings.compare == "none" else ["fine-tuned", "from scratch"]
+        self.rates = settings.learning_rates or tuple(context.run.optim.base_learning_rate * factor for factor in GRID)
 
     def num_labels(self) -> dict[float, int]:
         """Labelled rows to train on, of each share."""
-        return {share: len(open_divided(self._with_share(share)).source) for share in self._run.method.label_fractions}
+        return {
+            share: len(open_divided(self._with_share(share)).source) for share in self._settings.label_fractions or ()
+        }
 
     def _with_share(self, share: float) -> RunConfig:
-        return dataclasses.replace(self._run, method=dataclasses.replace(self._run.method, label_share=share))
+        return dataclasses.replace(self._run, method=dataclasses.replace(self._settings, label_share=share))
 
-    def points(self) -> list[dict[str, Any]]:
+    def points(self) -> list[Json]:
         """For each share and arm: its trials, its rate and its cells."""
         points = []
-        for share in self._run.method.label_fractions:
+        for share in self._settings.label_fractions or ():
             for arm in self.arms:
                 trials = [self._found(StudyCell(arm, share, rate, TRIAL_SEED)) for rate in self.rates]
                 best = max(trials, key=lambda trial: trial["validation"])
-                seeds = range(self._run.loop.seed, self._run.loop.seed + self._run.method.seeds)
+                seeds = range(self._run.loop.seed, self._run.loop.seed + self._settings.seeds)
                 cells = [self._found(StudyCell(arm, share, best["rate"], seed)) for seed in seeds]
                 points.append({"arm": arm, "share": share, "rate": best["rate"], "trials": trials, "cells": cells})
         return points
 
-    def _found(self, cell: StudyCell) -> dict[str, Any]:
+    def _found(self, cell: StudyCell) -> Json:
         """What a cell found: from its file, or by running it now. Called by all ranks."""
         file = self._run_dir.path / "cells" / f"{cell.name}.json"
         stored = json.loads(file.read_text(encoding="utf-8")) if is_main_process() and file.is_file() else None
@@ -131,7 +136,7 @@ class _Study:
             )
         return found
 
-    def _carried_out(self, cell: StudyCell) -> dict[str, Any]:
+    def _carried_out(self, cell: StudyCell) -> Json:
         folder = RunDir(self._run_dir.path / "cells" / cell.name)
         if is_main_process():
             shutil.rmtree(folder.path, ignore_errors=True)
@@ -145,23 +150,18 @@ class _Study:
                 raise Interrupted(
                     signal_number, "stopped; the same command goes on with the cell that was not finished"
                 )
-            found = broadcast_object(self._scored(session) if is_main_process() else None)
+            found = broadcast_object(self._scored(session) if is_main_process() else {})
         self._context.accelerator.free_memory()
         barrier()
         if is_main_process():
             shutil.rmtree(folder.path, ignore_errors=True)
-        return {"arm": cell.arm, "share": cell.share, "rate": cell.rate, "seed": cell.seed} | dict(found)
+        return {"arm": cell.arm, "share": cell.share, "rate": cell.rate, "seed": cell.seed} | found
 
     def _run_of(self, cell: StudyCell, folder: RunDir) -> RunConfig:
         run = self._run
-        own = {
-            "label_share": cell.share,
-            "label_fractions": None,
-            "learning_rates": None,
-            "compare": "none",
-            "seeds": 1,
-        }
-        method = dataclasses.replace(run.method, **own)
+        method = dataclasses.replace(
+            self._settings, label_share=cell.share, label_fractions=None, learning_rates=None, compare="none", seeds=1
+        )
         loop = dataclasses.replace(
             run.loop, seed=cell.seed, output_dir=str(folder.path), save_every=10**9, log_every=10**9
         )
@@ -171,9 +171,10 @@ class _Study:
         optim = dataclasses.replace(run.optim, base_learning_rate=cell.rate)
         return dataclasses.replace(run, method=method, loop=loop, optim=optim)
 
-    def _scored(self, session: Session) -> dict[str, Any]:
+    def _scored(self, session: Session) -> Json:
         """Validation score of the step that was best, and which test rows its weights get right, as a text of 0 and 1."""
-        task: Any = session.objective
+        task = session.objective
+        assert isinstance(task, Task)
         load_best(session)
         tested = open_divided(session.run).source.test
         assert tested is not None
@@ -198,12 +199,12 @@ def _quiet(folder: RunDir) -> Iterator[None]:
         yield
 
 
-def _right(point: dict[str, Any]) -> Array:
+def _right(point: Json) -> Array:
     """(S, M) bool."""
     return np.array([[mark == "1" for mark in cell["right"]] for cell in point["cells"]])
 
 
-def _write(run_dir: RunDir, run: RunConfig, points: list[dict[str, Any]], labels: dict[float, int]) -> None:
+def _write(run_dir: RunDir, run: RunConfig, points: list[Json], labels: dict[float, int]) -> None:
     rows = []
     for arm in dict.fromkeys(point["arm"] for point in points):
         curve = []
@@ -215,11 +216,11 @@ def _write(run_dir: RunDir, run: RunConfig, points: list[dict[str, Any]], labels
                 curve.append({"labels": labels[point["share"]], "accuracy": accuracy, "low": low, "high": high})
         rows.append({"features": arm, "curve": curve})
     gains = _gains(points, labels)
-    content = {
+    content: Json = {
         "output_type": "label_study",
         "data": run.data.dataset,
         "steps": run.loop.max_steps,
-        "seeds": run.method.seeds,
+        "seeds": task_settings(run).seeds,
         "rows": rows,
         "gains": gains,
         "notes": _notes(points),
@@ -235,7 +236,7 @@ def _write(run_dir: RunDir, run: RunConfig, points: list[dict[str, Any]], labels
     print(f"written to {run_dir.path / 'eval' / LABEL_STUDY}.json and {run_dir.figures / LABEL_STUDY}.png")
 
 
-def _gains(points: list[dict[str, Any]], labels: dict[float, int]) -> list[dict[str, Any]]:
+def _gains(points: list[Json], labels: dict[float, int]) -> list[Json]:
     """Fine-tuned less from scratch, in points, paired over seeds and test rows."""
     by_arm = {(point["arm"], point["share"]): point for point in points}
     gains = []
@@ -250,7 +251,7 @@ def _gains(points: list[dict[str, Any]], labels: dict[float, int]) -> list[dict[
     return gains
 
 
-def _notes(points: list[dict[str, Any]]) -> list[str]:
+def _notes(points: list[Json]) -> list[str]:
     """Rates that stand at an end of their grid: a wider one may change the answer."""
     notes = []
     for point in points:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_model
+from transformers import PretrainedConfig
 
 from hfssl.checkpoints.locate import find_checkpoint
 from hfssl.config.run_config import RunConfig
@@ -14,32 +15,31 @@ from hfssl.data.labels import class_counts, class_names_of, class_numbers, imbal
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
 from hfssl.errors import require
-from hfssl.objective import BadRowError, DataPipeline
+from hfssl.objective import BadRowError, DataPipeline, Examples
 from hfssl.runs.init_from import adopt_checkpoint, adopted
 from hfssl.runs.open_session import open_labelled
 from hfssl.tasks.task import Task
+from hfssl.tasks.task_config import TaskConfig, task_settings
 from hfssl.training.checkpoint import weights_file
 from hfssl.training.loop import Session
 
 _BLOCK = 64
 
 
-def with_model(run: RunConfig) -> tuple[RunConfig, Any]:
+def with_model(run: RunConfig) -> tuple[RunConfig, PretrainedConfig | None]:
     """(the run with the sizes that --model or --model_config dictates, the loaded transformers config).
 
     Raises:
         ConfigError: neither or both are named, or it cannot be loaded.
     """
-    is_stored = (
-        run.method.model is not None and run.loop.init_from == run.method.model
-    )  # as config.yaml of a run has it
+    settings = task_settings(run)
+    is_stored = settings.model is not None and run.loop.init_from == settings.model  # as config.yaml of a run has it
     require(run.loop.init_from is None or is_stored, "--init_from has no effect: name the checkpoint with --model")
-    run.method.check_model(run.loop.model_config)
-    name = run.method.model
-    if name is None:
+    settings.check_model(run.loop.model_config)
+    if settings.model is None:
         return adopt_checkpoint(run)
-    checkpoint = find_checkpoint(name)
-    method = dataclasses.replace(run.method, model=checkpoint.location)
+    checkpoint = find_checkpoint(settings.model)
+    method = dataclasses.replace(settings, model=checkpoint.location)
     loop = dataclasses.replace(run.loop, init_from=checkpoint.location)
     return adopted(dataclasses.replace(run, method=method, loop=loop), checkpoint)
 
@@ -51,10 +51,10 @@ def open_divided(run: RunConfig) -> Divided:
 
 def with_classes(task_class: type[Task], run: RunConfig, source: Source) -> RunConfig:
     """The run with what the training rows tell its task: classes, tags, a vocabulary."""
-    run = dataclasses.replace(run, method=task_class.with_rows(run.method, source))
-    if run.method.output_type != "classes" or run.method.class_names is not None:
-        return run
-    return dataclasses.replace(run, method=dataclasses.replace(run.method, class_names=tuple(class_names_of(source))))
+    settings: TaskConfig = task_class.with_rows(task_settings(run), source)
+    if settings.output_type == "classes" and settings.class_names is None:
+        settings = dataclasses.replace(settings, class_names=tuple(class_names_of(source)))
+    return dataclasses.replace(run, method=settings)
 
 
 def check_and_say(task_class: type[Task], run: RunConfig, opened: Divided) -> None:
@@ -66,8 +66,8 @@ def check_and_say(task_class: type[Task], run: RunConfig, opened: Divided) -> No
         return
     for sentence in said:
         print(f"rows        {sentence}")
-    names = run.method.class_names
-    if names is None or run.method.output_type != "classes":
+    names = task_settings(run).class_names
+    if names is None or task_settings(run).output_type != "classes":
         return
     counts_C = class_counts(class_numbers(opened.source, names), len(names))
     parts = [f"{name} {count}" for name, count in zip(names[:10], counts_C.tolist(), strict=False)]
@@ -88,8 +88,8 @@ def _unscored(source: Source) -> list[str]:
 
 def class_warnings(run: RunConfig, source: Source) -> list[str]:
     """What to know of the training rows' classes."""
-    names = run.method.class_names
-    if names is None or run.method.output_type != "classes":
+    names = task_settings(run).class_names
+    if names is None or task_settings(run).output_type != "classes":
         return []
     sentence = imbalance_sentence(class_counts(class_numbers(source, names), len(names)), names)
     return [] if sentence is None else [sentence]
@@ -110,7 +110,7 @@ class Answered(NamedTuple):
 
 
 @torch.inference_mode()
-def predictions_on(task: Task, pipeline: DataPipeline, examples: Any, device: torch.device) -> Answered:
+def predictions_on(task: Task, pipeline: DataPipeline, examples: Examples, device: torch.device) -> Answered:
     """What a task in eval mode says of labelled examples, whole and without chance."""
     found = Answered([], [])
     for rows, block in _readable_blocks(examples):
@@ -121,7 +121,7 @@ def predictions_on(task: Task, pipeline: DataPipeline, examples: Any, device: to
     return found
 
 
-def _readable_blocks(examples: Any) -> Iterator[tuple[list[int], list[Any]]]:
+def _readable_blocks(examples: Examples) -> Iterator[tuple[list[int], list[Any]]]:
     """(row numbers, examples) in blocks, without those that can not be read."""
     rows: list[int] = []
     block: list[Any] = []

@@ -29,6 +29,7 @@ from hfssl.randomness import combine, stream_id
 from hfssl.runs.context import Blueprint, RunContext
 from hfssl.runs.init_from import start_of
 from hfssl.runs.validation import open_labelled_validation, open_monitor
+from hfssl.tasks.task_config import task_settings
 from hfssl.training.checkpoint import TrainState
 from hfssl.training.labelled_validation import BestStep, LabelledValidation
 from hfssl.training.loop import Session
@@ -75,7 +76,9 @@ def open_labelled(run: RunConfig) -> Source:
     if open_own is not None:
         return open_own(data, run.method)
     source = OPENERS[run.method.modality](data)
-    refuse_missing(source, num_unnamed(source) if run.method.output_type == "classes" else source.num_withheld())
+    refuse_missing(
+        source, num_unnamed(source) if task_settings(run).output_type == "classes" else source.num_withheld()
+    )
     return source
 
 
@@ -111,9 +114,10 @@ def open_session(context: RunContext, started: Start, *, verbose: bool = True) -
         rows = KeyedDataset(pipeline.prepare(source), pipeline, run.loop.seed)
         monitor = scored = None
         if run.method.needs_labels:
-            scoring = scoring_of(run.method.output_type)
-            choice = BestStep(scoring.CHOSEN_BY, run.method.early_stopping)
-            scored = open_labelled_validation(source, rows, partial(scoring.scores, run.method), choice)
+            settings = task_settings(run)
+            scoring = scoring_of(settings.output_type)
+            choice = BestStep(scoring.CHOSEN_BY, settings.early_stopping)
+            scored = open_labelled_validation(source, rows, partial(scoring.scores, settings), choice)
         else:
             monitor = open_monitor(source, rows)
         known = provenance(source) if is_main_process() else {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hfssl.checkpoints.exports import describe_export
 from hfssl.config.invocation import command
 from hfssl.errors import ConfigError, require
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 
 if TYPE_CHECKING:
     import pandas
@@ -38,12 +38,12 @@ class Run:
         return self._dir.export
 
     @cached_property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Json:
         """The settings, by section."""
         return self._dir.read_config()
 
     @property
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[Json]:
         """The rows of metrics.jsonl, one per logged step."""
         return self._dir.read_metrics()
 
@@ -54,7 +54,7 @@ class Run:
         return pandas.DataFrame(self.metrics)
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Json:
         """What stands in eval/summary.json: scores, rows, steps; empty while the run is not finished."""
         return self._dir.read_summary() or {}
 
@@ -122,7 +122,7 @@ class Run:
         return f'<img alt="{html.escape(chosen.stem)}" style="max-width: 100%" src="data:image/png;base64,{content}">'
 
 
-def _score_rows(summary: dict[str, Any]) -> list[list[str]]:
+def _score_rows(summary: Json) -> list[list[str]]:
     """A header and a line for each kind of features, or a line for each score of a task."""
     names = {"knn": "kNN", "linear": "linear", "few_labels": "few labels"}
     scored = [row for row in summary.get("rows", []) if any(name in row for name in names)]
@@ -133,7 +133,7 @@ def _score_rows(summary: dict[str, Any]) -> list[list[str]]:
     return [[name.replace("_", " "), _number(value)] for name, value in scores.items()]
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     if isinstance(value, dict):
         value = value.get("mean")
     return f"{value:.3f}" if isinstance(value, (int, float)) else ""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
+from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import Kind, MethodConfig
 from hfssl.errors import require
 from hfssl.models.lora_settings import LoraSettings
@@ -121,3 +122,9 @@ class TaskConfig(MethodConfig):
             self.model is not None or self.adaptation == "full",
             f"adaptation {self.adaptation} needs --model: random weights that stay as they are teach nothing",
         )
+
+
+def task_settings(run: RunConfig) -> TaskConfig:
+    """What the task of a run on labelled rows is told."""
+    assert isinstance(run.method, TaskConfig), f"{run.recipe} is no task"
+    return run.method

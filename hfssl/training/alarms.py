@@ -6,7 +6,7 @@ What it remembers are a few numbers in train_state.json, so that a resumed run r
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hfssl.objective import Diagnosis
 from hfssl.training.collapse_signs import CAUSES, EFFECTS, Figures, Kind, Sign
@@ -83,7 +83,7 @@ class AlarmHistory:
         return Alarm(sign.name, figure, sign.threshold, int(since), says, cause.reason, cause.remedy)
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: object) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 

@@ -13,14 +13,13 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
 from hfssl.distributed import all_gather_objects, barrier, is_main_process
 from hfssl.errors import TrainingError
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 
 _MANIFEST = "manifest.json"
 _STATE = "train_state.json"
@@ -120,7 +119,7 @@ def _publish(unfinished: Path, target: Path) -> str | None:
     return None
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
+def _fingerprint(path: Path) -> Json:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

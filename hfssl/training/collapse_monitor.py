@@ -1,12 +1,12 @@
 """Looks out for signs of collapse while a run trains: gathers figures, lets all ranks agree, and says what begins and ends."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from hfssl.console import say
 from hfssl.distributed import broadcast_object, is_main_process
 from hfssl.nn.signals import weight_figures
 from hfssl.objective import Objective
+from hfssl.run_dir import Json
 from hfssl.training.alarms import Alarm, AlarmHistory, news
 from hfssl.training.checkpoint import TrainState
 from hfssl.training.collapse_signs import Kind
@@ -31,7 +31,7 @@ class CollapseMonitor:
         if self.is_on:
             self._memory().begin(self._state_figures())
 
-    def after_interval(self, figures: dict[str, Any]) -> dict[str, Any]:
+    def after_interval(self, figures: Json) -> Json:
         """What a training row gets beside its own figures: some of the weights, and `warnings`. Called by all ranks."""
         if not self.is_on:
             return {}
@@ -41,7 +41,7 @@ class CollapseMonitor:
         )
         return {name: of_state[name] for name in _SHOWN if name in of_state} | warnings
 
-    def after_validate(self, figures: dict[str, Any]) -> dict[str, Any]:
+    def after_validate(self, figures: Json) -> Json:
         """`warnings` of a row on held-out data, where there are some. Called by all ranks."""
         return self._observe("validation", figures) if self.is_on else {}
 
@@ -60,7 +60,7 @@ class CollapseMonitor:
         figures = weight_figures(self.objective) | self.objective.state_figures()
         return {name: float(value) for name, value in figures.items()}
 
-    def _observe(self, kind: Kind, figures: dict[str, Any]) -> dict[str, Any]:
+    def _observe(self, kind: Kind, figures: Json) -> Json:
         self._memory().observe(kind, self.state.step, figures)
         agreed = broadcast_object((self.state.first_figures, self.state.held_signs))
         self.state.first_figures, self.state.held_signs = agreed

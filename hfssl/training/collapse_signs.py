@@ -6,13 +6,14 @@ demo:digits; what they do on other data stands in benchmarks/results/collapse.js
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 from hfssl.nn.collapse import LEAST_RANK, LEAST_STD
 from hfssl.objective import Diagnosis, Objective
+from hfssl.run_dir import JsonView
 
-Figures = Mapping[str, Any]
+Figures = JsonView
 Figure = Callable[[Figures, Figures], float | None]
 Kind = Literal["training", "validation"]
 

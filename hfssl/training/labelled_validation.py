@@ -14,6 +14,7 @@ from torch import Tensor
 from hfssl.data.loader import BatchLayout
 from hfssl.distributed import all_gather_objects, all_reduce_sum, world_size
 from hfssl.objective import BadRowError, DataPipeline, Examples, Objective
+from hfssl.run_dir import Json
 from hfssl.training.checkpoint import TrainState
 from hfssl.training.monitor import PREFIX, blocks, moved
 
@@ -30,7 +31,7 @@ class BestStep:
     figure: str
     patience: int | None
 
-    def is_best(self, state: TrainState, figures: dict[str, Any]) -> bool:
+    def is_best(self, state: TrainState, figures: Json) -> bool:
         """Whether the state's step is the best so far, which it then records."""
         score, loss = figures[PREFIX + self.figure], figures[PREFIX + "loss"]
         reached = [float("-inf") if score is None else score, float("-inf") if loss is None else -loss]
@@ -66,7 +67,7 @@ class LabelledValidation:
 
     def validate(
         self, accelerator: Accelerator, objective: Objective, layout: BatchLayout, progress: float
-    ) -> dict[str, Any] | None:
+    ) -> Json | None:
         """Loss and scores of the objective as it stands, keys `validation/...`; None where a row can no longer be read.
 
         Called by all ranks, with the same result.

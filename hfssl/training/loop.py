@@ -21,7 +21,7 @@ from hfssl.data.loader import BatchLayout, KeyedDataset, micro_batches
 from hfssl.distributed import all_gather_objects, is_distributed, is_main_process
 from hfssl.errors import TrainingError
 from hfssl.objective import BadRowError, Batch, Objective
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 from hfssl.training.bad_rows import joined_bad_rows, note_bad_rows
 from hfssl.training.checkpoint import TrainState, load, newest_whole, save
 from hfssl.training.collapse_monitor import CollapseMonitor
@@ -183,7 +183,7 @@ def _next_batch(stream: Iterator[Batch]) -> Batch:
 def _log(session: Session, interval: Interval, watch: Stopwatch, rate: float) -> None:
     state = session.state
     state.bad_rows = joined_bad_rows(session.state)
-    row: dict[str, Any] = {"step": state.step, "epoch": state.samples_seen / state.num_rows, "learning_rate": rate}
+    row: Json = {"step": state.step, "epoch": state.samples_seen / state.num_rows, "learning_rate": rate}
     row |= interval.means_and_reset()
     row |= {"skipped_steps": state.skipped_steps, "bad_rows": len(state.bad_rows)}
     row |= session.collapse_monitor.after_interval(row)

@@ -6,7 +6,6 @@ R ranks, B samples a rank, N held-out rows, M training rows that vote, D width.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,6 +15,7 @@ from hfssl.data.loader import BatchLayout, KeyedDataset
 from hfssl.distributed import all_gather_objects, all_gather_with_gradient, all_reduce_sum, world_size
 from hfssl.nn.collapse import feature_std, rank_me
 from hfssl.objective import Array, BadRowError, Batch, DataPipeline, Examples, Objective
+from hfssl.run_dir import Json
 
 Accuracy = Callable[[Array, Array, Array, Array], float]
 PREFIX = "validation/"
@@ -92,7 +92,7 @@ class Monitor:
 
     def validate(
         self, accelerator: Accelerator, objective: Objective, layout: BatchLayout, progress: float
-    ) -> dict[str, Any] | None:
+    ) -> Json | None:
         """Figures of the objective as it stands, keys `validation/...`; None where a row can no longer be read.
 
         Called by all ranks, with the same result.
@@ -111,10 +111,10 @@ class Monitor:
         figures = {"loss": loss} | self._figures(features_ND, voting_MD)
         return {PREFIX + name: value for name, value in figures.items()}
 
-    def _figures(self, features_ND: Tensor, voting_MD: Tensor | None) -> dict[str, Any]:
+    def _figures(self, features_ND: Tensor, voting_MD: Tensor | None) -> Json:
         if not bool(features_ND.isfinite().all()):
             return {"std": None, "rank_me": None}
-        figures: dict[str, Any] = {}
+        figures: Json = {}
         if len(features_ND) >= _FEWEST_ROWS:
             figures = {"std": feature_std(features_ND), "rank_me": rank_me(features_ND)}
         if voting_MD is not None and bool(voting_MD.isfinite().all()):

@@ -1,13 +1,12 @@
 """AdamW or LARS over an objective's parameter groups; learning rate and weight decay as functions of progress."""
 
-from typing import Any
-
 import torch
 
 from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import OptimConfig
 from hfssl.nn.schedules import cosine, warmup_cosine
 from hfssl.objective import Objective
+from hfssl.run_dir import Json
 from hfssl.training.lars import LARS
 
 VISION_REFERENCE_BATCH = 256
@@ -32,7 +31,7 @@ def build_optimizer(objective: Objective, optim: OptimConfig) -> torch.optim.Opt
     A group may carry `lr_scale`, a factor on the learning rate (1 by default). It gets `decay_scale`, its weight decay where
     the run's is 1.
     """
-    groups: list[dict[str, Any]] = [
+    groups: list[Json] = [
         {"lr_scale": 1.0, **group, "decay_scale": group["weight_decay"]} for group in objective.param_groups(1.0)
     ]
     optimizer: torch.optim.Optimizer

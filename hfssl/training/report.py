@@ -1,13 +1,12 @@
 """What a run says of itself: rows of metrics.jsonl and the lines on the screen."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from hfssl.run_dir import JsonView
 from hfssl.training.step import StepResult
 
 _HELD_OUT = {"loss": ("loss", 4), "std": ("feature std", 3), "rank_me": ("RankMe", 1), "knn": ("kNN", 3)}
@@ -107,7 +106,7 @@ class Stopwatch:
         )
 
 
-def validation_line(step: int, max_steps: int, figures: Mapping[str, Any]) -> str:
+def validation_line(step: int, max_steps: int, figures: JsonView) -> str:
     """What the monitor saw, in a line for people."""
     shown = []
     for name, value in figures.items():

@@ -7,7 +7,6 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,7 +14,7 @@ from accelerate import Accelerator
 from hfssl.config.invocation import this_command
 from hfssl.config.run_config import RunConfig
 from hfssl.errors import ConfigError, require
-from hfssl.run_dir import LOCK, RUNS, LayoutError, RunDir, next_free, runs_of, why_not_usable
+from hfssl.run_dir import LOCK, RUNS, Json, LayoutError, RunDir, next_free, runs_of, why_not_usable
 from hfssl.training.checkpoint import TrainState, clear_away, newest_whole, read_state
 from hfssl.training.energy import power_of
 from hfssl.version import __version__
@@ -136,7 +135,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def environment(accelerator: Accelerator) -> dict[str, Any]:
+def environment(accelerator: Accelerator) -> Json:
     """What environment.json holds: versions, hardware, and the command, which may name local paths."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {

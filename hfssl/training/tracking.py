@@ -1,14 +1,11 @@
 """What metrics.jsonl gets, for a tracker as well, through Accelerate. The file is written whether there is one or not."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from accelerate import Accelerator
 
 from hfssl.config.run_config import RunConfig
 from hfssl.distributed import all_gather_objects
 from hfssl.errors import require
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, JsonView, RunDir
 
 PROJECT = "hfssl"
 _PLACES = ("output_dir",)  # of this machine alone
@@ -34,16 +31,16 @@ def open_tracker(accelerator: Accelerator, run: RunConfig, run_dir: RunDir, step
     require(not problems, f"--report_to {run.loop.report_to} can not be started: {problems[0] if problems else ''}")
 
 
-def settings(run: RunConfig) -> dict[str, Any]:
+def settings(run: RunConfig) -> Json:
     """The run's settings as trackers take them: flat, plain values."""
-    flat: dict[str, Any] = {"recipe": run.recipe, "preset": run.preset}
+    flat: Json = {"recipe": run.recipe, "preset": run.preset}
     for section, values in run.stored().items():
         if isinstance(values, dict) and section != "model_config":
             flat |= {f"{section}.{name}": value for name, value in values.items() if name not in _PLACES}
     return {name: value if isinstance(value, (bool, int, float, str)) else str(value) for name, value in flat.items()}
 
 
-def track(accelerator: Accelerator, row: Mapping[str, Any]) -> None:
+def track(accelerator: Accelerator, row: JsonView) -> None:
     """One row of metrics.jsonl for the tracker, numbers alone."""
     figures = {name: value for name, value in row.items() if isinstance(value, (int, float)) and name != "step"}
     accelerator.log(figures, step=int(row["step"]))

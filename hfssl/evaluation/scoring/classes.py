@@ -1,34 +1,33 @@
 """Answers that are one class a row: (logits (C,), number of the true class) each."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from hfssl.evaluation.classification import classification_summary, probabilities_of
 from hfssl.evaluation.metrics import F1, Accuracy, MatthewsCorrelation
-from hfssl.evaluation.scoring.output_types import Shown
+from hfssl.evaluation.scoring.output_types import AnswerSettings, Shown
 from hfssl.figures.classification import calibration_figure, confusion_figure, mistakes_figure
 from hfssl.objective import Array
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 
 Answer = tuple[Array, int]
 CHOSEN_BY = "accuracy"
 _LONGEST_TEXT = 200
 
 
-def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None]:
+def scores(method: AnswerSettings, predictions: Sequence[Answer]) -> dict[str, float | None]:
     said, true = [int(logits.argmax()) for logits, _ in predictions], [label for _, label in predictions]
     of_all: dict[str, float | None] = Accuracy().compute(predictions=said, references=true)
-    f1 = F1().compute(predictions=said, references=true, num_classes=len(method.class_names))["f1"]
+    f1 = F1().compute(predictions=said, references=true, num_classes=len(method.class_names or ()))["f1"]
     return of_all | {"macro_f1": f1}
 
 
-def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
     """eval/test.json and figures/confusion.png, calibration.png, and of images mistakes.png."""
     logits_MC = np.stack([logits for logits, _ in predictions])
     labels_M = np.array([label for _, label in predictions])
-    summary = classification_summary(probabilities_of(logits_MC), labels_M, list(method.class_names))
+    summary = classification_summary(probabilities_of(logits_MC), labels_M, list(method.class_names or ()))
     matthews = MatthewsCorrelation().compute(predictions=logits_MC.argmax(axis=1), references=labels_M)
     summary |= matthews
     confusion_figure(run_dir, summary)
@@ -42,7 +41,7 @@ def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], sh
     return summary
 
 
-def lines(summary: dict[str, Any]) -> list[str]:
+def lines(summary: Json) -> list[str]:
     low, high = summary["accuracy_interval"]
     unsure = [row["class"] for row in summary["per_class"] if row["recall"] == 0]
     found = [

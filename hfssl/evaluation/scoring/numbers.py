@@ -1,32 +1,31 @@
 """Answers that are one number a row: (number said, true number) each."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from hfssl.evaluation.metrics import PearsonSpearman
-from hfssl.evaluation.scoring.output_types import Shown
+from hfssl.evaluation.scoring.output_types import AnswerSettings, Shown
 from hfssl.figures.scatter import scatter_figure
 from hfssl.objective import Array
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 
 Answer = tuple[float, float]
 CHOSEN_BY = "pearson"
 _MOST_MISTAKES, _LONGEST_TEXT = 24, 200
 
 
-def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None]:
+def scores(method: AnswerSettings, predictions: Sequence[Answer]) -> dict[str, float | None]:
     """pearson, spearman, and mean_squared_error."""
     said, true = [said for said, _ in predictions], [true for _, true in predictions]
     correlations: dict[str, float | None] = PearsonSpearman().compute(predictions=said, references=true)
     return correlations | {"mean_squared_error": _mean_squared(np.subtract(said, true))}
 
 
-def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
     """eval/test.json and figures/scatter.png. `of_mean` is the error of one who always says the mean of these rows."""
     said_M, true_M = (np.array(column, dtype=np.float64) for column in zip(*predictions, strict=True))
-    summary: dict[str, Any] = {"rows": len(predictions)} | scores(method, predictions)
+    summary: Json = {"rows": len(predictions)} | scores(method, predictions)
     summary |= {"mean_absolute_error": float(np.abs(said_M - true_M).mean())}
     summary |= {"of_mean": _mean_squared(true_M - true_M.mean())}
     worst = np.argsort(-np.abs(said_M - true_M), kind="stable")[:_MOST_MISTAKES].tolist()
@@ -37,7 +36,7 @@ def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], sh
     return summary
 
 
-def lines(summary: dict[str, Any]) -> list[str]:
+def lines(summary: Json) -> list[str]:
     return [
         f"Pearson     {_figure(summary['pearson'])}   Spearman {_figure(summary['spearman'])}",
         f"mean squared error   {summary['mean_squared_error']:.4g}   of one who says the mean {summary['of_mean']:.4g}",
@@ -53,5 +52,5 @@ def _figure(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def _text(example: Any) -> str | None:
+def _text(example: object) -> str | None:
     return example[:_LONGEST_TEXT] if isinstance(example, str) else None

@@ -3,7 +3,7 @@
 A module has
     CHOSEN_BY: str                                        the score whose highest value chooses the step
     scores(method, predictions) -> {name: value or None}      at each look while training
-    close(run_dir, method, predictions, shown) -> summary     at the end, on rows opened once: all figures, and pictures
+    final_scores(run_dir, method, predictions, shown) -> summary     at the end, on rows opened once: all figures, and pictures
     lines(summary) -> [str]                               the same in words
 `predictions` are a task's, one a row; `shown(row)` is the row's sample for people: an image (C, H, W) uint8, or a text.
 """
@@ -14,21 +14,28 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor
 
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 
 Shown = Callable[[int], "Tensor | str | None"]
+
+
+class AnswerSettings(Protocol):
+    """The part of a task's config that scores depend on."""
+
+    @property
+    def class_names(self) -> Sequence[str] | None: ...
 
 
 class Scoring(Protocol):
     CHOSEN_BY: str
 
-    def scores(self, method: Any, predictions: Sequence[Any]) -> dict[str, float | None]: ...
+    def scores(self, method: AnswerSettings, predictions: Sequence[Any]) -> dict[str, float | None]: ...
 
     def final_scores(
-        self, run_dir: RunDir, method: Any, predictions: Sequence[Any], shown: Shown
-    ) -> dict[str, Any]: ...
+        self, run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Any], shown: Shown
+    ) -> Json: ...
 
-    def lines(self, summary: dict[str, Any]) -> list[str]: ...
+    def lines(self, summary: Json) -> list[str]: ...
 
 
 def scoring_of(output_type: str) -> Scoring:

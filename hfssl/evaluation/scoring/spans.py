@@ -1,18 +1,17 @@
 """Answers that are a piece of a text: (text said, gold texts) each; an empty text is no answer."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from hfssl.evaluation.metrics import QuestionAnswering, answer_words, shared_words
-from hfssl.evaluation.scoring.output_types import Shown
-from hfssl.run_dir import RunDir
+from hfssl.evaluation.scoring.output_types import AnswerSettings, Shown
+from hfssl.run_dir import Json, RunDir
 
 Answer = tuple[str, list[str]]
 CHOSEN_BY = "f1"
 _MOST_MISTAKES, _LONGEST_TEXT = 24, 200
 
 
-def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None]:
+def scores(method: AnswerSettings, predictions: Sequence[Answer]) -> dict[str, float | None]:
     """exact_match and f1, as SQuAD's."""
     found: dict[str, float | None] = QuestionAnswering().compute(
         predictions=[said for said, _ in predictions], references=[golds for _, golds in predictions]
@@ -20,9 +19,9 @@ def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None
     return found
 
 
-def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
     """eval/test.json. `mistakes` are the first questions whose answer shares no word with a gold one."""
-    summary: dict[str, Any] = {"rows": len(predictions)} | scores(method, predictions)
+    summary: Json = {"rows": len(predictions)} | scores(method, predictions)
     summary["without_answer"] = sum(not golds for _, golds in predictions)
     summary["said_none"] = sum(not said for said, _ in predictions)
     wrong = [row for row, answer in enumerate(predictions) if _f1(answer) == 0.0]
@@ -39,7 +38,7 @@ def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], sh
     return summary
 
 
-def lines(summary: dict[str, Any]) -> list[str]:
+def lines(summary: Json) -> list[str]:
     found = [
         f"exact match   {summary['exact_match']:.3f}   F1 {summary['f1']:.3f}",
         f"no word of the answer   {summary['nothing_shared']} questions",

@@ -1,19 +1,18 @@
 """Answers that are a tag for each word of a row: (tags said, true tags) each, by name, in IOB2."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from hfssl.evaluation.metrics import EntityF1, spans_of
-from hfssl.evaluation.scoring.output_types import Shown
+from hfssl.evaluation.scoring.output_types import AnswerSettings, Shown
 from hfssl.figures.entities import entity_figure
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 
 Answer = tuple[list[str], list[str]]
 CHOSEN_BY = "f1"
 _MOST_MISTAKES, _LONGEST_TEXT, _MOST_TYPES = 24, 200, 20
 
 
-def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None]:
+def scores(method: AnswerSettings, predictions: Sequence[Answer]) -> dict[str, float | None]:
     """f1, precision and recall of whole entities, and accuracy, the share of words whose tag is said."""
     found = EntityF1().compute(
         predictions=[said for said, _ in predictions] or [[]], references=[true for _, true in predictions] or [[]]
@@ -23,12 +22,12 @@ def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None
     return {name: found[name] for name in ("f1", "precision", "recall")} | {"accuracy": accuracy}
 
 
-def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
     """eval/test.json and figures/entities.png. `mistakes` are the rows with most entities missed or said in vain."""
     found = EntityF1().compute(
         predictions=[said for said, _ in predictions], references=[true for _, true in predictions]
     )
-    summary: dict[str, Any] = {"rows": len(predictions), "words": sum(len(true) for _, true in predictions)}
+    summary: Json = {"rows": len(predictions), "words": sum(len(true) for _, true in predictions)}
     summary |= scores(method, predictions)
     summary |= {"entities": found["support"], "per_type": found["per_type"]}
     summary["outside_share"] = _share_outside(predictions)
@@ -37,7 +36,7 @@ def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], sh
     return summary
 
 
-def lines(summary: dict[str, Any]) -> list[str]:
+def lines(summary: Json) -> list[str]:
     found = [
         f"entity F1   {_figure(summary['f1'])}   precision {_figure(summary['precision'])}, recall "
         f"{_figure(summary['recall'])}, of {summary['entities']} entities",
@@ -53,7 +52,7 @@ def _share_outside(predictions: Sequence[Answer]) -> float | None:
     return tags.count("O") / len(tags) if tags else None
 
 
-def _mistakes(predictions: Sequence[Answer], shown: Shown) -> list[dict[str, Any]]:
+def _mistakes(predictions: Sequence[Answer], shown: Shown) -> list[Json]:
     """Rows with wrong entities, those with most of them first; words are numbered from 0, ends not included."""
     wrong = []
     for row, (said, true) in enumerate(predictions):

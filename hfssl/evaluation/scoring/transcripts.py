@@ -4,32 +4,31 @@
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from hfssl.evaluation.edits import num_edits
 from hfssl.evaluation.metrics import CharacterErrorRate, WordErrorRate
-from hfssl.evaluation.scoring.output_types import Shown
-from hfssl.run_dir import RunDir
+from hfssl.evaluation.scoring.output_types import AnswerSettings, Shown
+from hfssl.run_dir import Json, RunDir
 
 Answer = tuple[str, str]
 CHOSEN_BY = "character_accuracy"
 _LISTED, _LINES, _LONGEST = 25, 3, 300
 
 
-def scores(method: Any, predictions: Sequence[Answer]) -> dict[str, float | None]:
+def scores(method: AnswerSettings, predictions: Sequence[Answer]) -> dict[str, float | None]:
     said, true = [one for one, _ in predictions], [other for _, other in predictions]
     cer = CharacterErrorRate().compute(predictions=said, references=true)["cer"]
     wer = WordErrorRate().compute(predictions=said, references=true)["wer"]
     return {"character_accuracy": None if cer is None else 1 - cer, "cer": cer, "wer": wer}
 
 
-def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], shown: Shown) -> dict[str, Any]:
+def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
     """eval/test.json: error rates over all rows together, and the transcripts with the most wrong characters."""
     edits = [num_edits(list(said), list(true)) for said, true in predictions]
     worst = sorted(range(len(predictions)), key=lambda row: (-edits[row] / max(1, len(predictions[row][1])), row))[
         :_LISTED
     ]
-    summary: dict[str, Any] = {"rows": len(predictions), **scores(method, predictions)}
+    summary: Json = {"rows": len(predictions), **scores(method, predictions)}
     summary |= {"characters": sum(len(true) for _, true in predictions), "edits": sum(edits)}
     summary["exact_rows"] = sum(said == true for said, true in predictions)
     summary["empty_answers"] = sum(not said for said, _ in predictions)
@@ -47,7 +46,7 @@ def final_scores(run_dir: RunDir, method: Any, predictions: Sequence[Answer], sh
     return summary
 
 
-def lines(summary: dict[str, Any]) -> list[str]:
+def lines(summary: Json) -> list[str]:
     def rate(name: str) -> str:
         return "none" if summary[name] is None else f"{summary[name]:.3f}"
 

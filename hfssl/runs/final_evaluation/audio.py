@@ -3,25 +3,27 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.source import Source
 from hfssl.evaluation.audio_modality import AudioModality
 from hfssl.evaluation.clips import HOP_SECONDS, Clips, log_mel
 from hfssl.evaluation.results_table import encoded_rows, results_table
 from hfssl.figures.contrast import Heard, contrast_figure
 from hfssl.methods.wav2vec2.objective import Wav2Vec2
+from hfssl.run_dir import Json
 from hfssl.runs.final_evaluation.pretext_accuracy import pretext_accuracy
 from hfssl.training.loop import Session
 
 _PICTURED, _ASKED, _AT_ONCE = 3, 200, 8
 
 
-def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> dict[str, Any]:
+def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> Json:
     """Figures and the closing table of the exported `encoders` (name -> folder, the last one is the run's own)."""
     print("evaluating the export ...", flush=True)
+    assert isinstance(session.run.data, AudioDataConfig)
     clips = Clips(source.test or source, session.run.data.sampling_rate, _ASKED)
     if isinstance(session.objective, Wav2Vec2):
         _draw_contrast(session, session.objective, clips)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,7 +13,7 @@ from hfssl.evaluation.neighbours import nearest_rows, nearest_to
 from hfssl.evaluation.results_table import EncodedRows, encoded_rows, results_table
 from hfssl.figures import curves as figures
 from hfssl.figures.image_sheet import SheetCell, image_sheet, nearest_lines, shrunk
-from hfssl.run_dir import RunDir
+from hfssl.run_dir import Json, RunDir
 from hfssl.runs.final_evaluation.pretext_accuracy import pretext_accuracy
 from hfssl.training.loop import Session
 from hfssl.training.monitor import good_rows
@@ -23,7 +22,7 @@ _PICTURED_ROWS, _TRIED_ROWS = 8, 100
 _ASKED, _NEAREST, _LONGEST_NAME = 6, 6, 20
 
 
-def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> dict[str, Any]:
+def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> Json:
     """Figures and the closing table of the exported `encoders` (name -> folder, the last one is the run's own)."""
     _draw_pictures(session)
     print("evaluating the export ...", flush=True)

@@ -1,18 +1,16 @@
 """How well the task that a run was trained on is solved at its end."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
 from hfssl.objective import Batch, Examples
+from hfssl.run_dir import Json
 from hfssl.training.loop import Session
 
 
 @torch.no_grad()
-def pretext_accuracy(
-    session: Session, examples: Examples, samples: str, *, is_held_out: bool, batch_size: int
-) -> dict[str, Any]:
+def pretext_accuracy(session: Session, examples: Examples, samples: str, *, is_held_out: bool, batch_size: int) -> Json:
     """Under `pretext`, the share of right answers on whole `examples` and on parts of the task; empty for methods without
     right answers. `samples` is what the examples are called."""
     correct: dict[str, list[torch.Tensor]] = {}

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,18 +10,20 @@ from transformers import PreTrainedTokenizerFast, pipeline
 
 from hfssl.data.loader import KeyedDataset
 from hfssl.data.source import Source
+from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.pipeline import PackedRows, TextPipeline
 from hfssl.evaluation.results_table import encoded_rows, results_table
 from hfssl.evaluation.text_modality import TextModality
 from hfssl.methods.mlm.objective import MLM
 from hfssl.objective import Array
+from hfssl.run_dir import Json
 from hfssl.training.loop import Session
 
 _BLANKED, _WORDS_SHOWN, _LONGEST_SENTENCE = 3, 3, 160
 _WORDS_BEFORE, _NEW_TOKENS = 6, 40
 
 
-def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> dict[str, Any]:
+def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> Json:
     """The closing table of the exported `encoders`, and what the language model itself can do, under `language`."""
     print("evaluating the export ...", flush=True)
     table = results_table(encoded_rows(TextModality(), encoders, source, session.accelerator.device))
@@ -121,6 +122,7 @@ def continued(session: Session, source: Source) -> list[str]:
     """A sampled continuation, by the export, of the first words of a held-out document."""
     generate = pipeline("text-generation", model=str(session.run_dir.export), device="cpu")
     words = " ".join(_beginnings(source, 1)).split()[:_WORDS_BEFORE]
+    assert isinstance(session.run.data, TextDataConfig)
     tokenizer, longest = _tokenizer(session), session.run.data.max_length
     while len(words) > 1 and 2 * len(tokenizer(" ".join(words))["input_ids"]) > longest:
         words.pop()

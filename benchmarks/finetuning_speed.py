@@ -149,7 +149,7 @@ def looped(session: Any, num_steps: int) -> dict[str, float]:
     parts = prepare(session)
     session.objective.train()
     ends = []
-    batches = steps_of_batches(session, Stopwatch("image"))
+    batches = steps_of_batches(session, Stopwatch("images"))
     for step in range(num_steps):
         train_step(parts, next(batches), step=step, progress=step / 1000, stop=False)
         ends.append(time.perf_counter())

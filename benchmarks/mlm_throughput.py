@@ -143,7 +143,7 @@ def hfssl(arguments: argparse.Namespace) -> dict[str, float]:
     meter, tokens = Meter(), []
     parts = prepare(session)
     session.objective.train()
-    batches = steps_of_batches(session, Stopwatch("text"))
+    batches = steps_of_batches(session, Stopwatch("rows"))
     for step in range(WARM_UP + MEASURED):
         micro_batches = next(batches)
         train_step(parts, micro_batches, step=step, progress=step / 1000, stop=False)

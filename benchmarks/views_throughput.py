@@ -91,7 +91,7 @@ def shares(name: str, arguments: argparse.Namespace, flags: list[str]) -> dict[s
         session, _ = open_session(context, Start(RunDir(Path(scratch)), None, []), verbose=False)
         parts = prepare(session)
     session.objective.train()
-    batches = steps_of_batches(session, Stopwatch("image"))
+    batches = steps_of_batches(session, Stopwatch("images"))
     resident = [parts.augment(batch, 0.0) for batch in next(batches)]
     augment = parts.augment
     rounds, speeds = [], []

@@ -170,7 +170,7 @@ def hfssl(arguments: argparse.Namespace) -> dict[str, float]:
     parts = prepare(session)
     session.objective.train()
     meter = Meter()
-    batches = steps_of_batches(session, Stopwatch("audio"))
+    batches = steps_of_batches(session, Stopwatch("rows"))
     for step in range(WARM_UP + arguments.steps):
         micro_batches = next(batches)
         assert [batch["input_values"].shape for batch in micro_batches] == [(UTTERANCES, SECONDS * RATE)]

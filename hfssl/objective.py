@@ -1,11 +1,11 @@
 """The protocol between methods and the loop: one module holds all that a method trains, tracks and exports.
 
 A pretraining method and a downstream task are both an `Objective`. The loop knows nothing but this page; an objective
-knows no loop, no accelerator and no file. CONTRIBUTING.md shows how to add one.
+knows no loop, no accelerator and no run folder. CONTRIBUTING.md shows how to add one.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, NotRequired, Protocol, Self, TypedDict
@@ -158,6 +158,20 @@ class Pretext(NamedTuple):
     chance: float
 
 
+class ToldApart(NamedTuple):
+    """Hidden frames of recordings and how like the model's answers are to them, for people.
+
+    masked_NS: numbers of the hidden frames; is_masked_NS: whether a slot is used; samples_per_frame: of the waveform.
+    true_NS: cosine of the answer to the true frame; false_NSK: to its distractors, -inf where there is none.
+    """
+
+    masked_NS: Tensor
+    is_masked_NS: Tensor
+    true_NS: Tensor
+    false_NSK: Tensor
+    samples_per_frame: int
+
+
 def is_matrix(parameter: Tensor) -> bool:
     """A weight that may decay: two dimensions larger than 1, unlike norms, biases and tokens."""
     return parameter.squeeze().ndim >= 2
@@ -224,6 +238,22 @@ class Objective(nn.Module, ABC, Generic[Config, Pipeline]):
     def pretext(self, batch: Batch) -> Pretext | None:
         """The task on a batch of `eval_transform`, where its answers can be right or wrong."""
         return None
+
+    def told_apart(self, batch: Batch) -> ToldApart | None:
+        """What a picture needs to show a task on hidden frames, of a batch of `eval_transform`; None of other tasks."""
+        return None
+
+    def validation_figures(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Figures of the task on all validation rows at the end of a run, by name; only what the loss does not say."""
+        return {}
+
+    def demonstrate(self, export: Path, samples: Iterable[Any], longest: int) -> list[str]:
+        """What the exported model does with a few raw samples, in sentences; longest: tokens that it was trained on."""
+        return []
+
+    def remarks(self, row: Mapping[str, Any]) -> list[str]:
+        """What the last logged row says of the method's own state, in sentences for the end of a run."""
+        return []
 
     def state_figures(self) -> dict[str, Tensor]:
         """Detached 0-d figures of weights and buffers alone, by the names of `nn.signals`; asked once a logged row."""

@@ -147,8 +147,8 @@ def test_a_folder_without_recordings_is_refused_before_anything_is_read(tmp_path
 
 def test_a_checkpoint_dictates_rate_and_normalisation_unless_they_are_given(tmp_path: Path) -> None:
     Wav2Vec2FeatureExtractor(sampling_rate=8_000, do_normalize=False).save_pretrained(tmp_path)
-    processor = processor_of(str(tmp_path), "audio")
     data = AudioDataConfig.tiny()
+    processor = processor_of(str(tmp_path), data)
     adopted = data.adopt_processor(processor, frozenset())
     assert (adopted.sampling_rate, adopted.normalise) == (8_000, False)
     kept = data.adopt_processor(processor, frozenset({"sampling_rate", "normalise"}))

@@ -5,19 +5,23 @@ from pathlib import Path
 import pytest
 import torch
 
+from hfssl.catalog import config_of
 from hfssl.config.parse import make_run, parse
-from hfssl.config.sections import LoopConfig, OptimConfig
+from hfssl.config.sections import DataConfig, LoopConfig, MethodConfig, OptimConfig
+from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.images.config import ImageDataConfig
+from hfssl.data.texts.config import TextDataConfig
 from hfssl.errors import ConfigError
 from hfssl.methods.mae.config import MAEConfig
 from hfssl.run_dir import RunDir
 from hfssl.runs.context import RunContext
 from hfssl.runs.open_session import open_session
+from hfssl.tasks.image_classification.config import ImageClassificationConfig
 from hfssl.training.accelerator import start
 from hfssl.training.checkpoint import save
 from hfssl.training.lars import LARS
 from hfssl.training.loop import Session, train
-from hfssl.training.optimizer import build_optimizer, learning_rate, set_learning_rate, set_weight_decay
+from hfssl.training.optimizer import build_optimizer, peak_learning_rate, set_learning_rate, set_weight_decay
 from hfssl.training.start import Start, read_state
 from hfssl.training.step import train_step
 from tests.support.laboratory import classes, differing, open_small, ready, state_of, steps_of, use_few_rows
@@ -37,9 +41,15 @@ def test_weight_decay_spares_norms_biases_and_tokens(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_scales_with_the_batch_in_vision_alone() -> None:
-    optim = OptimConfig(base_learning_rate=1e-3)
-    assert learning_rate(optim, modality="image", global_batch_size=1024) == pytest.approx(4e-3)
-    assert learning_rate(optim, modality="text", global_batch_size=1024) == 1e-3
+    def peak(method: MethodConfig, data: DataConfig) -> float:
+        loop = LoopConfig(global_batch_size=1024, max_steps=1)
+        return peak_learning_rate(make_run(method, data, OptimConfig(base_learning_rate=1e-3), loop))
+
+    for recipe in ("mae", "simclr"):
+        assert peak(config_of(recipe).tiny(), ImageDataConfig.tiny()) == pytest.approx(4e-3)
+    assert peak(config_of("mlm").tiny(), TextDataConfig.tiny()) == 1e-3
+    assert peak(config_of("wav2vec2").tiny(), AudioDataConfig.tiny()) == 1e-3
+    assert peak(ImageClassificationConfig(model="m"), ImageDataConfig.tiny()) == 1e-3
 
 
 def test_each_group_gets_its_scaled_rate(tmp_path: Path) -> None:

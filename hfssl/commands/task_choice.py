@@ -4,18 +4,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hfssl.catalog import task_config_of, task_names
+from hfssl.catalog import DATA_CONFIGS, task_config_of, task_names
 from hfssl.config.sections import MethodConfig
-from hfssl.data.audio.config import AUDIO_SUFFIXES
-from hfssl.data.images.config import IMAGE_SUFFIXES
+from hfssl.data.folder_files import holds_files
 from hfssl.errors import ConfigError, one_line, require
 from hfssl.run_dir import Json
+from hfssl.tasks.columns import Columns, Holds
+from hfssl.tasks.task_config import TaskConfig
 
-_DEMOS = {
-    "demo:digits": "image_classification",
-    "demo:pydocs": "sequence_classification",
-    "demo:vowels": "audio_classification",
-}
 _TABLES = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 
 
@@ -52,8 +48,9 @@ def task_for(dataset: str, dataset_config: str | None = None) -> str:
     Raises:
         ConfigError: it cannot be opened, or several tasks or none fit.
     """
-    if dataset in _DEMOS:
-        return _DEMOS[dataset]
+    demos = {task.demo: name for name, task in _tasks().items() if task.demo is not None}
+    if dataset in demos:
+        return demos[dataset]
     folder = Path(dataset).expanduser()
     if folder.is_dir() and (kind := _kind_of_files(folder)) is not None:
         return kind
@@ -69,33 +66,46 @@ def task_for(dataset: str, dataset_config: str | None = None) -> str:
 
 def _kind_of_files(folder: Path) -> str | None:
     """Of a folder of images or recordings in class folders; None where it holds tables, or transcripts beside recordings."""
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    if any(file.suffix.lower() in _TABLES for file in files):
+    if holds_files(folder, frozenset(_TABLES)):
         return None
-    suffixes = {file.suffix.lower() for file in files}
-    if suffixes & IMAGE_SUFFIXES:
-        return "image_classification"
-    return "audio_classification" if suffixes & AUDIO_SUFFIXES else None
+    fitting = {task.modality: name for name, task in _tasks().items() if task.takes_class_folders}
+    found = (
+        modality
+        for modality, data in DATA_CONFIGS.items()
+        if modality in fitting and holds_files(folder, data.suffixes)
+    )
+    modality = next(found, None)
+    return None if modality is None else fitting[modality]
 
 
 def fitting_tasks(features: Json) -> list[str]:
     """The tasks that columns of these types are for."""
+    columns = _columns(features)
+    return [name for name, task in _tasks().items() if task.fits(columns)]
+
+
+def _tasks() -> dict[str, type[TaskConfig]]:
+    """Every task by its name."""
+    found: dict[str, Any] = {name: task_config_of(name) for name in task_names()}
+    return found
+
+
+def _columns(features: dict[str, Any]) -> Columns:
     from datasets import Audio, ClassLabel, Image, List, Value
 
     def named(*kinds: type) -> list[str]:
         return [name for name, feature in features.items() if isinstance(feature, kinds)]
 
     texts = [name for name in named(Value) if features[name].dtype in ("string", "large_string")]
-    has_classes = bool(named(ClassLabel)) or "label" in features
-    if {"question", "context", "answers"} <= features.keys():
-        return ["question_answering"]
-    if named(Image):
-        return ["image_classification"] if has_classes else []
-    if named(Audio):
-        return ["audio_classification"] * has_classes + ["speech_recognition"] * bool(texts and not has_classes)
-    if len(named(List)) >= 2:
-        return ["token_classification"]
-    return ["sequence_classification"] if texts and has_classes else []
+    signs: dict[Holds, bool] = {
+        "questions": {"question", "context", "answers"} <= features.keys(),
+        "images": bool(named(Image)),
+        "recordings": bool(named(Audio)),
+        "words": len(named(List)) >= 2,
+        "texts": bool(texts),
+    }
+    holds: Holds = next((what for what, is_there in signs.items() if is_there), "nothing")
+    return Columns(holds, bool(named(ClassLabel)) or "label" in features, bool(texts))
 
 
 def _features(dataset: str, dataset_config: str | None) -> Json:

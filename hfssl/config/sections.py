@@ -20,6 +20,8 @@ class MethodConfig:
     architecture_fields: ClassVar[frozenset[str]] = frozenset()  # what --model_config and --init_from decide instead
     takes_adapters: ClassVar[bool] = False  # whether --init_from may name an adapter
     needs_labels: ClassVar[bool] = False  # a downstream task: trained and scored on labelled rows
+    start_flag: ClassVar[str] = "--init_from"  # which names the checkpoint to start from
+    reference_batch: ClassVar[int | None] = None  # where the peak learning rate is the base; it grows with the batch
     default_micro_batch: ClassVar[int | None] = None  # of a micro-batch by default, where a row holds many samples
 
     @classmethod
@@ -48,6 +50,11 @@ class MethodConfig:
     def check_start(self, init_from: str | None) -> None:
         """Raise ConfigError where the method can not start from `init_from`; None where it builds a new model."""
 
+    @property
+    def exports_adapter(self) -> bool:
+        """Whether the export is an adapter, which is of no use without its base model."""
+        return False
+
     def merged(self) -> Self | None:
         """The same training, exported as a whole model with its adapters added to the weights; None where it has none."""
         return None
@@ -66,6 +73,9 @@ class DataConfig:
     """Where the rows come from; each modality adds its own fields."""
 
     samples: ClassVar[str]  # what the samples of this modality are called
+    row_name: ClassVar[str] = "rows"  # what training counts per second
+    suffixes: ClassVar[frozenset[str]]  # of files that hold one sample each
+    processor_class: ClassVar[str | None] = None  # transformers' class of the processor whose settings a run adopts
     keeps_processor: ClassVar[bool] = False  # made from the data, so that a run has to keep it
 
     dataset: str | None = option(
@@ -98,7 +108,12 @@ class DataConfig:
         return self
 
     def adopt_processor(self, processor: Any, given: frozenset[str]) -> Self:
-        """These settings with what the processor of a checkpoint to continue from dictates, unless given as flags."""
+        """These settings with what the processor of a checkpoint to continue from dictates, unless given as flags.
+
+        Args:
+            processor: an object of `processor_class`, None where the checkpoint has none; the place of the checkpoint where
+                that class is None.
+        """
         return self
 
 

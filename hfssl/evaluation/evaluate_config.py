@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from hfssl.config.fields import option
 from hfssl.data.audio import config as audio_config
-from hfssl.data.audio.config import AUDIO_SUFFIXES, AudioDataConfig
+from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.images import config as image_config
-from hfssl.data.images.config import IMAGE_SUFFIXES, ImageDataConfig
+from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.location_check import TABLE_SUFFIXES, check_location
 from hfssl.data.texts import config as text_config
-from hfssl.data.texts.config import TEXT_SUFFIXES, TextDataConfig
+from hfssl.data.texts.config import TextDataConfig
 from hfssl.errors import require
+
+Data = TypeVar("Data", bound=ImageDataConfig | TextDataConfig | AudioDataConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,46 +59,24 @@ class EvaluateConfig:
             self.dataset,
             demo_sets=image_config.DEMO_SETS + text_config.DEMO_SETS + audio_config.DEMO_SETS,
             samples="images, texts or recordings",
-            suffixes=IMAGE_SUFFIXES | TEXT_SUFFIXES | AUDIO_SUFFIXES,
-            one_file=TEXT_SUFFIXES | TABLE_SUFFIXES,
+            suffixes=ImageDataConfig.suffixes | TextDataConfig.suffixes | AudioDataConfig.suffixes,
+            one_file=TextDataConfig.suffixes | TABLE_SUFFIXES,
         )
 
     def image_data(self, num_channels: int) -> ImageDataConfig:
-        """Where the images come from, as pretraining is told. Raises ConfigError where they can not be there."""
-        data = ImageDataConfig(
-            dataset=self.dataset,
-            dataset_config=self.dataset_config,
-            split=self.split,
-            validation_share=0.0,
-            image_column=self.image_column,
-            label_column=self.label_column,
-            num_channels=num_channels,
-        )
-        data.check()
-        return data
+        """Where the images come from, as pretraining is told. Raises ConfigError where they cannot be there."""
+        return self._data(ImageDataConfig, image_column=self.image_column, num_channels=num_channels)
 
     def text_data(self) -> TextDataConfig:
-        """Where the texts come from, as pretraining is told. Raises ConfigError where they can not be there."""
-        data = TextDataConfig(
-            dataset=self.dataset,
-            dataset_config=self.dataset_config,
-            split=self.split,
-            validation_share=0.0,
-            text_column=self.text_column,
-            label_column=self.label_column,
-        )
-        data.check()
-        return data
+        """The same for texts."""
+        return self._data(TextDataConfig, text_column=self.text_column)
 
     def audio_data(self) -> AudioDataConfig:
-        """Where the recordings come from, as pretraining is told. Raises ConfigError where they can not be there."""
-        data = AudioDataConfig(
-            dataset=self.dataset,
-            dataset_config=self.dataset_config,
-            split=self.split,
-            validation_share=0.0,
-            audio_column=self.audio_column,
-            label_column=self.label_column,
-        )
+        """The same for recordings."""
+        return self._data(AudioDataConfig, audio_column=self.audio_column)
+
+    def _data(self, config: type[Data], **own: Any) -> Data:
+        place: dict[str, Any] = {name: getattr(self, name) for name in ("dataset", "dataset_config", "split")}
+        data = config(**place, label_column=self.label_column, validation_share=0.0, **own)
         data.check()
         return data

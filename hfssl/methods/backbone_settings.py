@@ -21,6 +21,7 @@ class BackboneSettings(MethodConfig):
 
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
     pipeline_tag: ClassVar[str] = "image-feature-extraction"
+    reference_batch: ClassVar[int | None] = 256
     architecture_fields: ClassVar[frozenset[str]] = frozenset((*SIZES, "intermediate_size"))
 
     patch_size: int | None = option(

@@ -41,6 +41,10 @@ class LoraSettings:
             0.0 if self.lora_dropout is None else self.lora_dropout,
         )
 
+    @property
+    def exports_adapter(self) -> bool:
+        return self.lora and not self.merge
+
     def merged(self) -> Self | None:
         """The same training, exported as a whole model; None without --lora."""
         return replace(self, merge=True) if self.lora else None

@@ -4,11 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, PretrainedConfig
+import transformers
+from transformers import AutoConfig, PretrainedConfig
 
 from hfssl.checkpoints.locate import Checkpoint, adapter_of, config_of, find_checkpoint, loading
 from hfssl.config.files import model_config_file
 from hfssl.config.run_config import RunConfig
+from hfssl.config.sections import DataConfig
 from hfssl.errors import require
 
 
@@ -34,8 +36,7 @@ def start_of(run: RunConfig) -> Checkpoint:
     Raises:
         ConfigError: there is no such checkpoint.
     """
-    flag = "--model" if run.method.needs_labels else "--init_from"
-    return find_checkpoint(str(run.loop.init_from), flag, prefers_pretraining=True)
+    return find_checkpoint(str(run.loop.init_from), run.method.start_flag, prefers_pretraining=True)
 
 
 def adopted(run: RunConfig, checkpoint: Checkpoint) -> tuple[RunConfig, PretrainedConfig | None]:
@@ -48,7 +49,7 @@ def adopted(run: RunConfig, checkpoint: Checkpoint) -> tuple[RunConfig, Pretrain
     model_config = config_of(checkpoint)
     run = _with_whole_path(run)
     method, data = run.method.adopt(run.data, model_config, run.given)
-    data = data.adopt_processor(processor_of(checkpoint.location, run.method.modality), run.given)
+    data = data.adopt_processor(processor_of(checkpoint.location, data), run.given)
     return dataclasses.replace(run, method=method, data=data, architecture=model_config.to_dict()), model_config
 
 
@@ -60,13 +61,11 @@ def _with_whole_path(run: RunConfig) -> RunConfig:
     return dataclasses.replace(run, loop=dataclasses.replace(run.loop, init_from=str(place.absolute())))
 
 
-def processor_of(name: str, modality: str) -> Any:
-    """What brings the checkpoint's processor to the run's settings: an image processor, a feature extractor, or the place of
-    a tokenizer."""
-    if modality == "text":
+def processor_of(name: str, data: DataConfig) -> Any:
+    """What brings the checkpoint's processor to the run's settings, as `adopt_processor` takes it."""
+    if data.processor_class is None:
         return name
-    auto_class = AutoImageProcessor if modality == "image" else AutoFeatureExtractor
     try:
-        return auto_class.from_pretrained(name)
+        return getattr(transformers, data.processor_class).from_pretrained(name)
     except (OSError, ValueError):
-        return None  # it brings none: the run's own pixel statistics, sampling rate and normalisation are used then
+        return None  # it brings none: the run's own settings are used then

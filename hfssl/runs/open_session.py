@@ -13,14 +13,10 @@ from hfssl.config.run_config import RunConfig
 from hfssl.data.audio.source import open_recordings
 from hfssl.data.images.source import open_images
 from hfssl.data.labelled_splits import divided
-from hfssl.data.labels import num_unnamed, refuse_missing
 from hfssl.data.loader import BatchLayout, KeyedDataset
 from hfssl.data.provenance import provenance
 from hfssl.data.source import Source
-from hfssl.data.texts.labelled import open_labelled_texts
-from hfssl.data.texts.questions import open_questions
 from hfssl.data.texts.source import open_texts
-from hfssl.data.texts.tagged_words import open_tagged_words
 from hfssl.distributed import all_gather_objects, broadcast_object, is_main_process
 from hfssl.errors import BatchSizeError, ConfigError, SharedError, require
 from hfssl.evaluation.scoring.output_types import scoring_of
@@ -38,11 +34,6 @@ from hfssl.training.rehearsal import Rehearsal, loss_scale_for, rehearse
 from hfssl.training.start import FolderLock, Start, choose, versions
 
 OPENERS: dict[str, Callable[[Any], Source]] = {"image": open_images, "text": open_texts, "audio": open_recordings}
-TASK_OPENERS: dict[str, Callable[[Any, Any], Source]] = {
-    "sequence_classification": open_labelled_texts,
-    "token_classification": open_tagged_words,
-    "question_answering": open_questions,
-}
 
 Result = TypeVar("Result")
 Watched = TypeVar("Watched", Monitor, LabelledValidation)
@@ -72,13 +63,7 @@ def open_labelled(run: RunConfig) -> Source:
         ConfigError: they cannot be opened, or labels of those to train on are missing.
     """
     data = dataclasses.replace(run.data, validation_share=0.0)
-    open_own = TASK_OPENERS.get(run.recipe)
-    if open_own is not None:
-        return open_own(data, run.method)
-    source = OPENERS[run.method.modality](data)
-    refuse_missing(
-        source, num_unnamed(source) if task_settings(run).output_type == "classes" else source.num_withheld()
-    )
+    source: Source = task_settings(run).open_rows(data, OPENERS[run.method.modality])
     return source
 
 
@@ -218,8 +203,7 @@ def build_objective(blueprint: Blueprint, pipeline: DataPipeline, *, load: bool,
     report = objective.load_pretrained(start_of(run).location)
     require(bool(report.loaded), f"--init_from {run.loop.init_from} holds no tensor that fits this model")
     if verbose:
-        flag = "model" if run.method.needs_labels else "init_from"
-        print(f"{flag} {run.loop.init_from}: {len(report.loaded)} tensors loaded")
+        print(f"{run.method.start_flag.removeprefix('--')} {run.loop.init_from}: {len(report.loaded)} tensors loaded")
         for title, names in (("new", report.new), ("unused", report.unused)):
             print(f"  {title} ({len(names)}): {', '.join(names) or 'none'}")
     return objective

@@ -11,12 +11,10 @@ from hfssl.errors import ConfigError, Interrupted, SharedError, require
 from hfssl.hub.errors import HubError
 from hfssl.hub.publication import check_can_push, publish_export
 from hfssl.hub.publish_config import PublishConfig
-from hfssl.models.lora_settings import LoraSettings
 from hfssl.run_dir import RunDir, forget_if_unused
 from hfssl.runs.context import RunContext
 from hfssl.runs.open_session import choose_folder, open_session
 from hfssl.runs.planning import print_opening, settled
-from hfssl.tasks.task_config import TaskConfig
 from hfssl.training.loop import Session, train
 from hfssl.training.start import environment
 from hfssl.training.tracking import open_tracker
@@ -90,10 +88,8 @@ def _check_push(run: RunConfig) -> None:
 
 
 def _check_adapter(run: RunConfig) -> None:
-    settings = run.method.lora_settings() if isinstance(run.method, TaskConfig) else run.method
-    is_alone = isinstance(settings, LoraSettings) and settings.lora and not settings.merge
     require(
-        not is_alone or "init_from" not in run.local(),
+        not run.method.exports_adapter or "init_from" not in run.local(),
         f"an adapter of {run.loop.init_from}, which is on this machine alone, is useless elsewhere: add --merge, or leave out "
         "--push_to_hub and publish both later",
     )

@@ -1,5 +1,6 @@
 """What every downstream task can be told: the checkpoint, how much of it is trained, and how."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -8,6 +9,7 @@ from hfssl.config.run_config import RunConfig
 from hfssl.config.sections import Kind, MethodConfig
 from hfssl.errors import require
 from hfssl.models.lora_settings import LoraSettings
+from hfssl.tasks.columns import Columns
 
 Adaptation = Literal["full", "frozen", "lora"]
 _OF_LORA = ("lora_rank", "lora_alpha", "lora_targets", "lora_dropout", "merge")
@@ -18,6 +20,9 @@ class TaskConfig(MethodConfig):
     """Base of the tasks' configs. A subclass with a `__post_init__` of its own calls this one."""
 
     needs_labels: ClassVar[bool] = True
+    start_flag: ClassVar[str] = "--model"
+    demo: ClassVar[str | None] = None  # the embedded data set that is for this task, unless --task says so
+    takes_class_folders: ClassVar[bool] = False  # whether folders of files, named like classes, are for this task
     splits_by_class: ClassVar[bool] = True  # whether a row has one class, which a split made here follows
 
     model: str | None = option(
@@ -60,6 +65,11 @@ class TaskConfig(MethodConfig):
     learning_rates: tuple[float, ...] | None = option(
         None, "grid for each point of the curve (default: 0.1, 0.3, 1, 3 and 10 times base_learning_rate)"
     )
+
+    @classmethod
+    def fits(cls, columns: Columns) -> bool:
+        """Whether a data set with such columns is for this task."""
+        return False
 
     @property
     def kind(self) -> Kind:
@@ -104,10 +114,26 @@ class TaskConfig(MethodConfig):
         """Learning rate of a layer relative to the one above it: 1 where the layers are not trained themselves."""
         return self.layer_decay if self.adaptation == "full" else 1.0
 
+    def open_rows(self, data: Any, open_samples: Callable[[Any], Any]) -> Any:
+        """The labelled rows (a `Source`) that `data` names; `open_samples` opens those of the modality.
+
+        Raises:
+            ConfigError: they cannot be opened, or labels of those to train on are missing.
+        """
+        from hfssl.data.labels import num_unnamed, refuse_missing  # torch
+
+        source = open_samples(data)
+        refuse_missing(source, num_unnamed(source) if self.output_type == "classes" else source.num_withheld())
+        return source
+
     def lora_settings(self) -> LoraSettings:
         """The settings of the adapters."""
         values: dict[str, Any] = {name: getattr(self, name) for name in _OF_LORA}
         return LoraSettings(lora=self.adaptation == "lora", **values)
+
+    @property
+    def exports_adapter(self) -> bool:
+        return self.adaptation == "lora" and not self.merge
 
     def merged(self) -> Self | None:
         return replace(self, merge=True) if self.adaptation == "lora" else None

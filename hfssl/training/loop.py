@@ -92,7 +92,7 @@ def train(session: Session) -> int | None:
     parts = prepare(session)
     run, state = session.run, session.state
     peak = peak_learning_rate(run)
-    interval, watch = Interval(state.interval), Stopwatch(session.objective.modality)
+    interval, watch = Interval(state.interval), Stopwatch(session.run.data.row_name)
     verdict = _LateVerdict(session)
     session.objective.train()
     if state.step == 0:

@@ -53,7 +53,7 @@ def measure(session: Session, num_steps: int = NUM_STEPS) -> Measured:
     begun = time.perf_counter()
     parts = prepare(session)
     session.objective.train()
-    optim, watch = session.run.optim, Stopwatch(session.objective.modality)
+    optim, watch = session.run.optim, Stopwatch(session.run.data.row_name)
     peak = peak_learning_rate(session.run)
     settled = begun
     with closing(steps_of_batches(session, watch)) as batches:

@@ -9,20 +9,14 @@ from hfssl.objective import Objective
 from hfssl.run_dir import Json
 from hfssl.training.lars import LARS
 
-VISION_REFERENCE_BATCH = 256
 NUM_MOMENTS = {"adamw": 2, "lars": 1}
 
 
-def learning_rate(optim: OptimConfig, *, modality: str, global_batch_size: int) -> float:
-    """The peak: base * global batch / 256 for vision (Goyal et al. 2017, section 2.1), base as it is elsewhere."""
-    scale = global_batch_size / VISION_REFERENCE_BATCH if modality == "image" else 1.0
-    return optim.base_learning_rate * scale
-
-
 def peak_learning_rate(run: RunConfig) -> float:
-    """Of a run; that of a task does not follow the batch, whatever its modality."""
-    modality = "task" if run.method.needs_labels else run.method.modality
-    return learning_rate(run.optim, modality=modality, global_batch_size=run.loop.global_batch_size)
+    """Base * global batch / reference batch of the method (Goyal et al. 2017, section 2.1); the base where it names none."""
+    reference = run.method.reference_batch
+    rate: float = run.optim.base_learning_rate * (1.0 if reference is None else run.loop.global_batch_size / reference)
+    return rate
 
 
 def build_optimizer(objective: Objective, optim: OptimConfig) -> torch.optim.Optimizer:

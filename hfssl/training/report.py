@@ -10,7 +10,6 @@ from hfssl.run_dir import JsonView
 from hfssl.training.step import StepResult
 
 _HELD_OUT = {"loss": ("loss", 4), "std": ("feature std", 3), "rank_me": ("RankMe", 1), "knn": ("kNN", 3)}
-_ITEMS = {"image": "images", "text": "rows", "audio": "rows"}
 _REFINED_BETWEEN = (5, 30)
 
 
@@ -51,7 +50,7 @@ class Interval:
 class Stopwatch:
     """Where the wall time goes since the last logged row."""
 
-    modality: str
+    row_name: str
     start: float = field(default_factory=time.perf_counter)
     waited: float = 0.0
     steps: int = 0
@@ -101,7 +100,7 @@ class Stopwatch:
         shown = "skipped" if loss is None else f"{loss:.4f}"
         return (
             f"step {step:>{len(str(max_steps))}}/{max_steps}  loss {shown}  lr {row['learning_rate']:.2e}  "
-            f"{row['time/samples_per_second']:.0f} {_ITEMS[self.modality]}/s  data wait {row['time/data_wait']:.1%}  "
+            f"{row['time/samples_per_second']:.0f} {self.row_name}/s  data wait {row['time/data_wait']:.1%}  "
             f"left {duration(a_step * (max_steps - step))}"
         )
 

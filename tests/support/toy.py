@@ -25,6 +25,7 @@ MOMENTUM = (0.9, 1.0)
 class ToyConfig(MethodConfig):
     recipe: ClassVar[str] = "toy"
     modality: ClassVar[str] = "image"
+    reference_batch: ClassVar[int | None] = 256
     batch_norm: bool = option(True, "normalise over the batch of all ranks")
     dropout: float = option(0.1, "share of dropped units")
 

@@ -25,6 +25,8 @@ class Hearing(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class AudioDataConfig(DataConfig):
     samples: ClassVar[str] = "recordings"
+    suffixes: ClassVar[frozenset[str]] = AUDIO_SUFFIXES
+    processor_class: ClassVar[str | None] = "AutoFeatureExtractor"
 
     audio_column: str | None = option(None, "column of the recordings (default: the only one of that type)")
     label_column: str | None = option(None, "column of the labels, for evaluation only", "own_rule", basic=True)
@@ -61,7 +63,7 @@ class AudioDataConfig(DataConfig):
                 self.dataset,
                 demo_sets=DEMO_SETS,
                 samples=self.samples,
-                suffixes=AUDIO_SUFFIXES,
+                suffixes=self.suffixes,
                 one_file=TABLE_SUFFIXES,
             )
 

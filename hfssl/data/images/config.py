@@ -27,6 +27,9 @@ class PixelStatistics(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class ImageDataConfig(DataConfig):
     samples: ClassVar[str] = "images"
+    row_name: ClassVar[str] = "images"
+    suffixes: ClassVar[frozenset[str]] = IMAGE_SUFFIXES
+    processor_class: ClassVar[str | None] = "AutoImageProcessor"
 
     image_column: str | None = option(None, "column of the images (default: the only one of that type)")
     label_column: str | None = option(None, "column of the labels, for evaluation only", "own_rule", basic=True)
@@ -56,7 +59,7 @@ class ImageDataConfig(DataConfig):
                 self.dataset,
                 demo_sets=DEMO_SETS,
                 samples=self.samples,
-                suffixes=IMAGE_SUFFIXES,
+                suffixes=self.suffixes,
                 one_file=TABLE_SUFFIXES,
             )
 

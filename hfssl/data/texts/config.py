@@ -24,6 +24,7 @@ TokenizerKind = Literal["wordpiece", "bpe", "unigram"]
 @dataclass(frozen=True, kw_only=True)
 class TextDataConfig(DataConfig):
     samples: ClassVar[str] = "texts"
+    suffixes: ClassVar[frozenset[str]] = TEXT_SUFFIXES
     keeps_processor: ClassVar[bool] = True
 
     text_column: str | None = option(None, "column of the texts (default: the only one of strings)")
@@ -84,7 +85,7 @@ class TextDataConfig(DataConfig):
             self.dataset,
             demo_sets=DEMO_SETS,
             samples=self.samples,
-            suffixes=TEXT_SUFFIXES,
+            suffixes=self.suffixes,
             one_file=TEXT_SUFFIXES | TABLE_SUFFIXES,
         )
         if reads_text_files(self.dataset):

@@ -13,6 +13,8 @@ Where we differ from transformers' example, which glues all documents together a
     hfssl clm --dataset path/to/texts --train_tokenizer bpe
 """
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor
@@ -25,6 +27,7 @@ from hfssl.data.texts.pipeline import TextBatch, TextPipeline
 from hfssl.data.texts.tokenizer import open_tokenizer
 from hfssl.errors import require
 from hfssl.methods.clm.config import CLMConfig
+from hfssl.methods.clm.demonstration import continued
 from hfssl.methods.language_model import LanguageModel
 from hfssl.nn.masked_positions import causal_loss
 from hfssl.objective import Batch, StepOutput
@@ -56,3 +59,6 @@ class CLM(LanguageModel[CLMConfig]):
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         loss_sum, num_targets = causal_loss(self.model, self.inputs(batch), batch["labels"])
         return StepOutput(loss_sum, num_targets, {"baseline_loss": self.uniform_guess(loss_sum)})
+
+    def demonstrate(self, export: Path, samples: Iterable[str], longest: int) -> list[str]:
+        return continued(export, self._tokenizer, samples, longest)

@@ -25,6 +25,7 @@ _DECODER_FIELDS = (
 class MAEConfig(MethodConfig):
     recipe: ClassVar[str] = "mae"
     pipeline_tag: ClassVar[str] = "image-feature-extraction"
+    reference_batch: ClassVar[int | None] = 256
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
     architecture_fields: ClassVar[frozenset[str]] = frozenset(_ENCODER_FIELDS)
 

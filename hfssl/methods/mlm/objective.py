@@ -14,7 +14,9 @@ The model is any stock one behind `AutoModelForMaskedLM`. Where we differ from t
     hfssl mlm --dataset path/to/texts --train_tokenizer wordpiece
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -29,9 +31,10 @@ from hfssl.data.texts.tokenizer import open_tokenizer
 from hfssl.errors import require
 from hfssl.methods.language_model import LanguageModel, accuracy
 from hfssl.methods.mlm.config import MLMConfig
+from hfssl.methods.mlm.demonstration import filled_blanks
 from hfssl.methods.mlm.masking import corrupted, masked_positions_of
 from hfssl.models.early_positions import earliest_cut
-from hfssl.nn.masked_positions import logits_at, masked_position_loss
+from hfssl.nn.masked_positions import IGNORED, logits_at, masked_position_loss
 from hfssl.objective import Batch, StepOutput
 
 
@@ -82,6 +85,18 @@ class MLM(LanguageModel[MLMConfig]):
         loss_sum, num_targets = masked_position_loss(logits_BSV, batch["labels"])
         hits = accuracy(logits_BSV, batch["labels"])
         return StepOutput(loss_sum, num_targets, {"accuracy": hits, "baseline_loss": self.uniform_guess(loss_sum)})
+
+    def validation_figures(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Share of the masked tokens that are the first, or among the first five guesses."""
+        hits, targets = torch.zeros(2), 0
+        for batch in batches:
+            right_BSK = (self.guesses(batch, 5) == batch["labels"][:, :, None]).cpu()
+            hits += torch.stack([right_BSK[:, :, 0].sum(), right_BSK.any(dim=2).sum()])
+            targets += int((batch["labels"] != IGNORED).sum())
+        return {"top_1": float(hits[0]) / max(1, targets), "top_5": float(hits[1]) / max(1, targets)}
+
+    def demonstrate(self, export: Path, samples: Iterable[str], longest: int) -> list[str]:
+        return filled_blanks(export, self._tokenizer, samples)
 
     @torch.no_grad()
     def guesses(self, batch: Batch, num: int) -> Tensor:

@@ -19,8 +19,9 @@ differ from it and its example:
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ from hfssl.nn.frames import num_frames
 from hfssl.nn.masked_positions import IGNORED
 from hfssl.nn.signals import embedding_std
 from hfssl.nn.spans import distractors, masked_frames
-from hfssl.objective import Batch, Diagnosis, Export, LoadReport, Objective, Pretext, Saves, StepOutput
+from hfssl.objective import Batch, Diagnosis, Export, LoadReport, Objective, Pretext, Saves, StepOutput, ToldApart
 
 POOLING = "mean"
 _NUM_CODEBOOKS = 2
@@ -56,16 +57,6 @@ class SpanDraw:
         share, span = self.config.mask_probability, self.config.mask_length
         index_NS, used_NS = masked_frames(window_keys_N, frames_N, share, span)
         return {"masked": index_NS, "is_masked": used_NS}
-
-
-class ToldApart(NamedTuple):
-    """Masked frames of utterances and how like their context is to them, for people: (N, S) frames, whether a slot is used,
-    cosine to the true frame, and (N, S, K) cosines to the distractors."""
-
-    masked_NS: Tensor
-    is_masked_NS: Tensor
-    true_NS: Tensor
-    false_NSK: Tensor
 
 
 class Wav2Vec2(Objective[Wav2Vec2PretrainingConfig, AudioPipeline]):
@@ -185,10 +176,20 @@ class Wav2Vec2(Objective[Wav2Vec2PretrainingConfig, AudioPipeline]):
 
     @torch.no_grad()
     def told_apart(self, batch: Batch) -> ToldApart:
-        """Of a batch of `eval_transform`, what a picture needs to show the task."""
         found = self._contrast(batch, 1.0)
         cosines_NSK = found.logits_NSK * self.config.contrastive_temperature
-        return ToldApart(batch["masked"], _asked(batch), cosines_NSK[:, :, 0], cosines_NSK[:, :, 1:])
+        frame = math.prod(self.model.config.conv_stride)
+        return ToldApart(batch["masked"], _asked(batch), cosines_NSK[:, :, 0], cosines_NSK[:, :, 1:], frame)
+
+    def remarks(self, row: Mapping[str, Any]) -> list[str]:
+        """How many codes are in use."""
+        perplexity = row.get("code_perplexity")
+        if perplexity is None:
+            return []
+        groups, entries = self.model.config.num_codevector_groups, self.model.config.num_codevectors_per_group
+        return [
+            f"code perplexity {perplexity:.1f} of at most {groups * entries}; {groups} where the codebooks have collapsed"
+        ]
 
     def export(self) -> Export:
         whole = copy.deepcopy(self.model).eval()

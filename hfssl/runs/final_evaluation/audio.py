@@ -1,6 +1,5 @@
 """The end of an audio run: a picture of the task, how well it is solved, and the closing table."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from hfssl.evaluation.audio_modality import AudioModality
 from hfssl.evaluation.clips import HOP_SECONDS, Clips, log_mel
 from hfssl.evaluation.results_table import encoded_rows, results_table
 from hfssl.figures.contrast import Heard, contrast_figure
-from hfssl.methods.wav2vec2.objective import Wav2Vec2
 from hfssl.run_dir import Json
 from hfssl.runs.final_evaluation.pretext_accuracy import pretext_accuracy
 from hfssl.training.loop import Session
@@ -25,30 +23,23 @@ def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) 
     print("evaluating the export ...", flush=True)
     assert isinstance(session.run.data, AudioDataConfig)
     clips = Clips(source.test or source, session.run.data.sampling_rate, _ASKED)
-    if isinstance(session.objective, Wav2Vec2):
-        _draw_contrast(session, session.objective, clips)
+    _draw_contrast(session, clips)
     table = results_table(encoded_rows(AudioModality(), encoders, source, session.accelerator.device))
     solved = pretext_accuracy(session, clips, "recordings", is_held_out=source.test is not None, batch_size=_AT_ONCE)
-    return table | solved | {"notes": table.get("notes", []) + _codes_in_use(session)}
+    remarks = session.objective.remarks(session.run_dir.training_rows()[-1])
+    return table | solved | {"notes": table.get("notes", []) + remarks}
 
 
-def _codes_in_use(session: Session) -> list[str]:
-    perplexity = session.run_dir.training_rows()[-1].get("code_perplexity")
-    if perplexity is None or not isinstance(session.objective, Wav2Vec2):
-        return []
-    config = session.objective.model.config
-    least, most = config.num_codevector_groups, config.num_codevector_groups * config.num_codevectors_per_group
-    return [f"code perplexity {perplexity:.1f} of at most {most}; {least} where the codebooks have collapsed"]
-
-
-def _draw_contrast(session: Session, objective: Wav2Vec2, clips: Clips) -> None:
-    """figures/contrast.png of a few utterances that have masked frames."""
+def _draw_contrast(session: Session, clips: Clips) -> None:
+    """figures/contrast.png of a few utterances that have masked frames, where the task hides some."""
     heard = []
-    frame = math.prod(objective.model.config.conv_stride) / clips.sampling_rate
     for index in range(min(_PICTURED, len(clips))):
         audio = clips[index]
         batch = session.rows.pipeline.eval_transform([audio], index)
-        found = objective.told_apart({name: tensor.to(session.accelerator.device) for name, tensor in batch.items()})
+        on_device = {name: tensor.to(session.accelerator.device) for name, tensor in batch.items()}
+        found = session.objective.told_apart(on_device)
+        if found is None:
+            return
         used_S = found.is_masked_NS[0].cpu()
         if not bool(used_S.any()):
             continue
@@ -59,7 +50,7 @@ def _draw_contrast(session: Session, objective: Wav2Vec2, clips: Clips) -> None:
                 spectrogram_FM=log_mel(audio, clips.sampling_rate).numpy(),
                 hop=HOP_SECONDS,
                 masked_S=found.masked_NS[0].cpu()[used_S].numpy(),
-                frame=frame,
+                frame=found.samples_per_frame / clips.sampling_rate,
                 true_S=found.true_NS[0].cpu()[used_S].numpy(),
                 false_SK=false_SK.masked_fill(false_SK.isinf(), torch.nan).numpy(),
             )

@@ -1,26 +1,22 @@
 """The end of a text run: what the model learnt, in numbers beside guesses that need no model, and in words."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerFast, pipeline
+from transformers import PreTrainedTokenizerFast
 
 from hfssl.data.loader import KeyedDataset
 from hfssl.data.source import Source
-from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.pipeline import PackedRows, TextPipeline
 from hfssl.evaluation.results_table import encoded_rows, results_table
 from hfssl.evaluation.text_modality import TextModality
-from hfssl.methods.mlm.objective import MLM
-from hfssl.objective import Array
+from hfssl.objective import Array, Batch
 from hfssl.run_dir import Json
 from hfssl.training.loop import Session
-
-_BLANKED, _WORDS_SHOWN, _LONGEST_SENTENCE = 3, 3, 160
-_WORDS_BEFORE, _NEW_TOKENS = 6, 40
+from hfssl.training.monitor import Monitor
 
 
 def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> Json:
@@ -29,7 +25,8 @@ def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) 
     table = results_table(encoded_rows(TextModality(), encoders, source, session.accelerator.device))
     figures = language_figures(session)
     texts = source.test or source
-    words = filled_blanks(session, texts) if isinstance(session.objective, MLM) else continued(session, texts)
+    samples = (texts.sample(row) for row in range(len(texts)))
+    words = session.objective.demonstrate(session.run_dir.export, samples, session.run.data.max_length)
     return table | {"language": figures, "notes": _sentences(figures) + words}
 
 
@@ -44,9 +41,7 @@ def language_figures(session: Session) -> dict[str, float]:
     log_shares = np.log((counts + 1) / (counts.sum() + vocabulary))
     figures["unigram_cross_entropy"] = float(-(held_out * log_shares).sum() / held_out.sum())
     figures["most_frequent_token"] = float(held_out[counts.argmax()] / held_out.sum())
-    if isinstance(session.objective, MLM):
-        figures |= _accuracy_on_masked(session, session.objective)
-    return figures
+    return figures | session.objective.validation_figures(_validation_batches(session, session.monitor))
 
 
 def _tokenizer(session: Session) -> PreTrainedTokenizerFast:
@@ -60,18 +55,11 @@ def _token_counts(rows: KeyedDataset, vocabulary: int) -> Array:
     return np.bincount(tokens.ids[: tokens.offsets[-1]], minlength=vocabulary)
 
 
-def _accuracy_on_masked(session: Session, objective: MLM) -> dict[str, float]:
-    """Share of the masked held-out tokens that are the first, or among the first five guesses."""
-    assert session.monitor is not None
-    rows, hits = session.monitor.rows, torch.zeros(2)
-    targets = 0
-    for ids_B in session.monitor.good.split(session.layout.per_device_batch_size):
-        batch = rows.__getitems__((torch.full_like(ids_B, -1), ids_B))
-        on_device = {name: tensor.to(session.accelerator.device) for name, tensor in batch.items() if name != "bad_ids"}
-        right_BSK = (objective.guesses(on_device, 5) == on_device["labels"][:, :, None]).cpu()
-        hits += torch.stack([right_BSK[:, :, 0].sum(), right_BSK.any(dim=2).sum()])
-        targets += int((batch["labels"] != -100).sum())
-    return {"top_1": float(hits[0]) / max(1, targets), "top_5": float(hits[1]) / max(1, targets)}
+def _validation_batches(session: Session, monitor: Monitor) -> Iterator[Batch]:
+    """Every usable validation row, with the draws of each validation."""
+    for ids_B in monitor.good.split(session.layout.per_device_batch_size):
+        batch = monitor.rows.__getitems__((torch.full_like(ids_B, -1), ids_B))
+        yield {name: tensor.to(session.accelerator.device) for name, tensor in batch.items() if name != "bad_ids"}
 
 
 def _sentences(figures: Mapping[str, float]) -> list[str]:
@@ -88,46 +76,3 @@ def _sentences(figures: Mapping[str, float]) -> list[str]:
             f"guessing the most frequent token: {figures['most_frequent_token']:.1%}"
         )
     return lines
-
-
-def _beginnings(source: Source, num: int) -> list[str]:
-    """First sentences of a few documents, long enough to have something to blank."""
-    found = []
-    for row in range(len(source)):
-        words = source.sample(row).split()[:24]
-        if len(words) >= 12:
-            found.append(" ".join(words)[:_LONGEST_SENTENCE])
-        if len(found) == num:
-            break
-    return found
-
-
-def filled_blanks(session: Session, source: Source) -> list[str]:
-    """Three held-out sentences, one word of each hidden, with the export's likeliest words for it."""
-    tokenizer = _tokenizer(session)
-    fill = pipeline("fill-mask", model=str(session.run_dir.export), top_k=_WORDS_SHOWN, device="cpu")
-    lines = []
-    for sentence in _beginnings(source, _BLANKED):
-        words = sentence.split()
-        hidden = max(
-            range(2, len(words) - 1), key=lambda index: (words[index].isalpha(), -abs(index - len(words) // 2))
-        )
-        blanked = " ".join([*words[:hidden], tokenizer.mask_token, *words[hidden + 1 :]])
-        guesses = ", ".join(f"{guess['token_str'].strip()} {guess['score']:.0%}" for guess in fill(blanked))
-        lines.append(f"{blanked.replace(tokenizer.mask_token, '____')}   [{words[hidden]}]  guesses: {guesses}")
-    return lines
-
-
-def continued(session: Session, source: Source) -> list[str]:
-    """A sampled continuation, by the export, of the first words of a held-out document."""
-    generate = pipeline("text-generation", model=str(session.run_dir.export), device="cpu")
-    words = " ".join(_beginnings(source, 1)).split()[:_WORDS_BEFORE]
-    assert isinstance(session.run.data, TextDataConfig)
-    tokenizer, longest = _tokenizer(session), session.run.data.max_length
-    while len(words) > 1 and 2 * len(tokenizer(" ".join(words))["input_ids"]) > longest:
-        words.pop()
-    prompt = " ".join(words)
-    room = longest - len(tokenizer(prompt)["input_ids"])
-    torch.manual_seed(0)
-    (answer,) = generate(prompt, max_new_tokens=min(_NEW_TOKENS, room), do_sample=True, top_k=50)
-    return [f"continued: {' '.join(answer['generated_text'].split())}"]

@@ -5,12 +5,15 @@ from typing import ClassVar, Self
 
 from hfssl.config.fields import option
 from hfssl.errors import require
+from hfssl.tasks.columns import Columns
 from hfssl.tasks.speech_settings import SpeechSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioClassificationConfig(SpeechSettings):
     recipe: ClassVar[str] = "audio_classification"
+    demo: ClassVar[str | None] = "demo:vowels"
+    takes_class_folders: ClassVar[bool] = True
 
     layer_sum: bool | None = option(
         None,
@@ -18,14 +21,17 @@ class AudioClassificationConfig(SpeechSettings):
     )
     classifier_proj_size: int | None = option(None, "width of the head's projection (default: the checkpoint's)")
 
+    @classmethod
+    def fits(cls, columns: Columns) -> bool:
+        return columns.holds == "recordings" and columns.has_classes
+
     def __post_init__(self) -> None:
         super().__post_init__()
         size = self.classifier_proj_size
         require(size is None or size > 0, f"classifier_proj_size must be above 0, got {size}")
-        alone = self.adaptation == "lora" and not self.merge
         for name, value in (("layer_sum true", self.layer_sum), ("classifier_proj_size", size)):
             require(
-                not (alone and value),
+                not (self.exports_adapter and value),
                 f"{name} is no part of an adapter, which a stranger puts into the checkpoint's own architecture: add --merge",
             )
 

@@ -9,6 +9,7 @@ from hfssl.data.images.augmentation_config import AugmentationName, View
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.views_config import AugmentationFlags
 from hfssl.errors import require
+from hfssl.tasks.columns import Columns
 from hfssl.tasks.task_config import TaskConfig
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class ImageClassificationConfig(AugmentationFlags, TaskConfig):
     recipe: ClassVar[str] = "image_classification"
+    demo: ClassVar[str | None] = "demo:digits"
+    takes_class_folders: ClassVar[bool] = True
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
     num_global_crops: ClassVar[int] = 1
 
@@ -27,6 +30,10 @@ class ImageClassificationConfig(AugmentationFlags, TaskConfig):
     drop_path: float | None = option(None, "share of dropped layers of the last one, falling to 0 at the first")
     mixup: float = option(0.0, "alpha of the Beta distribution by which images are blended in pairs; 0: none")
     cutmix: float = option(0.0, "the same for a box that is put in from another image; 0: none")
+
+    @classmethod
+    def fits(cls, columns: Columns) -> bool:
+        return columns.holds == "images" and columns.has_classes
 
     def __post_init__(self) -> None:
         TaskConfig.__post_init__(self)

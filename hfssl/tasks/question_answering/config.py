@@ -1,11 +1,13 @@
 """Fine-tuning a language model to answer questions by a span of a text."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.errors import require
+from hfssl.tasks.columns import Columns
 from hfssl.tasks.task_config import Adaptation
 from hfssl.tasks.text_settings import TextTaskConfig
 
@@ -27,6 +29,10 @@ class QuestionAnsweringConfig(TextTaskConfig):
     doc_stride: int = option(64, "tokens of a long text that neighbouring windows share")
     max_answer_length: int = option(30, "tokens of an answer at the most")
     unanswerable: bool | None = option(None, "questions may have no answer (default: as in the training rows)")
+
+    @classmethod
+    def fits(cls, columns: Columns) -> bool:
+        return columns.holds == "questions"
 
     @property
     def output_type(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
@@ -55,6 +61,11 @@ class QuestionAnsweringConfig(TextTaskConfig):
             f"--doc_stride {most}, or a larger --max_length",
         )
         return self, adopted
+
+    def open_rows(self, data: Any, open_samples: Callable[[Any], Any]) -> Any:
+        from hfssl.data.texts.questions import open_questions  # torch
+
+        return open_questions(data, self)
 
     @classmethod
     def tiny(cls) -> Self:

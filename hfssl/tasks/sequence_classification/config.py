@@ -1,21 +1,28 @@
 """Fine-tuning a language model to tell classes of texts, or of pairs of texts, apart, or to say a number for each."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
 from hfssl.errors import require
+from hfssl.tasks.columns import Columns
 from hfssl.tasks.text_settings import TextTaskConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceClassificationConfig(TextTaskConfig):
     recipe: ClassVar[str] = "sequence_classification"
+    demo: ClassVar[str | None] = "demo:pydocs"
 
     second_text_column: str | None = option(None, "column of the second text of a pair (default: one text per row)")
     problem: Literal["auto", "classes", "numbers"] = option(
         "auto", "what is said of a text: a class, or a number (regression); auto: a number where the labels are floats"
     )
+
+    @classmethod
+    def fits(cls, columns: Columns) -> bool:
+        return columns.holds == "texts" and columns.has_classes
 
     @property
     def output_type(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
@@ -35,6 +42,11 @@ class SequenceClassificationConfig(TextTaskConfig):
         super().__post_init__()
         if self.problem == "numbers":
             self.check_numbers()
+
+    def open_rows(self, data: Any, open_samples: Callable[[Any], Any]) -> Any:
+        from hfssl.data.texts.labelled import open_labelled_texts  # torch
+
+        return open_labelled_texts(data, self)
 
     @classmethod
     def tiny(cls) -> Self:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from hfssl.config.fields import option
 from hfssl.data.audio.config import SPACE, AudioDataConfig
 from hfssl.errors import require
+from hfssl.tasks.columns import Columns
 from hfssl.tasks.speech_settings import SpeechSettings
 from hfssl.tasks.task_config import Adaptation
 
@@ -31,6 +32,10 @@ class SpeechRecognitionConfig(SpeechSettings):
     characters: str | None = option(
         None, "characters that can be said, the space aside (default: those of the training rows' transcripts)"
     )
+
+    @classmethod
+    def fits(cls, columns: Columns) -> bool:
+        return columns.holds == "recordings" and columns.has_texts and not columns.has_classes
 
     @property
     def output_type(self) -> Literal["transcripts"]:

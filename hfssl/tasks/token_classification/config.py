@@ -1,9 +1,11 @@
 """Fine-tuning a language model to find entities: a tag for each word of a sentence."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
+from hfssl.tasks.columns import Columns
 from hfssl.tasks.task_config import Adaptation
 from hfssl.tasks.text_settings import TextTaskConfig
 
@@ -19,9 +21,18 @@ class TokenClassificationConfig(TextTaskConfig):
         "lengths; lora: adapters and the head",
     )
 
+    @classmethod
+    def fits(cls, columns: Columns) -> bool:
+        return columns.holds == "words"
+
     @property
     def output_type(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
         return "tags"
+
+    def open_rows(self, data: Any, open_samples: Callable[[Any], Any]) -> Any:
+        from hfssl.data.texts.tagged_words import open_tagged_words  # torch
+
+        return open_tagged_words(data, self)
 
     @classmethod
     def tiny(cls) -> Self:

@@ -86,11 +86,11 @@ def fitting_tasks(features: Json) -> list[str]:
 
 def _tasks() -> dict[str, type[TaskConfig]]:
     """Every task by its name."""
-    found: dict[str, Any] = {name: task_config_of(name) for name in task_names()}
-    return found
+    found = {name: task_config_of(name) for name in task_names()}
+    return {name: config for name, config in found.items() if issubclass(config, TaskConfig)}
 
 
-def _columns(features: dict[str, Any]) -> Columns:
+def _columns(features: Json) -> Columns:
     from datasets import Audio, ClassLabel, Image, List, Value
 
     def named(*kinds: type) -> list[str]:

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
 from hfssl.config.run_config import RunConfig
-from hfssl.config.sections import Kind, MethodConfig
+from hfssl.config.sections import DataConfig, Kind, MethodConfig
 from hfssl.errors import require
 from hfssl.models.lora_settings import LoraSettings
 from hfssl.tasks.columns import Columns
+
+if TYPE_CHECKING:
+    from hfssl.data.source import Source
 
 Adaptation = Literal["full", "frozen", "lora"]
 _OF_LORA = ("lora_rank", "lora_alpha", "lora_targets", "lora_dropout", "merge")
@@ -114,8 +117,8 @@ class TaskConfig(MethodConfig):
         """Learning rate of a layer relative to the one above it: 1 where the layers are not trained themselves."""
         return self.layer_decay if self.adaptation == "full" else 1.0
 
-    def open_rows(self, data: Any, open_samples: Callable[[Any], Any]) -> Any:
-        """The labelled rows (a `Source`) that `data` names; `open_samples` opens those of the modality.
+    def open_rows(self, data: DataConfig, open_samples: "Callable[[DataConfig], Source]") -> "Source":
+        """The labelled rows that `data` names; `open_samples` opens those of the modality.
 
         Raises:
             ConfigError: they cannot be opened, or labels of those to train on are missing.

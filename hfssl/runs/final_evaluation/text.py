@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from hfssl.data.loader import KeyedDataset
 from hfssl.data.source import Source
+from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.pipeline import PackedRows, TextPipeline
 from hfssl.evaluation.results_table import encoded_rows, results_table
 from hfssl.evaluation.text_modality import TextModality
@@ -25,6 +26,7 @@ def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) 
     table = results_table(encoded_rows(TextModality(), encoders, source, session.accelerator.device))
     figures = language_figures(session)
     texts = source.test or source
+    assert isinstance(session.run.data, TextDataConfig)
     samples = (texts.sample(row) for row in range(len(texts)))
     words = session.objective.demonstrate(session.run_dir.export, samples, session.run.data.max_length)
     return table | {"language": figures, "notes": _sentences(figures) + words}

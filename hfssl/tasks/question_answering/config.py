@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
+from hfssl.config.sections import DataConfig
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.errors import require
 from hfssl.tasks.columns import Columns
 from hfssl.tasks.task_config import Adaptation
 from hfssl.tasks.text_settings import TextTaskConfig
+
+if TYPE_CHECKING:
+    from hfssl.data.source import Source
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -62,9 +66,10 @@ class QuestionAnsweringConfig(TextTaskConfig):
         )
         return self, adopted
 
-    def open_rows(self, data: Any, open_samples: Callable[[Any], Any]) -> Any:
+    def open_rows(self, data: DataConfig, open_samples: "Callable[[DataConfig], Source]") -> "Source":
         from hfssl.data.texts.questions import open_questions  # torch
 
+        assert isinstance(data, TextDataConfig)
         return open_questions(data, self)
 
     @classmethod

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
+from hfssl.config.sections import DataConfig
+from hfssl.data.texts.config import TextDataConfig
 from hfssl.errors import require
 from hfssl.tasks.columns import Columns
 from hfssl.tasks.text_settings import TextTaskConfig
+
+if TYPE_CHECKING:
+    from hfssl.data.source import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +48,10 @@ class SequenceClassificationConfig(TextTaskConfig):
         if self.problem == "numbers":
             self.check_numbers()
 
-    def open_rows(self, data: Any, open_samples: Callable[[Any], Any]) -> Any:
+    def open_rows(self, data: DataConfig, open_samples: "Callable[[DataConfig], Source]") -> "Source":
         from hfssl.data.texts.labelled import open_labelled_texts  # torch
 
+        assert isinstance(data, TextDataConfig)
         return open_labelled_texts(data, self)
 
     @classmethod

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from hfssl.config.fields import option
+from hfssl.config.sections import DataConfig
+from hfssl.data.texts.config import TextDataConfig
 from hfssl.tasks.columns import Columns
 from hfssl.tasks.task_config import Adaptation
 from hfssl.tasks.text_settings import TextTaskConfig
+
+if TYPE_CHECKING:
+    from hfssl.data.source import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +34,10 @@ class TokenClassificationConfig(TextTaskConfig):
     def output_type(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
         return "tags"
 
-    def open_rows(self, data: Any, open_samples: Callable[[Any], Any]) -> Any:
+    def open_rows(self, data: DataConfig, open_samples: "Callable[[DataConfig], Source]") -> "Source":
         from hfssl.data.texts.tagged_words import open_tagged_words  # torch
 
+        assert isinstance(data, TextDataConfig)
         return open_tagged_words(data, self)
 
     @classmethod

@@ -3,7 +3,7 @@
     python benchmarks/demo_search.py --recipes simclr moco byol swav dino wav2vec2
 
 Trains on the first 972 of the digits' 1,297 training rows, of the vowels on the first 30 of 40 voices, and scores on the others,
-by the closing table of a run. Each trial is the preset `demo` with a few flags changed; flags that equal the preset's today were
+by the results table of a run. Each trial is the preset `demo` with a few flags changed; flags that equal the preset's today were
 tried when it had others. Writes benchmarks/results/demo_search.json; trials that stand there already are kept.
 """
 

@@ -44,7 +44,7 @@ class StepOutput(NamedTuple):
     loss_sum: 0-d, the loss summed over this micro-batch's targets; the only tensor with a gradient.
     num_targets: 0-d; 0 is allowed, loss_sum is then a 0 that is connected to the graph.
     metrics: detached 0-d tensors, averaged over micro-batches, ranks and the steps of a logging interval. The monitor
-        knows `baseline_loss`, the loss a target of one who has learned nothing, and what `nn.signals` names.
+        knows `baseline_loss`, the loss per target before anything is learned, and what `nn.signals` names.
     """
 
     loss_sum: Tensor
@@ -53,7 +53,7 @@ class StepOutput(NamedTuple):
 
 
 class BadRowError(Exception):
-    """A row that can not be used: unreadable, truncated, hostile. It is replaced, counted and named in the log."""
+    """A row that cannot be used: unreadable, truncated, hostile. It is replaced, counted and named in the log."""
 
 
 class Examples(Protocol):
@@ -108,7 +108,7 @@ class DataPipeline(ABC):
 
 @dataclass
 class Export:
-    """What a method hands to strangers.
+    """What a method exports: stock models that load without hfssl.
 
     model: the encoder (or language model) in a stock class; its config carries `hfssl_pooling`. Where adapters were trained
         and are not merged, only these (`models.lora.Adapter`).
@@ -151,7 +151,7 @@ class Picture(NamedTuple):
 class Pretext(NamedTuple):
     """How well the task that is trained on was solved.
 
-    correct: part of the task -> (B,) float, the share of right answers on each sample; chance: that of one who guesses.
+    correct: part of the task -> (B,) float, the share of right answers on each sample; chance: the share that guessing gets.
     """
 
     correct: dict[str, Tensor]
@@ -212,7 +212,7 @@ class Objective(nn.Module, ABC, Generic[Config, Pipeline]):
         """Start from the weights of `checkpoint` (Hub id or folder).
 
         Raises:
-            ConfigError: this method can not start from it.
+            ConfigError: this method cannot start from it.
         """
 
     @abstractmethod

@@ -127,11 +127,11 @@ class RunDir:
         return rows
 
     def training_rows(self) -> list[Json]:
-        """The rows of metrics.jsonl that say how training went; those of held-out data have no loss of their own."""
+        """The rows of metrics.jsonl that say how training went; those of a validation have no loss of their own."""
         return [row for row in self.read_metrics() if "loss" in row]
 
     def validation_rows(self) -> list[Json]:
-        """The rows of metrics.jsonl that say what the model did on held-out data: `validation/...` keys."""
+        """The rows of metrics.jsonl of validations: `validation/...` keys."""
         return [row for row in self.read_metrics() if any(key.startswith("validation/") for key in row)]
 
     def drop_metrics_after(self, step: int) -> None:
@@ -156,15 +156,15 @@ class RunDir:
         return _mapping(self.path / "eval" / f"{name}.json", json.loads)
 
     def eval_names(self) -> list[str]:
-        """Names of the evaluations that were written, the closing table among them."""
+        """Names of the evaluations that were written, the results table among them."""
         return sorted(path.stem for path in (self.path / "eval").glob("*.json"))
 
     def forget_summary(self) -> None:
-        """The run goes on: it is no longer finished."""
+        """Mark the run as no longer finished."""
         (self.path / "eval" / f"{_SUMMARY}.json").unlink(missing_ok=True)
 
     def write_summary(self, content: Json) -> None:
-        """The closing table; its presence is what makes a run a finished one."""
+        """The results table; its presence is what makes a run a finished one."""
         self.write_eval(_SUMMARY, content)
 
     def read_summary(self) -> Json | None:
@@ -180,7 +180,7 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} can not be read ({one_line(error)}): mend or remove it") from error
+        raise ConfigError(f"{file} cannot be read ({one_line(error)}): mend or remove it") from error
 
 
 def _stored(config_file: Path) -> Json:
@@ -222,7 +222,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def why_not_usable(path: Path) -> str | None:
-    """Why `path` can not become or continue a run folder; None if it can."""
+    """Why `path` cannot become or continue a run folder; None if it can."""
     if not path.exists():
         return None
     if not path.is_dir():
@@ -245,7 +245,7 @@ def runs_of(recipe: str) -> list[RunDir]:
 
 
 def next_free(recipe: str) -> RunDir:
-    """The run folder with the next free number; made at once, so that a run started beside this one takes another."""
+    """The run folder with the next free number; made at once, so that a run started at the same time takes another."""
     number = max((int(run.path.name.rsplit("-", 1)[1]) for run in runs_of(recipe)), default=-1) + 1
     while True:
         path = RUNS / f"{recipe}-{number:03d}"

@@ -199,7 +199,7 @@ def test_a_damaged_cache_is_made_anew_and_can_be_sent_to_a_worker(tmp_path: Path
     assert all(torch.equal(again[row].samples, before[row]) for row in range(4))
 
 
-# Files that can not be used
+# Files that cannot be used
 
 
 def test_short_and_bad_files_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,7 +210,7 @@ def test_short_and_bad_files_are_left_out_and_counted(tmp_path: Path, capsys: py
     printed = capsys.readouterr().out
     assert "4 of the 12 recordings of train" in printed
     assert "2 are shorter than 0.2 s" in printed
-    assert "2 can not be used: row 0 can not be read" in printed
+    assert "2 cannot be used: row 0 cannot be read" in printed
     assert "row 1 is silent" in printed
     used = {number for row in range(len(rows.examples)) for number, _, _ in rows.examples.plan.row(row)}
     assert used == {2, 3, 4, 6, 7, 8, 9, 10} - {
@@ -235,8 +235,8 @@ def test_without_the_cache_a_file_that_turns_out_bad_is_replaced_with_its_row(tm
     ("seconds", "broken", "message"),
     [
         ([0.1] * 4, 0, "all of the 4 recordings of train .* are shorter than 0.2 s: lower --min_duration_seconds"),
-        ([1.0] * 4, 4, "none of the 4 recordings of train .* can be used: row 0 can not be read"),
-        ([1.0] * 30, 11, "11 of the 30 recordings of train .* can not be used, more than 10: mend or remove them"),
+        ([1.0] * 4, 4, "none of the 4 recordings of train .* can be used: row 0 cannot be read"),
+        ([1.0] * 30, 11, "11 of the 30 recordings of train .* cannot be used, more than 10: mend or remove them"),
     ],
 )
 def test_a_set_of_which_hardly_anything_can_be_used_is_refused(

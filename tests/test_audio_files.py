@@ -130,16 +130,16 @@ INFINITE = tones()
 INFINITE[5_000] = np.inf
 
 BAD: dict[str, tuple[bytes, str]] = {
-    "text": (b"this is no recording", "can not be read"),
-    "no bytes": (b"", "can not be read"),
-    "noise": (np.random.default_rng(0).bytes(5_000), "can not be read"),
-    "half a FLAC": (FLAC[: len(FLAC) // 2], "can not be read"),
-    "a FLAC with a hole": (FLAC[:2_000] + bytes(2_000) + FLAC[4_000:], "can not be read"),
-    "the first bytes of an Ogg": (OGG[:100], "can not be read"),
+    "text": (b"this is no recording", "cannot be read"),
+    "no bytes": (b"", "cannot be read"),
+    "noise": (np.random.default_rng(0).bytes(5_000), "cannot be read"),
+    "half a FLAC": (FLAC[: len(FLAC) // 2], "cannot be read"),
+    "a FLAC with a hole": (FLAC[:2_000] + bytes(2_000) + FLAC[4_000:], "cannot be read"),
+    "the first bytes of an Ogg": (OGG[:100], "cannot be read"),
     "a WAV header alone": (WAV[:44], "holds no audio"),
     "a FLAC that says it lasts a month": (with_flac_frames(FLAC, 2**35), "for 596.5 hours"),
     "zero frames by its header": (with_data_size(WAV, 0), "holds no audio"),
-    "no rate": (with_rate(WAV, 0), "can not be read"),
+    "no rate": (with_rate(WAV, 0), "cannot be read"),
     "one sample a second": (with_rate(WAV, 1), "1 samples a second"),
     "two billion samples a second": (with_rate(WAV, 2**31 - 1), "2147483647 samples a second"),
     "too short to be resampled": (encoded(tones(192_000)[:5], 192_000)["bytes"], "holds no audio"),
@@ -169,7 +169,7 @@ def test_an_empty_row_is_a_bad_row(sample: Any) -> None:
 
 def test_a_missing_file_is_a_bad_row(tmp_path: Path) -> None:
     for read in (decode, frames_of):
-        with pytest.raises(BadRowError, match="can not be read"):
+        with pytest.raises(BadRowError, match="cannot be read"):
             read({"bytes": None, "path": str(tmp_path / "gone.wav")}, RATE)
 
 

@@ -180,7 +180,7 @@ def test_a_rare_class_in_groups_is_held_out_by_its_smallest_group() -> None:
 def test_what_can_not_be_split_is_refused() -> None:
     with pytest.raises(ConfigError, match="together below 1"):
         split_rows(np.zeros(9), None, validation_share=0.5, test_share=0.5, seed=0)
-    with pytest.raises(ConfigError, match="4 rows can not be split: some class must have 2 rows"):
+    with pytest.raises(ConfigError, match="4 rows cannot be split: some class must have 2 rows"):
         split_rows(np.arange(4), None, validation_share=0.5, seed=0)
 
 

@@ -1,4 +1,4 @@
-"""Settings: one clear line for what can not work, at once, and nothing guessed."""
+"""Settings: one clear line for what cannot work, at once, and nothing guessed."""
 
 import subprocess
 import sys
@@ -73,7 +73,7 @@ REFUSED = {
     ("--dataset", "/no/such/place"): "does not exist",
     ("--config", "tiny"): "neither a preset .*demo.* nor a file",
     ("--model_config", "x", "--init_from", "y"): "exclude|no effect",
-    ("--hidden_size", "96", "--init_from", "y"): "--hidden_size has no effect beside --init_from",
+    ("--hidden_size", "96", "--init_from", "y"): "--hidden_size has no effect with --init_from",
     ("--pixel_mean", "0.5", "0.5"): "pixel_mean must be one number or 3",
     ("--num_workers", "-1"): "num_workers must be at least 0",
     ("--max_steps", "0"): "max_steps must be above 0, got 0",

@@ -74,8 +74,8 @@ def test_an_embedded_folder_holds_what_a_stranger_computes(
     )
     assert embed(config) == output
     said = capsys.readouterr().out
-    assert f"left out: row {CORRUPT} ants/{CORRUPT}.png can not be read" in said
-    assert "1 of 10 images can not be decoded" in said
+    assert f"left out: row {CORRUPT} ants/{CORRUPT}.png cannot be read" in said
+    assert "1 of 10 images cannot be decoded" in said
     assert sorted(path.name for path in output.parent.iterdir()) == ["features.parquet", "features.png"]
     assert np.asarray(Image.open(output.with_suffix(".png")).convert("L")).std() > 5
 

@@ -41,7 +41,7 @@ def test_scores_stand_with_interval_and_floor(tmp_path: Path) -> None:
         f"{scores['accuracy']:.3f}",
         f"95 % interval {low:.3f} to {high:.3f}",
         "0.333, always the commonest class",
-        "the trivial floor",
+        "the trivial baseline",
         "Matthews correlation",
         "60 of the split test",
         NOTE,

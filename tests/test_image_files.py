@@ -94,7 +94,7 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 def test_what_is_no_image_is_a_bad_row(kind: str) -> None:
-    with pytest.raises(BadRowError, match="bomb" if kind == "bomb" else "can not be read"):
+    with pytest.raises(BadRowError, match="bomb" if kind == "bomb" else "cannot be read"):
         decode({"bytes": BAD[kind], "path": None}, 3)
 
 
@@ -105,5 +105,5 @@ def test_an_array_that_is_no_image_is_a_bad_row(value: Any) -> None:
 
 
 def test_a_missing_file_is_a_bad_row(tmp_path: Path) -> None:
-    with pytest.raises(BadRowError, match="can not be read"):
+    with pytest.raises(BadRowError, match="cannot be read"):
         decode({"bytes": None, "path": str(tmp_path / "gone.png")}, 3)

@@ -138,8 +138,8 @@ def test_stock_models_pass_the_check(model_type: str, backend: str) -> None:
     [
         (tiny_masked, "convbert", False, "see its neighbour"),  # convolutions over the row
         (tiny_masked, "fnet", False, "see its neighbour"),  # a Fourier transform of the row
-        (tiny_causal, "mamba", True, "can not compute"),  # a state that runs along the row
-        (tiny_causal, "bloom", True, "can not compute"),  # distances from a flat mask
+        (tiny_causal, "mamba", True, "cannot compute"),  # a state that runs along the row
+        (tiny_causal, "bloom", True, "cannot compute"),  # distances from a flat mask
         (tiny_causal, "llama", False, "not as if alone"),
         (tiny_masked, "bert", True, "not as if alone"),
     ],
@@ -191,7 +191,7 @@ def test_layers_and_backends_without_a_dense_mask_are_named() -> None:
         packed_inputs(model, SEGMENTS, causal=False)
     model = tiny_causal("qwen3")
     model.config.layer_types = ["full_attention", "linear_attention"]
-    with pytest.raises(ConfigError, match=r"^packing can not .*linear_attention"):
+    with pytest.raises(ConfigError, match=r"^packing cannot .*linear_attention"):
         check_document_masking(model, causal=True)
 
 

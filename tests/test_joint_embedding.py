@@ -1,4 +1,4 @@
-"""What methods that compare views share: teachers, batches of any backbone, exports, and settings that can not work."""
+"""What methods that compare views share: teachers, batches of any backbone, exports, and settings that cannot work."""
 
 import copy
 from pathlib import Path

@@ -162,5 +162,5 @@ def test_energy_and_cost_follow_from_power_and_time(tmp_path: Path, monkeypatch:
     assert power_of(torch.device("cuda"), 4).watts == 2800.0
     tool.write_text("#!/bin/sh\nexit 9\n", encoding="utf-8")
     assert estimate_lines(power_of(torch.device("cuda"), 4), 1.0, None) == [
-        "energy      about unknown (the GPU's power limit can not be read)"
+        "energy      about unknown (the GPU's power limit cannot be read)"
     ]

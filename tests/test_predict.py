@@ -176,7 +176,7 @@ def test_images_get_what_a_pipeline_says(
     assert is_answer(answered["deep.png"], classify(as_eight_bits, top_k=3))
     assert len({row["probability"] for row in answered.values()}) == 6
     assert rows[3] | {"error": ""} == dict.fromkeys(rows[3]) | {"input": "3.png", "error": ""}
-    assert rows[3]["error"].startswith("can not be read")
+    assert rows[3]["error"].startswith("cannot be read")
     assert str(photographs) not in json.dumps(rows)
 
 
@@ -527,7 +527,7 @@ def test_what_can_not_be_predicted_says_why_in_one_line(
         ),
         ({"input": str(tmp_path / "t.csv"), "column": "c"}, "--column c is not in"),
         ({"input": str(tmp_path / "none.csv")}, "is empty"),
-        ({"input": str(tmp_path / "bad.parquet")}, "can not be read"),
+        ({"input": str(tmp_path / "bad.parquet")}, "cannot be read"),
         ({"column": "a"}, "--column has no effect"),
         ({"top_k": 4}, "--top_k 4 is more than the 3 labels"),
         ({"model": several, "top_k": 2}, "--top_k has no effect: the head gives several labels a row"),
@@ -550,7 +550,7 @@ def test_flags_that_can_not_work_are_refused_before_anything_is_loaded(tmp_path:
         ({"input": str(tmp_path / "missing")}, "does not exist"),
         ({"output": str(tmp_path)}, "is a folder: name a file in it"),
         ({"output": str(tmp_path / "p.parquet")}, "must end in .csv or .jsonl"),
-        ({"output": str(tmp_path / "t.csv" / "p.csv")}, "can not be made"),
+        ({"output": str(tmp_path / "t.csv" / "p.csv")}, "cannot be made"),
         ({"output": str(tmp_path / "t.csv")}, "would replace --input"),
         ({"top_k": 0}, "top_k must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
@@ -564,7 +564,7 @@ def test_a_stopped_prediction_leaves_the_file_that_was_there(
 ) -> None:
     (tmp_path / "p.csv").write_text("before")
 
-    def stop(self: Any, outputs: list[torch.Tensor], beside: Any) -> dict[str, Any]:
+    def stop(self: Any, outputs: list[torch.Tensor], extra: Any) -> dict[str, Any]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("hfssl.predicting.classes.Classes.of", stop)
@@ -583,5 +583,5 @@ def test_the_recipe_writes_the_file_and_names_what_is_bad(
     rows = rows_of(tmp_path / "predictions.csv")
     assert len(rows) == 7
     assert {row["label"] for row in rows if not row["error"]} <= set(LABELS)
-    assert "no prediction: 3.png can not be read" in done.stdout
+    assert "no prediction: 3.png cannot be read" in done.stdout
     assert "7 rows written to predictions.csv" in done.stdout

@@ -1,4 +1,4 @@
-"""Predicted answers: those that the run itself is scored by, whoever asks and however; questions that can not be asked."""
+"""Predicted answers: those that the run itself is scored by, whoever asks and however; questions that cannot be asked."""
 
 import json
 from pathlib import Path
@@ -135,7 +135,7 @@ def test_flags_without_effect_or_sense_and_inputs_without_questions_are_refused(
         (
             good,
             {"question": "a", "question_column": "b"},
-            "--question_column has no effect beside --question",
+            "--question_column has no effect with --question",
         ),
         (good, {"max_answer_length": 0}, "max_answer_length must be at least 1, got 0"),
     ):

@@ -1,4 +1,4 @@
-"""Predicted tags: the pipeline's entities of texts, the run's own tags of listed words, and rows that can not be read."""
+"""Predicted tags: the pipeline's entities of texts, the run's own tags of listed words, and rows that cannot be read."""
 
 import json
 from pathlib import Path

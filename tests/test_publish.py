@@ -239,7 +239,7 @@ def test_without_a_network_there_is_a_line_and_the_run_stays(
 ) -> None:
     before = content(run_dir.path)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(HubError, match=r"http://127.0.0.1:9 can not be reached .*run the same command again") as caught:
+    with pytest.raises(HubError, match=r"http://127.0.0.1:9 cannot be reached .*run the same command again") as caught:
         published(run_dir)
     assert "\n" not in str(caught.value)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -387,7 +387,7 @@ def test_a_number_that_changes_in_the_folder_changes_alone_in_the_card(at_hub: L
         ({"language": ("English",)}, "language must be ISO 639 codes"),
         ({"create_pr": True, "revision": "b"}, "create_pr and revision exclude each other"),
         ({"revision": "a b"}, "revision must be the name of a branch"),
-        ({"merge": True, "card_only": True}, "merge has no effect beside card_only"),
+        ({"merge": True, "card_only": True}, "merge has no effect with card_only"),
         ({"base_model": "x"}, "--base_model has no effect: .* started from no checkpoint"),
         ({"revision": "refs/pr/1"}, "revision must be the name of a branch"),
         ({"data_name": "demo:mine"}, "data_name must be up to 100 letters"),
@@ -539,7 +539,7 @@ def test_what_would_be_of_no_use_is_not_published(damage: str, said: str, at_hub
 def test_a_damaged_folder_is_named_with_its_file(name: str, content: bytes, at_hub: LocalHub, run_dir: RunDir) -> None:
     file = run_dir.path / name
     file.write_bytes(content + (b"\n" + file.read_bytes() if name.endswith(".jsonl") else b""))
-    with pytest.raises(ConfigError, match=rf"{re.escape(str(file))} can not be read"):
+    with pytest.raises(ConfigError, match=rf"{re.escape(str(file))} cannot be read"):
         published(run_dir)
 
 

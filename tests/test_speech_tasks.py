@@ -359,7 +359,7 @@ def test_a_whole_run_is_scored_by_its_export(bases: dict[str, Path], tmp_path: P
         ),
         ({"mask_time_probability": 1.5}, r"must be in \[0, 1\), got 1.5"),
         ({"mask_time_length": 0}, "mask_time_length must be above 0, got 0"),
-        ({"conv_kernel": (3, 3)}, "--conv_kernel has no effect beside --model or --model_config"),
+        ({"conv_kernel": (3, 3)}, "--conv_kernel has no effect with --model or --model_config"),
         ({"classifier_proj_size": -1}, "classifier_proj_size must be above 0"),
     ],
 )

@@ -234,7 +234,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"text_column": "text", "second_text_column": "label"}, "--second_text_column label holds no texts but Value"),
     ({"text_column": "text", "second_text_column": "text"}, "is the first one too"),
     ({"text_column": "text", "no_packing": True}, "no_packing has no effect on a task"),
-    ({"text_column": "text", "train_tokenizer": "bpe"}, "train_tokenizer has no effect beside --model"),
+    ({"text_column": "text", "train_tokenizer": "bpe"}, "train_tokenizer has no effect with --model"),
     ({"text_column": "label"}, "--text_column label is the column of the labels"),
     ({"text_column": "text", "label_column": "kind"}, "--label_column kind is not a column"),
     ({"text_column": "text", "problem": "numbers", "label_smoothing": 0.1}, "label_smoothing has no effect"),

@@ -136,8 +136,8 @@ def test_tokenizers_that_can_not_be_used_are_refused_in_one_line(tmp_path: Path)
     (tmp_path / "empty").mkdir()
     for settings, message in {
         ("tokenizer", str(tmp_path / "slow")): "is not a fast tokenizer",
-        ("tokenizer", str(tmp_path / "empty")): "can not be loaded",
-        ("tokenizer", "nobody/nothing"): "can not be loaded",
+        ("tokenizer", str(tmp_path / "empty")): "cannot be loaded",
+        ("tokenizer", "nobody/nothing"): "cannot be loaded",
         ("dataset", "x"): "set --tokenizer or --train_tokenizer",
     }.items():
         with pytest.raises(ConfigError, match=message) as caught:

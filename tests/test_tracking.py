@@ -96,6 +96,6 @@ def test_a_tracker_that_is_missing_or_broken_is_a_clear_error(tmp_path: Path, mo
         raise ConnectionError("no route\nto the tracker")
 
     monkeypatch.setattr(accelerator, "init_trackers", offline)
-    with pytest.raises(ConfigError, match="tensorboard can not be started: ConnectionError: no route to the tracker"):
+    with pytest.raises(ConfigError, match="tensorboard cannot be started: ConnectionError: no route to the tracker"):
         tracking.open_tracker(accelerator, run, RunDir(tmp_path), 0)
     assert LoopConfig().report_to == "none"

@@ -440,7 +440,7 @@ def test_bad_rows_are_counted_once_and_too_many_end_the_run(
     bad |= {3, 7}
     train_without_patch(tmp_path / "few")
     assert RunDir(tmp_path / "few").read_metrics()[-1]["bad_rows"] == 2
-    assert capsys.readouterr().out.count("can not be used and is replaced: is torn") == 2
+    assert capsys.readouterr().out.count("cannot be used and is replaced: is torn") == 2
     bad |= set(range(20))
-    with pytest.raises(TrainingError, match=r"rows tried can not be used, more than 10: rows \["):
+    with pytest.raises(TrainingError, match=r"rows tried cannot be used, more than 10: rows \["):
         train_without_patch(tmp_path / "many")

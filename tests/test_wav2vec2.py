@@ -562,7 +562,7 @@ def test_a_config_brings_sizes_convolutions_and_codebooks(tmp_path: Path) -> Non
         method.adopt(AudioDataConfig.tiny(), BertConfig(), frozenset())
 
 
-# Settings that can not work
+# Settings that cannot work
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""An Export as a folder that strangers load with plain `from_pretrained`."""
+"""Writes an Export as a folder that plain `from_pretrained` loads."""
 
 import math
 import shutil
@@ -24,7 +24,7 @@ def write_processor(processor: Saves, folder: Path) -> None:
 def write_export(export: Export, folder: Path) -> None:
     """Encoder (or adapter) and processor at the root, the full model in `pretraining/`, other heads in `heads.safetensors`.
 
-    The folder appears whole: it is written beside and renamed; an older one is replaced.
+    The folder appears whole: it is written to a temporary folder and renamed; an older one is replaced.
     """
     unfinished = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -135,7 +135,7 @@ def embedded_images(encoder: Encoder, images: Examples, paths: Sequence[str | No
     for row, reason in list(bad.items())[:_NAMED]:
         print(f"left out: {_name(row, paths[row])} {reason}")
     if bad:
-        print(f"{len(bad)} of {len(images)} images can not be decoded and were left out")
+        print(f"{len(bad)} of {len(images)} images cannot be decoded and were left out")
     require(bool(rows), f"none of the {len(images)} images can be decoded")
     return Embedded(np.asarray(rows), [_name(row, paths[row]) for row in rows], features_ND[: len(rows)])
 

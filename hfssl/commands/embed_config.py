@@ -37,7 +37,7 @@ class EmbedConfig:
         )
         require(output.suffix == ".parquet", f"--output must end in .parquet, got {output}")
         above = next((folder for folder in output.parents if folder.exists()), None)
-        require(above is None or above.is_dir(), f"--output {output} can not be made: {above} is a file")
+        require(above is None or above.is_dir(), f"--output {output} cannot be made: {above} is a file")
         if self.query is not None:
             require(Path(self.query).expanduser().exists(), f"--query {self.query} does not exist")
         self.image_data(num_channels=3).check()

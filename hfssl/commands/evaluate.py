@@ -1,4 +1,4 @@
-"""Evaluate any checkpoint on labelled images, texts or recordings: kNN, linear probe, label curve, beside honest floors.
+"""Evaluate any checkpoint on labelled images, texts or recordings: kNN, linear probe, label curve, with baselines.
 
 The protocol stands in docs/guides/evaluation.md and in every file that this writes.
 """

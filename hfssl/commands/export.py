@@ -1,4 +1,4 @@
-"""Export a checkpoint of a run that goes on, was killed, or is finished: what the run itself exports of these weights."""
+"""Exports a checkpoint of a running, killed or finished run, as the run itself exports these weights."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Fine-tuning from a Run to a model that strangers load: labelled rows divided, training, export, scores, in this order."""
+"""Fine-tuning, from a RunConfig to a stock model: labelled rows divided, training, export, scores, in this order."""
 
 import torch
 from accelerate import Accelerator
@@ -43,7 +43,7 @@ _BLOCK = 64
 
 
 def finetune(task_class: type[Task], run: RunConfig) -> RunDir:
-    """Fine-tune as `run` says, or go on where an earlier process stopped; raises what `pretrain.pretrain` raises."""
+    """Fine-tune as `run` says, or resume an interrupted run; raises what `pretrain.pretrain` raises."""
     accelerator = start(run.loop)
     quieten_libraries()
     try:
@@ -96,7 +96,7 @@ def _finish(session: Session) -> None:
 
 
 def scored_by_export(session: Session, tested: Source) -> Json:
-    """What the exported model, opened as a stranger would, gets right on labelled rows, with pictures in the run folder."""
+    """Scores of the exported model, loaded with plain `from_pretrained`, on labelled rows; figures go into the run folder."""
     run, run_dir, device = session.run, session.run_dir, session.accelerator.device
     task, own, settings = session.objective, session.rows.pipeline, task_settings(run)
     assert isinstance(task, Task)

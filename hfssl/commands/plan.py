@@ -21,7 +21,7 @@ def plan(run: RunConfig) -> Json:
     """Measure, print and return the figures: seconds, steps, samples, peak bytes a process, kilowatt hours.
 
     Raises:
-        ConfigError: the run can not work as configured.
+        ConfigError: the run cannot work as configured.
     """
     accelerator = start(run.loop)
     quieten_libraries()

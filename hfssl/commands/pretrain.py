@@ -1,4 +1,4 @@
-"""Pretraining from a Run to a folder that strangers load: data, training, export, evaluation and figures, in this order."""
+"""Pretraining, from a RunConfig to a stock model: data, training, export, evaluation and figures, in this order."""
 
 import dataclasses
 import importlib
@@ -23,13 +23,13 @@ from hfssl.training.loop import Session
 
 
 def pretrain(objective_class: type[Objective], run: RunConfig) -> RunDir:
-    """Pretrain as `run` says, or go on where an earlier process stopped.
+    """Pretrain as `run` says, or resume an interrupted run.
 
     Returns:
         The folder of the finished run.
 
     Raises:
-        ConfigError: the run can not work as configured.
+        ConfigError: the run cannot work as configured.
         TrainingError: it could not be finished; what was saved stays.
         Interrupted: it was asked to stop and saved its state.
     """
@@ -68,7 +68,7 @@ def _finish(context: RunContext, session: Session) -> None:
 
 
 def _source_of_scores(run: RunConfig, modality: str) -> Source:
-    """All rows of the training split beside a split that was not trained on; where there is none, the rows that were watched
+    """All rows of the training split with a split that was not trained on; where there is none, the validation rows
     are scored."""
     whole = OPENERS[modality](dataclasses.replace(run.data, validation_share=0.0))
     return whole if whole.test is not None else OPENERS[modality](run.data)
@@ -115,10 +115,10 @@ def _closing_lines(run_dir: RunDir, summary: Json) -> list[str]:
     lines += [f"{summary['train_rows']} training rows, {summary['test_rows']} test rows of {summary['data']}"]
     lines += summary.get("notes", []) + pretext_lines(summary)
     if summary.get("test_rows_were_watched"):
-        lines.append(f"the scored rows ({summary['test_split']}) are those that were watched while training")
+        lines.append(f"the scored rows ({summary['test_split']}) are also the validation rows of the training")
     lines += [hint] if (hint := remark(summary)) else []
     if not any("knn" in row for row in summary["rows"]):
-        lines.append("no scores: the data has no labels or no held-out split (test or validation)")
+        lines.append("no scores: the data has no labels or no split to score (test or validation)")
     export, recipe = run_dir.export, run_dir.read_config()["recipe"]
     lines += [
         f"export      {export}   loads with {_loaded_by(export)}",

@@ -1,4 +1,4 @@
-"""A sheet of what a model will see: images of the user's own data beside their views.
+"""A sheet of what a model will see: images of the user's own data next to their views.
 
 B images, V views, C channels, S x S pixels.
 """
@@ -47,7 +47,7 @@ def preview(config: PreviewConfig) -> Path:
 def _cells(
     pipeline: ViewsPipeline, batch: dict[str, Tensor], place: int, groups: Mapping[str, Sequence[View]]
 ) -> list[SheetCell]:
-    """The views of one image; small crops stand on white, as small as they are beside the global ones."""
+    """The views of one image; small crops stand on white, as small as they are next to the global ones."""
     side = max(view.size for views in groups.values() for view in views)
     cells = []
     for name in groups:

@@ -39,7 +39,7 @@ class PreviewConfig(LocalCropFlags, AugmentationFlags):
         require(output.suffix == ".png", f"--output must end in .png, got {output}")
         require(not output.is_dir(), f"--output {output} is a folder: name a file in it, like {output}/preview.png")
         above = next((folder for folder in output.parents if folder.exists()), None)
-        require(above is None or above.is_dir(), f"--output {output} can not be made: {above} is a file")
+        require(above is None or above.is_dir(), f"--output {output} cannot be made: {above} is a file")
         data = self.image_data()
         data.check()
         self.check_local_crops()

@@ -1,4 +1,4 @@
-"""Report and card of a run, made anew from its folder: of one that goes on, was killed, or is finished."""
+"""Report and card of a run, made again from its folder, whether the run is going, was killed, or is finished."""
 
 from pathlib import Path
 

@@ -65,7 +65,7 @@ def task_for(dataset: str, dataset_config: str | None = None) -> str:
 
 
 def _kind_of_files(folder: Path) -> str | None:
-    """Of a folder of images or recordings in class folders; None where it holds tables, or transcripts beside recordings."""
+    """Of a folder of images or recordings in class folders; None where it holds tables, or recordings with transcripts."""
     if holds_files(folder, frozenset(_TABLES)):
         return None
     fitting = {task.modality: name for name, task in _tasks().items() if task.takes_class_folders}

@@ -23,7 +23,7 @@ STORED_BESIDE = (
     "without_effect",
     "changed",
     "model_config",
-)  # what a run's config.yaml holds beside its sections
+)  # what a run's config.yaml holds in addition to its sections
 SECTION_NAMES = ("method", "data", "optim", "loop")
 _LARGEST_YAML_BYTES = 1_000_000
 

@@ -166,7 +166,7 @@ def _check_run(run: RunConfig) -> None:
     without_effect = sorted(run.method.architecture_fields & run.given)
     if without_effect and (loop.model_config or loop.init_from):
         source = "init_from" if loop.init_from else "model_config"
-        raise ConfigError(f"--{without_effect[0]} has no effect beside --{source}, which decides it: leave it out")
+        raise ConfigError(f"--{without_effect[0]} has no effect with --{source}, which decides it: leave it out")
     for name, reason in run.method.without_effect().items():
         require(name not in run.given, f"--{name} has no effect {reason}")
     run.data.check()

@@ -9,7 +9,7 @@ _REPOSITORY = re.compile(rf"(?:{_NAME}/)?{_NAME}")
 
 
 def check_repository(setting: str, value: str | None) -> None:
-    """Raise ConfigError where `value` can not be the name of a repository; None can be left out."""
+    """Raise ConfigError where `value` cannot be the name of a repository; None can be left out."""
     if value is None:
         return
     if not _REPOSITORY.fullmatch(value) or "--" in value or ".." in value or value.endswith(".git"):

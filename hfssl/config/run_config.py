@@ -1,4 +1,4 @@
-"""A run by its settings: what is stored of it, which of them make it this run, and what may change when it goes on."""
+"""A run by its settings: what is stored of it, which of them make it this run, and what a resume may change."""
 
 import dataclasses
 import hashlib
@@ -35,14 +35,14 @@ class RunConfig:
     def stored(self) -> Json:
         """The whole run as plain values, as config.yaml holds it."""
         sections = {name: to_plain(getattr(self, name)) for name in SECTION_NAMES}
-        beside: Json = {"digest": self.digest(), "digest_of_any_length": self.digest(any_length=True)}
-        beside["local"] = self.local()
-        beside["without_effect"] = sorted(self.method.without_effect())
+        further: Json = {"digest": self.digest(), "digest_of_any_length": self.digest(any_length=True)}
+        further["local"] = self.local()
+        further["without_effect"] = sorted(self.method.without_effect())
         if self.method.needs_labels:
-            beside["changed"] = self.changed()
+            further["changed"] = self.changed()
         named = {"layout": LAYOUT, "recipe": self.recipe, "kind": self.method.kind, "modality": self.method.modality}
         named |= {"rows_are": self.rows_are, "preset": self.preset}
-        return named | sections | beside | {"model_config": self.architecture}
+        return named | sections | further | {"model_config": self.architecture}
 
     @property
     def rows_are(self) -> str:

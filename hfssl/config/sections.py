@@ -38,17 +38,17 @@ class MethodConfig:
         """Raise ConfigError where method and data do not fit together."""
 
     def without_effect(self) -> dict[str, str]:
-        """Flags without effect beside the other settings, with reason and remedy; an error where somebody gave them."""
+        """Flags without effect with the other settings, with reason and remedy; an error where somebody gave them."""
         return {}
 
     def check_batch(self, global_batch_size: int) -> None:
-        """Raise ConfigError where the method can not work with such batches."""
+        """Raise ConfigError where the method cannot work with such batches."""
 
     def check_rows_at_once(self, per_device_batch_size: int) -> None:
-        """Raise ConfigError where the method can not work with such micro-batches."""
+        """Raise ConfigError where the method cannot work with such micro-batches."""
 
     def check_start(self, init_from: str | None) -> None:
-        """Raise ConfigError where the method can not start from `init_from`; None where it builds a new model."""
+        """Raise ConfigError where the method cannot start from `init_from`; None where it builds a new model."""
 
     @property
     def exports_adapter(self) -> bool:
@@ -63,7 +63,7 @@ class MethodConfig:
         """(method, data) as a loaded transformers config dictates them; `given` are the flags of the command line.
 
         Raises:
-            ConfigError: the method can not build on such a config.
+            ConfigError: the method cannot build on such a config.
         """
         return self, data
 
@@ -85,7 +85,7 @@ class DataConfig:
     split: str = option("train", "split to train on")
     validation_share: float | None = option(
         None,
-        "share of the rows to watch the run on instead of training (default: 0.05 where the data has no other split)",
+        "share of the rows for validation instead of training (default: 0.05 where the data has no other split)",
     )
     num_workers: int | None = option(None, "data worker processes (default: chosen from data and cores)", "may_change")
 
@@ -215,5 +215,5 @@ class LoopConfig:
         )
         require(
             self.init_from is None or self.model_config is None,
-            "model_config has no effect beside init_from, which brings its own: leave one of them out",
+            "model_config has no effect with init_from, which brings its own: leave one of them out",
         )

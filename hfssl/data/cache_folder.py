@@ -23,8 +23,8 @@ def cache_root(kind: str) -> Path:
 def made_once(folder: Path, is_whole: Callable[[Path], bool], write: Callable[[Path], None]) -> Path:
     """`folder`, filled by `write` unless `is_whole` says that it already is.
 
-    Processes that ask at the same time wait for the one that writes. It writes beside and then renames, so that a folder
-    under its name is a whole one; a damaged one is made anew.
+    Processes that ask at the same time wait for the one that writes. It writes to a temporary folder and then renames, so that
+    a folder under its name is a whole one; a damaged one is made again.
     """
     if is_whole(folder):
         return folder

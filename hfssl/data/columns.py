@@ -41,7 +41,7 @@ def choose_column(rows: Dataset, find: FindColumn, column: str | None, flag: str
 def choose_label(
     rows: Dataset, label_column: str | None, split: str, find: FindColumn, *, is_needed: bool
 ) -> str | None:
-    """The column of labels; a split beside the one that is trained on may do without."""
+    """The column of labels; other splits than the one trained on may have none."""
     if label_column is not None:
         require(
             label_column in rows.features or not is_needed,

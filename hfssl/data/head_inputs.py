@@ -38,7 +38,7 @@ class StoredInputs:
     def __getitem__(self, index: int) -> Tensor:
         """Raises BadRowError."""
         if not self.good_N[index]:
-            raise BadRowError("it can not be read")
+            raise BadRowError("it cannot be read")
         return torch.from_numpy(np.array(self.inputs[index]))
 
 
@@ -73,7 +73,7 @@ class HeadInputsPipeline(DataPipeline, Generic[Whole]):
     """Batches of `head_inputs` (B, ...) float32 and `labels` (B,), for a task whose body does not change.
 
     whole: the task's own data path, whose `eval_transform` the body sees: no chance, no augmentation.
-    encode: a batch of it, on `device`, to the head's inputs; about: what they depend on beside the rows.
+    encode: a batch of it, on `device`, to the head's inputs; about: what they depend on in addition to the rows.
     """
 
     def __init__(self, whole: Whole, encode: Encode, device: torch.device, about: str) -> None:

@@ -53,7 +53,7 @@ def divided(source: Source, run: RunConfig) -> Divided:
         source: opened with nothing held out.
 
     Raises:
-        ConfigError: no labels, a split without labels, or rows that can not be divided.
+        ConfigError: no labels, a split without labels, or rows that cannot be divided.
     """
     settings = run.method
     assert isinstance(settings, SplitSettings), f"{run.recipe} is no task"

@@ -74,7 +74,7 @@ class KeyedDataset:
             except BadRowError:
                 bad.append(candidate)
                 candidate = combine(self.seed, stream_id("replacement"), epoch, sample_id, attempt) % len(self.examples)
-        raise BadRowError(f"{_MOST_REPLACEMENTS} rows in a row can not be used, among them rows {sorted(set(bad))[:5]}")
+        raise BadRowError(f"{_MOST_REPLACEMENTS} rows in a row cannot be used, among them rows {sorted(set(bad))[:5]}")
 
 
 class _Positions:

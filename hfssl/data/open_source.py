@@ -113,7 +113,7 @@ def open_source(
         return with_rows_held_out(source, config.validation_share)
     require(
         not config.validation_share,
-        f"validation_share has no effect: {config.dataset} has the split {validation.split}, which is watched instead",
+        f"validation_share has no effect: {config.dataset} has the split {validation.split}, which is used for validation",
     )
     return replace(source, validation=validation)
 

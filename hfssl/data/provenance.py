@@ -39,7 +39,7 @@ def _revision(source: Source) -> str | None:
 def _license(name: str, revision: str | None) -> str | None:
     try:
         card = HfApi().dataset_info(name, revision=revision, timeout=10.0).card_data
-    except Exception:  # whatever the network says, the run goes on without
+    except Exception:  # whatever the network says, the run continues without
         return None
     license = None if card is None else card.license
     return ", ".join(license) if isinstance(license, list) else license

@@ -71,7 +71,7 @@ def _divided(rows: Array, sides: "_Sides", share: float) -> tuple[Array, Array]:
     held_out = sides.held_out()
     require(
         bool(held_out.any()),
-        f"{len(rows)} rows can not be split: some class must have {sides.fewest_left + 1} rows (with groups: as many groups) "
+        f"{len(rows)} rows cannot be split: some class must have {sides.fewest_left + 1} rows (with groups: as many groups) "
         "for one to be held out; bring more rows, or a split of your own",
     )
     return rows[~held_out], rows[held_out]

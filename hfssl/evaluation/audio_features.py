@@ -1,4 +1,4 @@
-"""Features of a speech checkpoint, read as a stranger would: AutoModel, its feature extractor, and vectors of a recording.
+"""Features of a speech checkpoint, loaded with plain `from_pretrained`: AutoModel, its extractor, vectors of a recording.
 
 N recordings, L hidden states (the projected frames and one of each layer), T frames, D width.
 """

@@ -1,4 +1,4 @@
-"""Evaluating speech encoders: their features beside log-mel statistics, and what each layer knows."""
+"""Evaluating speech encoders: their features compared with log-mel statistics, and what each layer knows."""
 
 from pathlib import Path
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Features of a checkpoint, read as a stranger would: AutoModel, its processor, and one vector an image.
+"""Features of a checkpoint, loaded with plain `from_pretrained`: AutoModel, its processor, and one vector an image.
 
 N samples, T tokens, D width.
 """

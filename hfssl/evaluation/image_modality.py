@@ -1,4 +1,4 @@
-"""Evaluating image encoders: their features beside raw pixels and PCA."""
+"""Evaluating image encoders: their features compared with raw pixels and PCA."""
 
 from pathlib import Path
 from typing import ClassVar

@@ -21,9 +21,9 @@ MOST_KEPT_BYTES = 1_000_000_000
 
 
 class Images:
-    """At most `most` good rows of a source, the first of a fixed permutation; rows that can not be decoded are left out.
+    """At most `most` good rows of a source, the first of a fixed permutation; rows that cannot be decoded are left out.
 
-    Each is a (C, h, w) uint8 image. They are kept while they are small altogether, else decoded anew each time, so that a
+    Each is a (C, h, w) uint8 image. They are kept while they are small altogether, else decoded each time, so that a
     folder of large photographs fits into memory.
 
     rows: their numbers in the source; labels: as they are stored, or None; hashes: see `duplicates.difference_hash`;

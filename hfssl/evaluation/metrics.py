@@ -145,7 +145,7 @@ class EntityF1(StockMetric):
     """precision, recall, f1 of whole entities, over all types together (micro), and per_type each with its support.
 
     An entity counts where type and both ends agree (Tjong Kim Sang & De Meulder 2003, the task of CoNLL-2003). Tags are IOB2,
-    read strictly: B-X begins an entity, I-X goes on with one of type X, any other I-X belongs to none. (The shared task's
+    read strictly: B-X begins an entity, I-X continues one of type X, any other I-X belongs to none. (The shared task's
     script conlleval lets such an I-X begin one, and so gives other scores.) References must be IOB2 throughout.
     """
 
@@ -182,7 +182,7 @@ def spans_of(tags: Sequence[str], *, is_checked: bool = False) -> set[Span]:
     """The entities of one sentence in IOB2.
 
     Raises:
-        ValueError: a tag is not O, B-type or I-type; `is_checked`: or an I-type goes on with nothing.
+        ValueError: a tag is not O, B-type or I-type; `is_checked`: or an I-type continues nothing.
     """
     spans = set()
     open_kind, start = None, 0
@@ -195,9 +195,7 @@ def spans_of(tags: Sequence[str], *, is_checked: bool = False) -> set[Span]:
         if open_kind is not None:
             spans.add(Span(open_kind, start, position))
         if is_checked and prefix == "I":
-            raise ValueError(
-                f"{tag} at word {position} goes on with no {kind}: references must be IOB2, each begun by B-"
-            )
+            raise ValueError(f"{tag} at word {position} continues no {kind}: references must be IOB2, each begun by B-")
         open_kind, start = (kind if prefix == "B" else None), position
     return spans
 

@@ -116,7 +116,7 @@ def _hidden(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids_1T: 
 
 
 def perplexity_of(language_model: LanguageModel, texts: Sequence[str], training_texts: Sequence[str]) -> Json | None:
-    """Figures of `texts` as eval/*.json holds them, beside what the token frequencies of `training_texts` alone give.
+    """Figures of `texts` as eval/*.json holds them, with what the token frequencies of `training_texts` give.
 
     The 95 % interval is a bootstrap over documents. None where no document has a token to predict.
     """

@@ -57,7 +57,7 @@ class _PixelBlocks(Dataset[PixelBlock]):
 
 
 def processed(processor: BaseImageProcessor, images: Sequence[Tensor]) -> Tensor:
-    """(B, C, H, W) float32 of (C, h, w) uint8 images, as a stranger's call of the processor gives them."""
+    """(B, C, H, W) float32 of (C, h, w) uint8 images, as a plain call of the processor gives them."""
     encoded = processor(images=list(images), return_tensors="pt", input_data_format="channels_first")
     pixel_values: Tensor = encoded["pixel_values"]
     return pixel_values
@@ -75,7 +75,7 @@ def pixel_blocks(
 
 
 def num_workers(num_blocks: int, device: torch.device) -> int:
-    """None for few blocks, and none beside a model on one or two cores, from which they would only take turns."""
+    """None for few blocks, and none where a model runs on one or two cores, since they would compete for them."""
     threads = torch.get_num_threads()
     if device.type == "cpu":
         config = 0 if threads <= 2 else min(_MOST_WORKERS_CPU, threads // 2)

@@ -1,4 +1,4 @@
-"""The results table at the end of a run: features of its encoders beside those that need no model."""
+"""The results table at the end of a run: features of its encoders and of baselines that need no model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

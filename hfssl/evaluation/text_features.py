@@ -1,4 +1,4 @@
-"""Features of a text checkpoint, read as a stranger would: AutoModel, its tokenizer, and one vector a document.
+"""Features of a text checkpoint, loaded with plain `from_pretrained`: AutoModel, its tokenizer, and one vector a document.
 
 N documents, B of a batch, T tokens, D width.
 """

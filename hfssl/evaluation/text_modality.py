@@ -1,4 +1,4 @@
-"""Evaluating text models: their features beside TF-IDF, and their perplexity where they have a trained head."""
+"""Evaluating text models: their features compared with TF-IDF, and their perplexity where they have a trained head."""
 
 from pathlib import Path
 from typing import ClassVar

@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 
 class HubError(ConfigError):
-    """The Hub can not be reached, or does not take what is sent."""
+    """The Hub cannot be reached, or does not take what is sent."""
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def _line(error: BaseException, about: str) -> str:
     if status is None:
         said = one_line(error) or type(error).__name__
         return (
-            f"{constants.ENDPOINT} can not be reached ({said}): nothing was changed; "
+            f"{constants.ENDPOINT} cannot be reached ({said}): nothing was changed; "
             "run the same command again when there is a network"
         )
     if status in _SAID:

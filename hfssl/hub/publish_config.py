@@ -56,7 +56,7 @@ class PublishConfig:
             self.data_name is None or bool(_DATA_NAME.fullmatch(self.data_name)),
             f"data_name must be up to 100 letters, digits, spaces and , . ( ) - ', got {self.data_name!r}",
         )
-        require(not (self.merge and self.card_only), "merge has no effect beside card_only: leave one of them out")
+        require(not (self.merge and self.card_only), "merge has no effect with card_only: leave one of them out")
 
     def _check_license(self) -> None:
         license = self.license

@@ -71,7 +71,7 @@ def writer_of(hub_model_id: str) -> tuple[HfApi, str]:
         raise HubError("there is no access token: log in with `hf auth login`, or set HF_TOKEN")
     if not (token.isascii() and token.isprintable()):
         raise HubError(
-            "the access token holds characters that no token has: copy it anew, or log in with `hf auth login`"
+            "the access token holds characters that no token has: copy it again, or log in with `hf auth login`"
         )
     api = HfApi(token=token)
     with explained(hub_model_id):

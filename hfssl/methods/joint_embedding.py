@@ -40,7 +40,7 @@ class WithTeacher(JointEmbedding[VisionSettings], Generic[VisionSettings]):
     teacher: Teacher
 
     def student(self) -> nn.Module:
-        """What the teacher follows; put together anew each time, so that a tensor has one name in the checkpoint."""
+        """What the teacher follows; put together at each call, so that a tensor has one name in the checkpoint."""
         return nn.Sequential(self.backbone, self.projection_head)
 
     def state_figures(self) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ class JointEmbeddingConfig(VisionConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class MultiCropEmbeddingConfig(MultiCropConfig, JointEmbeddingConfig):
-    """Base of the methods that take small local crops beside the two global ones."""
+    """Base of the methods that take small local crops in addition to the two global ones."""
 
     def check(self, data: DataConfig) -> None:
         JointEmbeddingConfig.check(self, data)

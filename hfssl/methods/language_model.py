@@ -61,7 +61,7 @@ class LanguageModel(Objective[LanguageSettings, TextPipeline], Generic[LanguageS
             model = cls.auto_class.from_config(fitted)
         except (ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise ConfigError(f"--model_type {fitted.model_type} can not be built: {reason}") from error
+            raise ConfigError(f"--model_type {fitted.model_type} cannot be built: {reason}") from error
         if config.lora:
             with_adapter(model, config, task_type="CAUSAL_LM" if cls.is_causal else None)
         if pipeline.is_packed:
@@ -87,7 +87,7 @@ class LanguageModel(Objective[LanguageSettings, TextPipeline], Generic[LanguageS
         return report
 
     def _check_base(self, checkpoint: str) -> None:
-        """An adapter names the model that it belongs to, so that one on top of another could not be loaded by a stranger."""
+        """An adapter names the model that it belongs to, so that one on top of another could not be loaded from its files."""
         require(
             self._exports_whole or adapter_at(checkpoint) is None,
             f"--init_from {checkpoint} is an adapter itself: add --merge to export the whole model, or merge it first "
@@ -102,7 +102,7 @@ class LanguageModel(Objective[LanguageSettings, TextPipeline], Generic[LanguageS
         return {"input_ids": batch["input_ids"], "attention_mask": (segments_BT > 0).long()}
 
     def uniform_guess(self, loss_sum: Tensor) -> Tensor:
-        """The loss a target of one who holds all tokens for equally likely; 0-d, on the device of `loss_sum`."""
+        """The loss per target of a uniform distribution over all tokens; 0-d, on the device of `loss_sum`."""
         return torch.full_like(loss_sum.detach(), math.log(self.model.config.get_text_config().vocab_size))
 
     def features(self, batch: Batch) -> Tensor:

@@ -20,7 +20,7 @@ def build_backbone(
     """A freshly initialised backbone.
 
     Args:
-        settings: sizes of the ViT; without effect beside a `model_config`, which was adopted.
+        settings: sizes of the ViT; without effect with a `model_config`, which was adopted.
         data: its image size and number of channels are those of the model.
         model_config: a transformers config or None.
         pooling: see `Backbone.build`.

@@ -59,7 +59,7 @@ class VisionObjective(Objective[VisionSettings, ViewsPipeline], Generic[VisionSe
         return Export(self.exported().export(), self._processor, heads=self._heads())
 
     def exported(self) -> Backbone:
-        """The backbone that is handed to strangers."""
+        """The backbone that is exported."""
         return self.backbone
 
     def _heads(self) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ class VisionConfig(ViewsConfig, BackboneSettings):
         BackboneSettings.check(self, data)
 
     def check_views(self, data: DataConfig) -> None:
-        """Raise ConfigError where images of `data` can not become these views."""
+        """Raise ConfigError where images of `data` cannot become these views."""
         ViewsConfig.check(self, data)
 
     def adopt(

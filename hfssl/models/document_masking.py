@@ -1,7 +1,7 @@
 """Several documents in one row, each computed by a stock model as if it stood alone. B rows, T tokens of a row.
 
 `segments_BT` (int64) numbers the pieces of a row: 1, 2, ... and 0 on padding; a piece is contiguous. A block-diagonal mask
-keeps pieces apart, positions start anew in each. What a model needs for that is read off its signature and its config,
+keeps pieces apart, positions restart in each. What a model needs for that is read off its signature and its config,
 not off its name, and `check_document_masking` tries it before a run: a model that leaks is refused.
 
 The mask is additive, 0 and the dtype's least number: boolean masks leak on eager attention, -inf gives NaN there.
@@ -50,7 +50,7 @@ def packed_attention(segments_BT: Tensor, *, causal: bool, dtype: torch.dtype, w
 
 
 def packed_inputs(model: PreTrainedModel, segments_BT: Tensor, *, causal: bool) -> dict[str, Any]:
-    """Keyword arguments, beside `input_ids`, with which `model` or its `base_model` computes every piece on its own.
+    """Keyword arguments, in addition to `input_ids`, with which `model` or its `base_model` computes every piece on its own.
 
     Raises:
         ConfigError: the attention backend or a kind of layer takes no dense mask.
@@ -82,7 +82,7 @@ def check_document_masking(model: PreTrainedModel, *, causal: bool) -> None:
         except ConfigError:
             raise
         except _FORWARD_ERRORS as error:
-            raise ConfigError(f"{name} can not compute packed documents ({error}); {_ALTERNATIVE}") from error
+            raise ConfigError(f"{name} cannot compute packed documents ({error}); {_ALTERNATIVE}") from error
     rounding = 16 * torch.finfo(model.dtype).eps
     if not leak <= max(1e-5, rounding):
         raise ConfigError(f"{name} lets a packed document see its neighbour (by {leak:.0e}); {_ALTERNATIVE}")
@@ -104,7 +104,7 @@ def _masks(
     kinds = set(_setting(config, "layer_types") or ())
     unknown = kinds - {"full_attention", "sliding_attention"}
     if unknown:
-        raise ConfigError(f"packing can not keep documents apart in layers of kind {sorted(unknown)}; {_ALTERNATIVE}")
+        raise ConfigError(f"packing cannot keep documents apart in layers of kind {sorted(unknown)}; {_ALTERNATIVE}")
     window = _window(config, causal)
     if "sliding_attention" not in kinds:
         return packed_attention(segments_BT, causal=causal, dtype=dtype, window=None if kinds else window)

@@ -58,7 +58,7 @@ def reading_of(model: PreTrainedModel, trial: Inputs) -> str:
     require(
         gaps[best] <= _EQUAL,
         f"the head of {type(model).__name__} reads neither the first nor the last token nor the mean of the last hidden "
-        "state, so that its inputs can not be computed once: use --adaptation lora or full",
+        "state, so that its inputs cannot be computed once: use --adaptation lora or full",
     )
     return best
 

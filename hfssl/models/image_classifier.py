@@ -82,14 +82,14 @@ def fresh_classifier(config: PretrainedConfig, image_size: int) -> PreTrainedMod
     `image_size` do not depend on (tokens of hidden patches) frozen.
 
     Raises:
-        ConfigError: the config can not be built, or takes no such images.
+        ConfigError: the config cannot be built, or takes no such images.
     """
     try:
         model: PreTrainedModel = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
         correct_initialisation(model)
         _freeze_what_is_dead(model, image_size)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise ConfigError(f"a {config.model_type} classifier can not be built: {one_line(error)}") from error
+        raise ConfigError(f"a {config.model_type} classifier cannot be built: {one_line(error)}") from error
     return model
 
 

@@ -54,7 +54,7 @@ class LoraSettings:
         return {f"lora_{name}": value for name, value in self.settled._asdict().items()} if self.lora else {}
 
     def check_lora(self) -> None:
-        """Raise ConfigError for values that can not work, and for settings without effect."""
+        """Raise ConfigError for values that cannot work, and for settings without effect."""
         given: dict[str, Any] = {"merge": self.merge, "lora_rank": self.lora_rank, "lora_alpha": self.lora_alpha}
         given |= {"lora_targets": self.lora_targets, "lora_dropout": self.lora_dropout}
         for name, value in given.items():

@@ -46,11 +46,11 @@ def speech_config(
 
 
 def fresh_speech_model(auto_class: type[_BaseAutoModelClass], config: PretrainedConfig) -> PreTrainedModel:
-    """Random weights in float32; parameters that no gradient reaches are frozen. Raises ConfigError where it can not be built."""
+    """Random weights in float32; parameters that no gradient reaches are frozen. Raises ConfigError where it cannot be built."""
     try:
         model = auto_class.from_config(config, dtype=torch.float32)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise ConfigError(f"a {config.model_type} with a head can not be built: {one_line(error)}") from error
+        raise ConfigError(f"a {config.model_type} with a head cannot be built: {one_line(error)}") from error
     for name in _unreached(model):
         model.get_parameter(name).requires_grad_(False)
     return model
@@ -123,7 +123,7 @@ def frame_counts(convolutions: Convolutions | PretrainedConfig, lengths: Count) 
 
 
 def hears_padding(model_config: PretrainedConfig, attention_mask: bool) -> bool:
-    """Whether what stands beside a recording in a batch changes what the model makes of it: it is not told of padding, or its
+    """Whether the rest of a batch changes what the model makes of it: it is not told of padding, or its
     first convolution is normalised over all of time."""
     return not attention_mask or model_config.to_dict().get("feat_extract_norm", "layer") == "group"
 

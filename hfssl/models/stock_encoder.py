@@ -43,16 +43,14 @@ def fresh_encoder(config: PretrainedConfig) -> PreTrainedModel:
     """The stock model, float32, randomly initialised, without a pooler.
 
     Raises:
-        ConfigError: no image encoder, or the config can not be built.
+        ConfigError: no image encoder, or the config cannot be built.
     """
     encoder_class(config)
     options = without_pooler_of(config)
     try:
         return AutoModel.from_config(config, dtype=torch.float32, **options)
     except (ValueError, RuntimeError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise ConfigError(
-            f"a {config.model_type} model can not be built from this config: {one_line(error)}"
-        ) from error
+        raise ConfigError(f"a {config.model_type} model cannot be built from this config: {one_line(error)}") from error
 
 
 @torch.no_grad()

@@ -30,7 +30,9 @@ def head_config(
     config.get_text_config().pad_token_id = tokenizer.pad_token_id
     config.pad_token_id = tokenizer.pad_token_id
     if config.to_dict().get("hfssl_pooling") == "mean" and "classifier_pooling" in config.to_dict():
-        config.classifier_pooling = "mean"  # ModernBERT's head can read what was pretrained, beside the first token
+        config.classifier_pooling = (
+            "mean"  # ModernBERT's head can read what was pretrained, in addition to the first token
+        )
     return config
 
 
@@ -38,7 +40,7 @@ def fresh_model(auto_class: type[_BaseAutoModelClass], config: PretrainedConfig)
     """A model with random weights, in float32.
 
     Raises:
-        ConfigError: there is no such head on this architecture, or the config can not be built.
+        ConfigError: there is no such head on this architecture, or the config cannot be built.
     """
     require(
         auto_class._model_mapping is not None and type(config) in auto_class._model_mapping,
@@ -48,7 +50,7 @@ def fresh_model(auto_class: type[_BaseAutoModelClass], config: PretrainedConfig)
     try:
         return auto_class.from_config(config, dtype=torch.float32)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise ConfigError(f"a {config.model_type} can not be built: {one_line(error)}") from error
+        raise ConfigError(f"a {config.model_type} cannot be built: {one_line(error)}") from error
 
 
 def body_of(model: PreTrainedModel) -> PreTrainedModel:

@@ -115,7 +115,7 @@ def split_statistics(module: nn.Module, num_splits: int) -> nn.Module:
         num_splits: of the joined batch of all ranks.
 
     Raises:
-        ConfigError: the splits can not be shared out evenly, here or in the forward pass.
+        ConfigError: the splits cannot be shared out evenly, here or in the forward pass.
     """
     if num_splits < 1 or num_splits % world_size():
         raise ConfigError(

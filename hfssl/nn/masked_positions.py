@@ -89,7 +89,7 @@ def _loss_of_head(
     return torch.stack([checkpoint(loss_of, *piece, use_reentrant=False) for piece in pieces]).sum()
 
 
-# torch.compile can not trace a swapped `forward`; the body, which is most of the work, stays compiled
+# torch.compile cannot trace a swapped `forward`; the body, which is most of the work, stays compiled
 _eager_loss_of_head: Callable[..., Tensor] = torch.compiler.disable(_loss_of_head)
 
 

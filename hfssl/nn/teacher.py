@@ -33,5 +33,5 @@ class Teacher(nn.Module):
         update_ema(self.network, student, momentum, applied)
 
     def restart(self, student: nn.Module) -> None:
-        """Equal to the student anew, buffers too."""
+        """Reset to the student, buffers too."""
         self.network.load_state_dict(student.state_dict())

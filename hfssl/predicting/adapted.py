@@ -1,4 +1,4 @@
-"""A model of a task that is kept as an adapter: LoRA matrices and a trained head beside the name of the model they belong to."""
+"""A model of a task that is kept as an adapter: LoRA matrices, a trained head, and the name of the model they belong to."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ _OF_TASKS: Json = {
 
 
 def adapted_config(name: str, class_names: Sequence[str] | None = None) -> tuple[PretrainedConfig, str]:
-    """(config of the whole model, its base); the config lies beside the adapter, or is the base's with the adapted class.
+    """(config of the whole model, its base); the config is in the adapter's folder, or is the base's with the adapted class.
 
     Its number of labels may still be that of the base, unless `class_names` says what the head's are called.
     """

@@ -17,7 +17,7 @@ _DIGITS = 7
 
 
 class Opening(NamedTuple):
-    """What a kind of answers is opened with: the stock model, the processors that lie beside it, what the user asks for, and the
+    """What a kind of answers is opened with: the stock model, the processors in its folder, what the user asks for, and the
     settings of the run that trained it, empty where it comes from elsewhere."""
 
     model: PreTrainedModel
@@ -41,8 +41,8 @@ class Answers(ABC):
         """What a stock model's output says of each sample of a batch, float32 on the host, without padding."""
 
     @abstractmethod
-    def of(self, outputs: list[Tensor], beside: Any) -> Json:
-        """The values of one row: `outputs` of each of its samples, `beside` as it was prepared."""
+    def of(self, outputs: list[Tensor], extra: Any) -> Json:
+        """The values of one row: `outputs` of each of its samples, `extra` as it was prepared."""
 
 
 def own_tokens(values_BTL: Tensor, batch: Mapping[str, Tensor]) -> list[Tensor]:

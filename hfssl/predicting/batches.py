@@ -69,7 +69,7 @@ class _Samples(IterableDataset[Sample]):
 
 
 def answers(opened: Opened, inputs: Inputs, batch_size: int) -> Iterator[Answer]:
-    """One for each row, in order. What can not be read or does not pass the model is an error of its row alone."""
+    """One for each row, in order. What cannot be read or does not pass the model is an error of its row alone."""
     window: list[Sample] = []
     held = 0
     for sample in _loaded(opened, inputs, batch_size):
@@ -107,7 +107,7 @@ def _sample(row: Row, samples: Preprocessor) -> Sample:
     except BadRowError as error:
         reason = str(error)
     except Exception as error:  # processors make of strange sizes almost anything: value, index, zero division errors
-        reason = f"can not be prepared: {one_line(error)}"
+        reason = f"cannot be prepared: {one_line(error)}"
     path = row.content["path"] if isinstance(row.content, dict) else None
     return Sample(row.name, None, printable(reason.replace(path, str(row.name)) if path else reason))
 
@@ -135,7 +135,7 @@ def _answer(opened: Opened, sample: Sample, outputs: list[_Output]) -> Answer:
         return Answer(sample.name, None, error)
     assert sample.prepared is not None
     values = [output.values for output in outputs if output.values is not None]
-    return Answer(sample.name, opened.answers.of(values, sample.prepared.beside), None)
+    return Answer(sample.name, opened.answers.of(values, sample.prepared.extra), None)
 
 
 def _batches(opened: Opened, pieces: list[_Piece], batch_size: int) -> Iterator[list[int]]:

@@ -48,7 +48,7 @@ class Classes(Answers):
         """(L,) each."""
         return list(output.logits.float().cpu())
 
-    def of(self, outputs: list[Tensor], beside: Any) -> Json:
+    def of(self, outputs: list[Tensor], extra: Any) -> Json:
         """Probabilities by softmax, or each by itself where several labels may hold, likeliest first."""
         (logits_L,) = outputs
         if self._problem == "numbers":

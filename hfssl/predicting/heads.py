@@ -32,7 +32,7 @@ from hfssl.run_dir import JsonView
 
 
 class Head(NamedTuple):
-    """names: the classes that have it, by their model type; processors: what lies beside such a model; open: how rows are
+    """names: the classes that have it, by their model type; processors: what the folder of such a model holds; open: how rows are
     prepared and answers are put into columns."""
 
     reads: Kind

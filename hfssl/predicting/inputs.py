@@ -58,7 +58,7 @@ class Files:
             try:
                 yield Row(name, file.read_text(**AS_STORED))
             except OSError as error:
-                yield Row(name, None, f"can not be read: {error.strerror}")
+                yield Row(name, None, f"cannot be read: {error.strerror}")
 
 
 @dataclass(frozen=True)

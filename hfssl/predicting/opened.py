@@ -1,4 +1,4 @@
-"""A checkpoint with a trained head, opened in its stock class with the processors that lie beside it."""
+"""A checkpoint with a trained head, opened in its stock class with the processors in its folder."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,7 +114,7 @@ def _settings_of_run(location: str) -> Json:
 
 
 def _holds_base(name: str, adapter: AdapterFacts) -> bool:
-    """Whether the weights that an adapter belongs to lie beside it, so that `from_pretrained` loads both."""
+    """Whether the weights that an adapter belongs to are in its folder, so that `from_pretrained` loads both."""
     return adapter.base == name and any(Path(name).glob("model*.safetensors"))
 
 
@@ -141,10 +141,10 @@ def _model(described: Described) -> tuple[PreTrainedModel, list[str]]:
 
 
 def _tried(opened: Opened) -> Opened:
-    """With `pads` as one short sample shows it, alone and beside a longer one."""
+    """With `pads` as one short sample shows it, by itself and with a longer one."""
     pair = opened.samples.trial()
     if pair is None:
         return opened._replace(pads=False)
-    alone, beside = opened.outputs([pair[0]])[0], opened.outputs(list(pair))[0]
+    alone, together = opened.outputs([pair[0]])[0], opened.outputs(list(pair))[0]
     tolerance = _PADDING_IS_HEARD * max(1.0, float(alone.abs().max()))
-    return opened._replace(pads=bool((alone - beside).abs().max() <= tolerance))
+    return opened._replace(pads=bool((alone - together).abs().max() <= tolerance))

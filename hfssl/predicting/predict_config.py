@@ -44,7 +44,7 @@ class PredictConfig:
         )
         require(self.question is None or bool(self.question.strip()), "--question is empty: ask something")
         has_effect = self.question is None or self.question_column is None
-        require(has_effect, "--question_column has no effect beside --question: leave one of them out")
+        require(has_effect, "--question_column has no effect with --question: leave one of them out")
         self._check_output()
         require(self.input_path.exists(), f"--input {self.input} does not exist")
         is_same = Path(self.output).resolve() == self.input_path.resolve()
@@ -59,4 +59,4 @@ class PredictConfig:
         require(not output.is_dir(), f"--output {output} is a folder: name a file in it, like {output}/predictions.csv")
         require(output.suffix in OUTPUT_SUFFIXES, f"--output must end in .csv or .jsonl, got {output}")
         above = next((folder for folder in output.parents if folder.exists()), None)
-        require(above is None or above.is_dir(), f"--output {output} can not be made: {above} is a file")
+        require(above is None or above.is_dir(), f"--output {output} cannot be made: {above} is a file")

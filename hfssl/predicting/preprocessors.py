@@ -30,11 +30,11 @@ class Prepared(NamedTuple):
     """A row, ready for the model.
 
     pieces: its samples, the arrays of each without a batch dimension: one, or the windows of a long text.
-    beside: what its answer is made with, beside the model's output.
+    extra: what its prediction is made with, in addition to the model's output.
     """
 
     pieces: list[Arrays]
-    beside: Any = None
+    extra: Any = None
 
 
 class Preprocessor(ABC):

@@ -85,12 +85,12 @@ class Spans(Answers):
         """(T, 2) each, of the first and of the last token."""
         return own_tokens(torch.stack([output.start_logits, output.end_logits], dim=2), batch)
 
-    def of(self, outputs: list[Tensor], beside: _Asked) -> Json:
-        windows = [WindowLogits(logits_T2, *places) for logits_T2, places in zip(outputs, beside.windows, strict=True)]
+    def of(self, outputs: list[Tensor], extra: _Asked) -> Json:
+        windows = [WindowLogits(logits_T2, *places) for logits_T2, places in zip(outputs, extra.windows, strict=True)]
         best, nothing = best_answer(windows, self._most_tokens)
         if self._unanswerable and nothing.score > best.score:
             return {"answer": "", "start": None, "end": None, "probability": rounded(nothing.probability)}
-        return self._span(best, beside.context)
+        return self._span(best, extra.context)
 
     def _span(self, best: FoundSpan, context: str) -> Json:
         said = {"answer": context[best.begin : best.end], "start": best.begin, "end": best.end}
@@ -101,7 +101,7 @@ def opened(opening: Opening) -> tuple[Preprocessor, Answers]:
     """As the user says, else as the run was trained and scored, else with the defaults of the task.
 
     Raises:
-        ConfigError: the tokenizer can not tell where its tokens stand in a text, or a setting does not fit the model.
+        ConfigError: the tokenizer cannot tell where its tokens stand in a text, or a setting does not fit the model.
     """
 
     def setting(name: str, otherwise: Any) -> Any:

@@ -22,7 +22,7 @@ AS_STORED: Json = {
 
 
 class Cells(NamedTuple):
-    """The values of a row in the columns that were asked for, None where it has none; error: why they can not be read."""
+    """The values of a row in the columns that were asked for, None where it has none; error: why they cannot be read."""
 
     values: list[Any]
     error: str | None = None
@@ -45,7 +45,7 @@ def columns_of(path: Path, *, lists: bool) -> Columns:
     """Its columns; with `lists`, one of lists of texts can hold samples too.
 
     Raises:
-        ConfigError: it can not be read.
+        ConfigError: it cannot be read.
     """
     try:
         if path.suffix.lower() == ".parquet":
@@ -57,7 +57,7 @@ def columns_of(path: Path, *, lists: bool) -> Columns:
             return Columns(names, names, None)
         first = next((row for row in _jsonl_objects(path) if row is not None), {})
     except (OSError, pyarrow.ArrowException, csv.Error) as error:
-        raise ConfigError(f"--input {path} can not be read: {one_line(error)}") from error
+        raise ConfigError(f"--input {path} cannot be read: {one_line(error)}") from error
     fitting = [name for name, value in first.items() if isinstance(value, str) or (lists and _is_list_of_texts(value))]
     return Columns(list(first), fitting, None)
 
@@ -67,7 +67,7 @@ def cells(path: Path, columns: Sequence[str]) -> Iterator[Cells]:
     try:
         yield from _CELLS[path.suffix.lower()](path, columns)
     except (OSError, pyarrow.ArrowException, csv.Error) as error:
-        yield Cells([], f"the table can not be read from here on: {one_line(error)}")
+        yield Cells([], f"the table cannot be read from here on: {one_line(error)}")
 
 
 def _can_hold_samples(kind: Any, lists: bool) -> bool:

@@ -114,19 +114,19 @@ class Tags(Answers):
         """(T, L) each."""
         return own_tokens(output.logits, batch)
 
-    def of(self, outputs: list[Tensor], beside: _Text | _Words) -> Json:
+    def of(self, outputs: list[Tensor], extra: _Text | _Words) -> Json:
         probabilities_TL = outputs[0].softmax(dim=1).numpy()
         with warnings.catch_warnings():  # of tokenizers whose words are told by spaces, and of words without a token
             warnings.simplefilter("ignore")
-            read = self._in_text if isinstance(beside, _Text) else self._listed
-            words = read(probabilities_TL, beside)
+            read = self._in_text if isinstance(extra, _Text) else self._listed
+            words = read(probabilities_TL, extra)
             entities = [one for one in self._stock.group_entities(words) if one["entity_group"] != _OUTSIDE]
         return {
-            "words": [beside.text[word["start"] : word["end"]] for word in words],
+            "words": [extra.text[word["start"] : word["end"]] for word in words],
             "tags": [word["entity"] for word in words],
             "probabilities": [_probability(word) for word in words],
-            "entities": [_entity(one, beside.text) for one in entities],
-            "cut_at": beside.cut_at,
+            "entities": [_entity(one, extra.text) for one in entities],
+            "cut_at": extra.cut_at,
         }
 
     def _in_text(self, probabilities_TL: Array, said_of: Any) -> list[Json]:
@@ -158,6 +158,6 @@ def _entity(one: JsonView, text: str) -> Json:
 
 
 def opened(opening: Opening) -> tuple[Preprocessor, Answers]:
-    """Raises ConfigError where the tokenizer can not tell where its tokens stand in a text."""
+    """Raises ConfigError where the tokenizer cannot tell where its tokens stand in a text."""
     tokenizer = placing(opening.processors[0])
     return Sentences(tokenizer, opening.model.config), Tags(opening.model, tokenizer)

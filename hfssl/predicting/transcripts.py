@@ -37,7 +37,7 @@ class Transcripts(Answers):
         counts = [frame_counts(self._config, len(piece[_WAVEFORM])) for piece in pieces]
         return [logits_FV[:count] for logits_FV, count in zip(logits_BFV, counts, strict=True)]
 
-    def of(self, outputs: list[Tensor], beside: Any) -> Json:
+    def of(self, outputs: list[Tensor], extra: Any) -> Json:
         (logits_FV,) = outputs
         return {"text": self._tokenizer.decode(logits_FV.argmax(dim=1).tolist())}
 

@@ -49,7 +49,7 @@ class Card:
     data: Hub id, demo name or what local data is called; data_id: the Hub id alone; rows_are: what `num_rows` counts.
     export: None in a run without one.
     alarms: signs of collapse that held to the end; num_looks: how often rows that were not trained on were looked at.
-    load_from: what the snippet loads, a folder beside the card or a Hub id; license: None until somebody chooses one.
+    load_from: what the snippet loads, a folder next to the card or a Hub id; license: None until somebody chooses one.
     """
 
     name: str
@@ -128,7 +128,7 @@ def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None
         export: another export than the run's own; step: that of its weights, where the run is not finished.
 
     Raises:
-        ConfigError: a file of the folder can not be read.
+        ConfigError: a file of the folder cannot be read.
     """
     facts = facts_of(run_dir, step)
     exported = describe_export(export or run_dir.export)

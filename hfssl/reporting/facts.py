@@ -41,7 +41,7 @@ class Facts:
 
     config, environment: config.yaml and environment.json.
     training, validation: rows of metrics.jsonl, with a loss of training and with `validation/...` keys.
-    summary: the closing table, None in a run that is not finished; evaluations: name -> other eval/*.json.
+    summary: the results table, None in a run that is not finished; evaluations: name -> other eval/*.json.
     figures: PNG files of figures/ and eval/.
     """
 
@@ -177,7 +177,7 @@ def remark(table: Row) -> str | None:
     if "knn" not in floor or "knn" not in after or floor["knn"] < after["knn"]:
         return None
     subject = f"{floor['features']} are" if floor["features"].endswith("s") else f"{floor['features']} is"
-    return f"{subject} a strong floor on this data: the gain over the untrained encoder is what to look at"
+    return f"{subject} a strong baseline on this data: the gain over the untrained encoder is what to look at"
 
 
 def clock(seconds: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What report and card say of a fine-tuned model: what it gets right beside trivial answers, and how it is asked."""
+"""What report and card say of a fine-tuned model: its scores with trivial baselines, and how to get predictions."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing beside it, made from the run folder alone.
+"""The report of a run: one self-contained HTML file, made from the run folder only.
 
 It is for whoever ran it: unlike the card, it names local paths.
 """
@@ -41,7 +41,7 @@ class ReportEvaluation(NamedTuple):
 
 
 def write_report(run_dir: RunDir) -> Path:
-    """Write report.html of a run, finished or not; returns its path. Curves of an unfinished run are drawn anew."""
+    """Write report.html of a run, finished or not; returns its path. Curves of an unfinished run are drawn again."""
     facts = facts_of(run_dir)
     if facts.summary is None and facts.training:
         figures.loss_curve(run_dir)

@@ -1,4 +1,4 @@
-"""What report and card say of one kind of run beside what they say of every run."""
+"""What report and card say of one kind of run, in addition to what they say of every run."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
@@ -77,11 +77,11 @@ class RunKind(ABC):
 
     @abstractmethod
     def data_lines(self, summary: JsonView) -> dict[str, str]:
-        """The rows beside those that were trained on."""
+        """The rows other than those trained on."""
 
     @abstractmethod
     def report_contents(self) -> Json:
-        """What the report's template asks for beside what every report has."""
+        """What the report's template asks for, in addition to what every report has."""
 
     @property
     @abstractmethod
@@ -95,7 +95,7 @@ class RunKind(ABC):
 
     @abstractmethod
     def card_contents(self) -> Json:
-        """What the card's template asks for beside what every card has."""
+        """What the card's template asks for, in addition to what every card has."""
 
     @abstractmethod
     def usage(self, export: Exported, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What the card of a fine-tuned model says beside what every card does: classes, adaptation, scores with their floors."""
+"""What the card of a fine-tuned model adds to what every card says: classes, adaptation, scores with their baselines."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What the report of a fine-tuning shows beside what every report does: tiles, scores with their floors, parts, mistakes."""
+"""What the report of a fine-tuning adds to what every report shows: tiles, scores with their baselines, parts, mistakes."""
 
 from hfssl.evaluation.table import Table, TableCell
 from hfssl.reporting.facts import Facts, Row
@@ -16,10 +16,10 @@ _MOST_MISTAKES = 20
 
 
 def task_tiles(facts: Facts) -> list[tuple[str, str, str]]:
-    """(title, value, note) of the main scores with their intervals, then of the trivial floors."""
+    """(title, value, note) of the main scores with their intervals, then of the trivial baselines."""
     scores = {} if facts.summary is None else facts.summary.get("scores", {})
     tiles = [(score.title, score.cell.value, _between(score.cell)) for score in main_scores(scores)]
-    return tiles + [(score.title, score.cell.value, "the trivial floor") for score in baselines(scores)]
+    return tiles + [(score.title, score.cell.value, "the trivial baseline") for score in baselines(scores)]
 
 
 def task_contents(facts: Facts) -> Json:
@@ -47,7 +47,7 @@ def task_warnings(facts: Facts) -> list[str]:
 
 
 def task_data(summary: Row) -> dict[str, str]:
-    """The rows beside those that were trained on."""
+    """The rows other than those trained on."""
     tested = f"{summary['test_rows']:,} of the split {summary['test_split']}" if "test_rows" in summary else "none"
     return {"test rows": tested}
 

@@ -1,7 +1,7 @@
 """What a fine-tuned model got right, as cells and sentences: `scores` of eval/summary.json, whatever the task.
 
 A number stands under its name in words; `x_interval` belongs to `x`; what is called `per_...` is a table with a line for each
-class or type. Where a trivial answer has a score, it stands beside.
+class or type. The score of a trivial baseline is given where there is one.
 """
 
 from typing import NamedTuple
@@ -46,7 +46,7 @@ def in_words(name: str) -> str:
 
 
 def all_scores(scores: Row) -> list[Score]:
-    """Every number of `scores`, undefined ones among them, in their order; a floor stands beside the score that it belongs to."""
+    """Every number of `scores`, undefined ones among them, in their order; a baseline follows the score that it belongs to."""
     return [
         _score(scores, name) for name, value in scores.items() if _is_number(value) and _FLOORS.get(name) not in scores
     ]

@@ -1,4 +1,4 @@
-"""How a stranger gets answers out of a fine-tuned export: a few lines that run as they stand beside it."""
+"""A few lines of Python that get predictions out of a fine-tuned export, and run as they are in its folder."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

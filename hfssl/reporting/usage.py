@@ -1,4 +1,4 @@
-"""How a stranger gets features out of an export: a few lines that run as they stand beside it."""
+"""A few lines of Python that get features out of an export, and run as they are in its folder."""
 
 from hfssl.checkpoints.exports import Exported
 from hfssl.models.pooler import without_pooler_of_type

@@ -2,7 +2,7 @@
 
 Every point of the curve is a run of its own: labels drawn by its seed, the learning rate of its arm and share, chosen on the
 validation rows by one trial for each rate of a grid, of a seed that no point has. A cell is one such run; what it found is
-kept, so that the same command goes on where it stopped.
+kept, so that the same command resumes where it stopped.
 
 S seeds, M test rows.
 """
@@ -61,7 +61,7 @@ def study(context: RunContext) -> RunDir:
     run = context.run
     opened = open_divided(run).source
     require(
-        not run.loop.push_to_hub, "push_to_hub has no effect beside label_fractions, which makes no model: leave it out"
+        not run.loop.push_to_hub, "push_to_hub has no effect with label_fractions, which makes no model: leave it out"
     )
     require(
         task_settings(run).output_type == "classes",
@@ -148,7 +148,7 @@ class _Study:
             signal_number = train(session)
             if signal_number is not None:
                 raise Interrupted(
-                    signal_number, "stopped; the same command goes on with the cell that was not finished"
+                    signal_number, "stopped; the same command resumes with the cell that was not finished"
                 )
             found = broadcast_object(self._scored(session) if is_main_process() else {})
         self._context.accelerator.free_memory()

@@ -122,7 +122,7 @@ def predictions_on(task: Task, pipeline: DataPipeline, examples: Examples, devic
 
 
 def _readable_blocks(examples: Examples) -> Iterator[tuple[list[int], list[Any]]]:
-    """(row numbers, examples) in blocks, without those that can not be read."""
+    """(row numbers, examples) in blocks, without those that cannot be read."""
     rows: list[int] = []
     block: list[Any] = []
     for row in range(len(examples)):

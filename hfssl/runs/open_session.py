@@ -50,7 +50,7 @@ class _Data(NamedTuple):
 
 
 def open_rows(run: RunConfig) -> Source:
-    """The rows that `run` trains on, with those that it is watched on and scored on beside them."""
+    """The rows that `run` trains on, with its validation and test rows."""
     if not run.method.needs_labels:
         return OPENERS[run.method.modality](run.data)
     return divided(open_labelled(run), run).source
@@ -87,7 +87,7 @@ def open_session(context: RunContext, started: Start, *, verbose: bool = True) -
     """Data, model and state of a run on this rank, and what one trial micro-batch told. Called by all ranks.
 
     Raises:
-        ConfigError: on every rank, what on one of them can not work.
+        ConfigError: on every rank, what on one of them cannot work.
     """
     run, accelerator = context.run, context.accelerator
 
@@ -171,7 +171,7 @@ def _first_batch(rows: KeyedDataset, layout: BatchLayout, started: Start) -> Bat
     try:
         batch = rows.__getitems__(rows.order.at(layout.positions(step, 0)))
     except BadRowError as error:
-        raise ConfigError(f"the data can not be used: {error}") from error
+        raise ConfigError(f"the data cannot be used: {error}") from error
     del batch["bad_ids"]
     return batch
 
@@ -247,7 +247,7 @@ def _check_continuation(
 
 
 def _choose_workers(pipeline: DataPipeline, device: torch.device) -> int:
-    """The cores that this process may count on, at most 8, for heavy transforms; for light ones, one beside a GPU, else none."""
+    """The cores that this process may count on, at most 8, for heavy transforms; for light ones, one with a GPU, else none."""
     if pipeline.wants_workers:
         return min(8, torch.get_num_threads())
     return int(device.type != "cpu")

@@ -175,8 +175,8 @@ def opening_lines(session: Session) -> list[str]:
     run, state, layout = session.run, session.state, session.layout
     epochs = state.max_steps * layout.global_batch_size / state.num_rows
     cut = f"{layout.num_micro_batches} x {layout.per_device_batch_size} on {layout.world_size} process(es)"
-    beside = session.scored or session.monitor
-    validation = "" if beside is None else f", watched on {len(beside.good)} others"
+    validation_rows = session.scored or session.monitor
+    validation = "" if validation_rows is None else f", validated on {len(validation_rows.good)} others"
     return [
         f"preset      {run.recipe}/{run.preset}",
         f"data        {run.data.dataset}, {state.num_rows} {run.rows_are} of the split {run.data.split}{validation}",

@@ -26,7 +26,7 @@ def train_run(
     finish: Callable[[Session], None],
     summarise: Callable[[RunDir], None],
 ) -> RunDir:
-    """Train, or go on where an earlier process stopped; then `finish`, on the main process alone.
+    """Train, or resume an interrupted run; then `finish`, on the main process only.
 
     Args:
         summarise: prints what a run that is finished already has found.
@@ -57,7 +57,7 @@ def train_run(
         if run.data.keeps_processor and not run_dir.processor.is_dir():
             write_processor(session.rows.pipeline.processor, run_dir.processor)
         run_dir.write_environment(environment(accelerator) | {"data": session.provenance})
-        run_dir.drop_metrics_after(session.state.step or -1)  # a run that begins looks at step 0 anew
+        run_dir.drop_metrics_after(session.state.step or -1)  # a new run validates at step 0 again
         print_opening(session, rehearsal, started)
     barrier()
     signal_number = train(session)

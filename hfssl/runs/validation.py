@@ -1,4 +1,4 @@
-"""What a run is watched on: rows of its data that it does not train on, and training rows that vote on their classes."""
+"""The validation rows of a run, which it does not train on, and the training rows that vote on their classes."""
 
 import copy
 
@@ -17,7 +17,7 @@ _WATCHED_ROWS, _VOTING_ROWS, _SCORED_ROWS = 512, 1024, 5000
 
 
 def open_monitor(source: Source, training_rows: KeyedDataset) -> Monitor | None:
-    """What the run is watched on; None where the data holds nothing out, or nothing that can be used."""
+    """The validation of the run; None where the data has no validation rows that can be used."""
     if source.validation is None:
         return None
     part = source.validation.part(fixed_rows(len(source.validation), _WATCHED_ROWS))
@@ -66,4 +66,4 @@ def _shared_out(good: Tensor) -> Tensor:
 
 def _say_unwatched(split: str, reason: str) -> None:
     if is_main_process():
-        print(f"the run is not watched, for its split {split} can not be used: {reason}", flush=True)
+        print(f"no validation: the split {split} cannot be used: {reason}", flush=True)

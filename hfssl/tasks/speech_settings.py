@@ -56,7 +56,7 @@ class SpeechSettings(TaskConfig):
     def without_effect(self) -> dict[str, str]:
         heard = f"in a task, whose rows are recordings from {LEAST_SECONDS:g} s up to --max_duration_seconds"
         found = super().without_effect() | dict.fromkeys(("batch_seconds", "min_duration_seconds"), heard)
-        found |= dict.fromkeys(_CONVOLUTIONS, "beside --model or --model_config, which decide it")
+        found |= dict.fromkeys(_CONVOLUTIONS, "with --model or --model_config, which decide it")
         if self.adaptation == "frozen":
             found |= dict.fromkeys(_OF_MASKS, "with --adaptation frozen, whose body sees each recording as it is")
         if self.adaptation != "full":

@@ -95,7 +95,7 @@ class SpeechTask(Task[SpeechConfig, Pipeline], Generic[SpeechConfig, Pipeline]):
         return Export(model, self._processor)
 
     def param_groups(self, weight_decay: float) -> list[ParamGroup]:
-        """By depth: the head on top, whatever stands first in the module, and a last norm over the layers beside it."""
+        """By depth: the head on top, whatever stands first in the module, and a last norm over the layers with it."""
         prefix = f"{self.model.base_model_prefix}."
         last = f"{prefix}encoder.layer_norm." if self.model.config.to_dict().get("do_stable_layer_norm") else "nothing"
 
@@ -112,10 +112,10 @@ def fresh_task_model(
     """The stock model of the config `own` with random weights, frozen and adapted as `config` says.
 
     Args:
-        head: modules of the head, which an adapter saves beside itself.
+        head: modules of the head, which an adapter saves too.
 
     Raises:
-        ConfigError: it can not be built.
+        ConfigError: it cannot be built.
     """
     model = fresh_speech_model(auto_class, own)
     across_ranks(model)

@@ -49,7 +49,7 @@ class Task(Objective[TaskSettings, Pipeline], Generic[TaskSettings, Pipeline]):
 
     @abstractmethod
     def predictions(self, batch: Batch) -> Sequence[object]:
-        """For each sample of a batch of `eval_transform`, what the model says beside what is true, as the
+        """For each sample of a batch of `eval_transform`, the prediction and the truth, as the
         module of its kind in `scoring/` takes it; on the host. Called in eval mode without gradient."""
 
     def features(self, batch: Batch) -> Tensor:

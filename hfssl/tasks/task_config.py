@@ -104,7 +104,7 @@ class TaskConfig(MethodConfig):
                 ("seeds", "compare", "learning_rates"), "without --label_fractions: set that, or leave it out"
             )
         else:
-            flags["label_share"] = "beside --label_fractions: leave it out"
+            flags["label_share"] = "with --label_fractions: leave it out"
         return flags
 
     def from_scratch(self) -> Self:

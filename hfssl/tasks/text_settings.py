@@ -24,7 +24,7 @@ class TextTaskConfig(TaskConfig):
     def without_effect(self) -> dict[str, str]:
         flags = super().without_effect() | {"no_packing": "on a task, where each text is a row"}
         if self.model is not None:
-            trained = "beside --model, which brings its tokenizer"
+            trained = "with --model, which brings its tokenizer"
             flags |= dict.fromkeys(("train_tokenizer", "vocab_size", "lowercase"), trained)
         return flags
 
@@ -43,7 +43,7 @@ class TextTaskConfig(TaskConfig):
         return self, dataclasses.replace(data, max_length=min(limits, default=_LONGEST))
 
     def _tokenizer_limit(self, data: TextDataConfig) -> int | None:
-        """Where a stranger's call with `truncation=True` cuts."""
+        """Where a plain call with `truncation=True` cuts."""
         place = data.tokenizer or self.model
         if place is None:
             return None

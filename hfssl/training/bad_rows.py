@@ -1,4 +1,4 @@
-"""Rows that can not be read: named once, replaced, and too many of them end a run."""
+"""Rows that cannot be read: named once, replaced, and too many of them end a run."""
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ _SHARE_ALLOWED = 0.001
 
 
 def note_bad_rows(state: TrainState, examples: Examples, bad_ids: Tensor) -> None:
-    """Say why each row of `bad_ids` that was not known to be bad can not be used."""
+    """Say why each row of `bad_ids` that was not known to be bad cannot be used."""
     for row in bad_ids.tolist():
         if row in state.bad_rows:
             continue
@@ -21,7 +21,7 @@ def note_bad_rows(state: TrainState, examples: Examples, bad_ids: Tensor) -> Non
         try:
             examples[row]
         except BadRowError as error:
-            say(f"row {row} can not be used and is replaced: {error}")
+            say(f"row {row} cannot be used and is replaced: {error}")
 
 
 def joined_bad_rows(state: TrainState) -> list[int]:
@@ -31,6 +31,6 @@ def joined_bad_rows(state: TrainState) -> list[int]:
     allowed = max(_ALLOWED, int(_SHARE_ALLOWED * tried))
     if len(joined) > allowed:
         raise TrainingError(
-            f"{len(joined)} of {tried} rows tried can not be used, more than {allowed}: rows {joined[:10]}; mend or remove them"
+            f"{len(joined)} of {tried} rows tried cannot be used, more than {allowed}: rows {joined[:10]}; mend or remove them"
         )
     return joined

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill: written beside, checked, renamed; read back only when whole.
+"""Checkpoints that survive a kill: written to a temporary folder, checked, renamed; read back only when whole.
 
 A checkpoint folder holds what Accelerate's `save_state` writes, `train_state.json`, and `manifest.json` with the size and
 checksum of each file. The folder appears under its name by one rename, after everything in it is on the disk.
@@ -28,7 +28,7 @@ _BLOCK = 1 << 22
 
 @dataclass
 class TrainState:
-    """All that a resumed run needs beside tensors.
+    """All that a resumed run needs in addition to tensors.
 
     step: global batches consumed, applied or skipped.
     skipped_steps, skipped_in_a_row: non-finite steps so far, and since the last good one.
@@ -148,7 +148,7 @@ def _remove_oldest(run_dir: RunDir, keep: int, best_step: int | None) -> None:
 
 
 def what_is_wrong(folder: Path) -> str | None:
-    """Why a checkpoint folder can not be trusted; None if its manifest holds."""
+    """Why a checkpoint folder cannot be trusted; None if its manifest holds."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         if _STATE not in manifest:

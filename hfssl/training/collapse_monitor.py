@@ -32,7 +32,7 @@ class CollapseMonitor:
             self._memory().begin(self._state_figures())
 
     def after_interval(self, figures: Json) -> Json:
-        """What a training row gets beside its own figures: some of the weights, and `warnings`. Called by all ranks."""
+        """What a training row gets in addition to its own figures: some of the weights, and `warnings`. Called by all ranks."""
         if not self.is_on:
             return {}
         of_state = self._state_figures()
@@ -49,7 +49,7 @@ class CollapseMonitor:
         """One line for --stop_on_collapse."""
         return (
             f"{'; '.join(alarm.sentence for alarm in self.alarms)}; stopped, and the checkpoint of step {self.state.step} is "
-            "kept: start anew with that changed, or go on without --stop_on_collapse"
+            "kept: start a new run with that changed, or continue without --stop_on_collapse"
         )
 
     def _memory(self) -> AlarmHistory:

@@ -22,7 +22,7 @@ class Sign(NamedTuple):
     """One condition.
 
     name: as in `Objective.causes`.
-    figure: of (this row, the first row); None where they can not say.
+    figure: of (this row, the first row); None where they cannot say.
     says: the condition in words, with `{figure}`; cause: what it means where the objective knows nothing better.
     below, above: the sign is there where the figure is less than the one or more than the other.
     kind: the rows of metrics.jsonl on which it is looked for.
@@ -93,7 +93,7 @@ def _not_finite(figures: Figures, first: Figures) -> float | None:
 
 
 def _over_trivial(figures: Figures, first: Figures) -> float | None:
-    """How far the loss is from that of one who has learned nothing, as a share of it."""
+    """How far the loss is from the loss before anything is learned, as a share of it."""
     loss, trivial = figures.get("loss"), figures.get("baseline_loss")
     return None if loss is None or not trivial else abs(loss / trivial - 1.0)
 
@@ -109,7 +109,7 @@ def _move_a_step(figures: Figures, first: Figures) -> float | None:
 
 
 def _spread_where_views_agree(figures: Figures, first: Figures) -> float | None:
-    """The std of the projections, taken for 1 while the loss is above a share of that of one who has learned nothing."""
+    """The std of the projections, taken for 1 while the loss is above a share of the loss before anything is learned."""
     loss, trivial = figures.get("loss"), figures.get("baseline_loss")
     if loss is None or not trivial or figures.get("embedding_std") is None:
         return None
@@ -125,7 +125,7 @@ def _accuracy_as_targets_shrink(figures: Figures, first: Figures) -> float | Non
 
 
 def _share_of_a_guess(figures: Figures, first: Figures) -> float | None:
-    """The contrastive part of a loss over the loss of one who guesses."""
+    """The contrastive part of a loss over the loss of guessing."""
     loss, trivial = figures.get("contrastive_loss"), figures.get("baseline_loss")
     return None if loss is None or not trivial else loss / trivial
 
@@ -277,7 +277,7 @@ EFFECTS = (
     Sign(
         "baseline_loss",
         _over_trivial,
-        "the loss is that of one who has learned nothing (off by {figure:.2%})",
+        "the loss is still that of a model that has learned nothing (off by {figure:.2%})",
         Diagnosis("the learning rate is too high or too low", "change --base_learning_rate"),
         below=0.002,
         rows=3,

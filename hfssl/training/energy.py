@@ -29,7 +29,7 @@ def power_of(device: torch.device, num_processes: int) -> Power:
         return Power(WATTS_A_CORE * threads, f"{threads} CPU threads at {WATTS_A_CORE:.0f} W each, a rule of thumb")
     limit = _power_limit(device.index or 0)
     if limit is None:
-        return Power(0.0, "the GPU's power limit can not be read")
+        return Power(0.0, "the GPU's power limit cannot be read")
     return Power(limit * num_processes, f"{num_processes} GPU(s) at their limit of {limit:.0f} W")
 
 

@@ -177,7 +177,7 @@ def _next_batch(stream: Iterator[Batch]) -> Batch:
     try:
         return next(stream)
     except BadRowError as error:
-        raise TrainingError(f"the data can not be used: {error}") from error
+        raise TrainingError(f"the data cannot be used: {error}") from error
 
 
 def _log(session: Session, interval: Interval, watch: Stopwatch, rate: float) -> None:
@@ -207,7 +207,7 @@ def _validate(session: Session, watch: Stopwatch) -> bool:
     figures = validation.validate(session.accelerator, session.objective, session.layout, progress)
     if figures is None:
         if is_main_process():
-            say("held-out rows can no longer be read: this look at them is left out")
+            say("validation skipped: a row can no longer be read")
         return False
     row = {"step": session.state.step} | figures
     row |= session.collapse_monitor.after_validate(row)

@@ -44,7 +44,7 @@ class ValidationSamples:
 def validation_rows_of(
     examples: Examples, pipeline: DataPipeline, labels_N: Array | None, chosen: Tensor
 ) -> ValidationSamples:
-    """The `chosen` rows, less those that can not be decoded."""
+    """The `chosen` rows, less those that cannot be decoded."""
     good = good_rows(examples, chosen)
     return ValidationSamples(examples, pipeline, good, None if labels_N is None else labels_N[good.numpy()])
 

@@ -12,7 +12,7 @@ _PLACES = ("output_dir",)  # of this machine alone
 
 
 def open_tracker(accelerator: Accelerator, run: RunConfig, run_dir: RunDir, step: int) -> None:
-    """Begin, or go on at `step`, with the tracker of --report_to. Called by all ranks; nothing without a tracker."""
+    """Begin, or continue at `step`, with the tracker of --report_to. Called by all ranks; nothing without a tracker."""
     if run.loop.report_to == "none":
         return
     accelerator.project_configuration.logging_dir = str(run_dir.tensorboard)
@@ -28,7 +28,7 @@ def open_tracker(accelerator: Accelerator, run: RunConfig, run_dir: RunDir, step
         accelerator.trackers.clear()
         problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     problems = [text for text in all_gather_objects(problem) if text is not None]
-    require(not problems, f"--report_to {run.loop.report_to} can not be started: {problems[0] if problems else ''}")
+    require(not problems, f"--report_to {run.loop.report_to} cannot be started: {problems[0] if problems else ''}")
 
 
 def settings(run: RunConfig) -> Json:

@@ -189,7 +189,7 @@ async def tag(request: Request) -> Response:
 
 def _remove(repo: Repository, ref: str) -> Response:
     if ref == "refs/heads/main":
-        raise RefusalError(403, "main can not be deleted")
+        raise RefusalError(403, "main cannot be deleted")
     if repo.heads.pop(ref, None) is None:
         raise RefusalError(404, f"Invalid rev id: {ref}", code="RevisionNotFound")
     return JSONResponse({})

@@ -53,7 +53,7 @@ class Recording:
 class Recordings(Protocol):
     """Recordings by row.
 
-    lengths: samples of each, (N,) int64, 0 where it can not be used. bad_rows: row -> why.
+    lengths: samples of each, (N,) int64, 0 where it cannot be used. bad_rows: row -> why.
     """
 
     lengths: Array
@@ -170,7 +170,7 @@ def _write(folder: Path, recordings: DecodedAudio) -> None:
             lengths[index], scales[index] = len(item), item.scale
             file.write(item.samples.numpy().tobytes())
         if file.tell() == 0:
-            file.write(b"\0\0")  # an empty file can not be mapped
+            file.write(b"\0\0")  # an empty file cannot be mapped
         file.flush()
         os.fsync(file.fileno())
     np.save(folder / "scales.npy", scales)

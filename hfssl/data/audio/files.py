@@ -43,7 +43,7 @@ def decode(sample: StoredFile | None, sampling_rate: int) -> Tensor:
     except BadRowError:
         raise
     except Exception as error:  # whatever libsndfile, its decoders and the file system make of hostile bytes
-        raise BadRowError(f"can not be read: {error}") from error
+        raise BadRowError(f"cannot be read: {error}") from error
     audio = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
     if len(audio) == 0:
         raise BadRowError("holds no audio")
@@ -64,7 +64,7 @@ def frames_of(sample: StoredFile | None, sampling_rate: int) -> int:
     except BadRowError:
         raise
     except Exception as error:
-        raise BadRowError(f"can not be read: {error}") from error
+        raise BadRowError(f"cannot be read: {error}") from error
     if frames == 0:
         raise BadRowError("holds no audio")
     return frames

@@ -62,7 +62,7 @@ class WindowRows:
         return len(self.plan)
 
     def __getitem__(self, index: int) -> WindowRow:
-        """Raises BadRowError: one of the recordings can not be used."""
+        """Raises BadRowError: one of the recordings cannot be used."""
         row = self.plan.row(index)
         opened = {number: self.recordings[number] for number in {number for number, _, _ in row}}
         return WindowRow(index, [Window(opened[number], number, ordinal, length) for number, ordinal, length in row])
@@ -123,7 +123,7 @@ class AudioPipeline(DataPipeline):
         """Rows of the recordings that are long enough; how many are left out is printed.
 
         Raises:
-            ConfigError: none is left, or more than max(10, 0.1 %) of them can not be used.
+            ConfigError: none is left, or more than max(10, 0.1 %) of them cannot be used.
         """
         recordings = self._recordings(source)
         long_enough = recordings.lengths >= self.data.shortest_window
@@ -205,7 +205,7 @@ def _report(source: Source, recordings: Recordings, num_kept: int, least_seconds
     require(len(bad) < total, f"none of {name} can be used: {named}")
     require(
         len(bad) <= allowed,
-        f"{len(bad)} of {name} can not be used, more than {allowed}: mend or remove them; {named}",
+        f"{len(bad)} of {name} cannot be used, more than {allowed}: mend or remove them; {named}",
     )
     require(
         num_kept > 0,
@@ -216,4 +216,4 @@ def _report(source: Source, recordings: Recordings, num_kept: int, least_seconds
     too_short = total - num_kept - len(bad)
     print(f"{total - num_kept} of {name} are left out: {too_short} are shorter than {least_seconds} s", flush=True)
     if bad:
-        print(f"  {len(bad)} can not be used: {named}", flush=True)
+        print(f"  {len(bad)} cannot be used: {named}", flush=True)

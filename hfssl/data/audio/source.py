@@ -17,7 +17,7 @@ _PATH_NAMES = ("audio", "path", "file", "file_name", "filename", "filepath")
 
 
 def audio_columns(features: datasets.Features) -> list[str]:
-    """Columns of recordings; where there is none, of bytes beside a path; where there is none either, of paths by their name."""
+    """Columns of recordings; where there is none, of bytes with a path; where there is none either, of paths by their name."""
     recordings = [name for name, feature in features.items() if isinstance(feature, datasets.Audio)]
     files = [name for name, feature in features.items() if _is_file(feature)]
     texts = [name for name, feature in features.items() if is_text(feature)]

@@ -1,4 +1,4 @@
-"""Transcripts beside recordings: what a recogniser of speech trains on.
+"""Recordings with transcripts: what speech recognition trains on.
 
 B recordings, T samples, F frames, U characters.
 """
@@ -107,7 +107,7 @@ class TranscribedRecordings(WholeRecordings):
     """Recordings with `labels` (B, U) int64, numbers of characters, IGNORED behind the last one, and `characters` (B, U) int32,
     the code points of the transcripts, 0 behind the last one.
 
-    Training leaves out recordings that are longer than a window, since a part of a transcript can not be told, and those with
+    Training leaves out recordings that are longer than a window, since a part of a transcript cannot be told, and those with
     fewer frames than their transcript needs. Without chance all are heard, and whole.
     """
 

@@ -58,7 +58,7 @@ class WholeRecordings(AudioPipeline):
         """The labels of a batch as tensors."""
 
     def opened(self, source: Source, longer_ones: str | None = None) -> LongEnough:
-        """The recordings of these rows; how many can not be used is printed, and what becomes of those longer than a window."""
+        """The recordings of these rows; how many cannot be used is printed, and what becomes of those longer than a window."""
         recordings = self._recordings(source)
         self._is_cached = isinstance(recordings, CachedAudio)
         self._data_path = "cached" if self._is_cached else "decoded at each access"
@@ -107,7 +107,7 @@ def _report(source: Source, recordings: Recordings, data: AudioDataConfig, longe
     if not is_main_process():
         return
     if bad:
-        print(f"{len(bad)} of {total} recordings of {source.split} can not be used: {named}", flush=True)
+        print(f"{len(bad)} of {total} recordings of {source.split} cannot be used: {named}", flush=True)
     num_longer = int((recordings.lengths > data.longest_window).sum())
     if num_longer and longer_ones is not None:
         which = f"{num_longer} of {total} recordings of {source.split} are longer than {data.max_duration_seconds:g} s"

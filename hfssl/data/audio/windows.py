@@ -2,7 +2,7 @@
 
 N recordings, W windows, R rows.
 
-A recording that is longer than a window gives as many as it holds; where they start is drawn anew each epoch by one shift
+A recording that is longer than a window gives as many as it holds; where they start is drawn each epoch by one shift
 that they share, so that they never overlap. Others are one window each, whole. Windows of like length fill a row up to its
 capacity, so that hardly anything is padded or cropped away.
 """

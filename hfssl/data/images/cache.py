@@ -1,6 +1,6 @@
 """Decoded images on disk: one memory-mapped file of uint8 pixels that all ranks and workers share.
 
-A file holds the images one after the other, each (C, h, w); beside it lies a table of heights, widths and offsets. A row
+A file holds the images one after the other, each (C, h, w); a second file holds a table of heights, widths and offsets. A row
 that could not be decoded has height 0. Images much larger than the working size are stored at 1.5 times that size.
 """
 
@@ -170,7 +170,7 @@ def _write(folder: Path, images: DecodedImages) -> None:
             offsets_N[index] = written
             written += file.write(image.numpy().tobytes())
         if written == 0:
-            file.write(b"\0")  # an empty file can not be mapped
+            file.write(b"\0")  # an empty file cannot be mapped
         file.flush()
         os.fsync(file.fileno())
     np.save(folder / "sizes.npy", sizes_N2)

@@ -55,7 +55,7 @@ def _from_file(value: StoredFile, num_channels: int) -> Tensor:
     except (
         Exception
     ) as error:  # hostile bytes make PIL's decoders raise almost anything: struct, zlib, index, syntax errors
-        raise BadRowError(f"can not be read: {error}") from error
+        raise BadRowError(f"cannot be read: {error}") from error
     return _from_array(pixels, num_channels)
 
 

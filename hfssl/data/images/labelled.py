@@ -1,4 +1,4 @@
-"""Labels beside images: what a classifier trains on.
+"""Images with labels: what a classifier trains on.
 
 B samples, C classes.
 """

@@ -114,7 +114,7 @@ class ViewsConfig(AugmentationFlags, MethodConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class LocalCropFlags:
-    """Small crops beside the global ones (Caron et al. 2020, arXiv 2006.09882, section 3.2)."""
+    """Small crops in addition to the global ones (Caron et al. 2020, arXiv 2006.09882, section 3.2)."""
 
     num_local_crops: int = option(0, "small crops of each image, in addition to the global ones")
     local_crop_size: int = option(96, "side of a small crop in pixels")
@@ -131,7 +131,7 @@ class LocalCropFlags:
         return [View(self.local_crop_size, own)] * self.num_local_crops
 
     def check_local_crops(self) -> None:
-        """Raise ConfigError for numbers that can not be."""
+        """Raise ConfigError for numbers that cannot be."""
         require(self.num_local_crops >= 0, f"num_local_crops must be at least 0, got {self.num_local_crops}")
         require(self.local_crop_size > 0, f"local_crop_size must be above 0, got {self.local_crop_size}")
         low, high = self.local_crop_scale
@@ -152,7 +152,7 @@ class LocalCropFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class MultiCropConfig(LocalCropFlags, ViewsConfig):
-    """Base of the methods that take `local_crops` beside the two `global_crops`."""
+    """Base of the methods that take `local_crops` in addition to the two `global_crops`."""
 
     def __post_init__(self) -> None:
         self.check_local_crops()

@@ -16,7 +16,7 @@ DEMO_SETS = ("pydocs",)
 DEFAULT_VOCAB_SIZE = 16_000
 _LEAST_VOCAB_SIZE = 300  # byte-level BPE needs 256 bytes and its special tokens
 _LEAST_LENGTH = 8
-_ABOUT_THE_DATA = ("readme", "license", "licence", "copying", "notice", "citation", "changelog")  # beside tables
+_ABOUT_THE_DATA = ("readme", "license", "licence", "copying", "notice", "citation", "changelog")  # next to tables
 
 TokenizerKind = Literal["wordpiece", "bpe", "unigram"]
 
@@ -115,7 +115,7 @@ def reads_text_files(dataset: str) -> bool:
     """Whether `dataset` is a text file or a folder of them, not tables, a saved set, a demo set or a Hub id.
 
     Raises:
-        ConfigError: the folder holds text files and tables, more than a README or licence beside them.
+        ConfigError: the folder holds text files and tables, more than a README or licence with them.
     """
     path = Path(dataset).expanduser()
     if not path.is_dir():

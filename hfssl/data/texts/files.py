@@ -21,7 +21,7 @@ def open_text_files(config: TextDataConfig) -> DatasetDict:
 
     Raises:
         ConfigError: a file is not UTF-8, or some files of a folder belong to splits and others do not.
-        DatasetsError: what `datasets` can not read for another reason.
+        DatasetsError: what `datasets` cannot read for another reason.
     """
     splits = files_of_splits(Path(str(config.dataset)).expanduser().resolve(), TEXT_SUFFIXES, "text")
     try:

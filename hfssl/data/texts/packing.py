@@ -52,7 +52,7 @@ class PackingPlan:
 def packing_plan(
     tokens: CachedTokens, *, capacity: int, per_piece: int = 0, per_document: int = 0, packed: bool = True
 ) -> PackingPlan:
-    """The rows of all documents, kept beside their tokens.
+    """The rows of all documents, kept with their tokens.
 
     Args:
         capacity: tokens of a row, less the special ones that stand in it once.

@@ -174,7 +174,7 @@ class TextPipeline(DataPipeline):
         return Documents(tokens_of(source, self.processor), self._features_frame(), self.data.max_length)
 
     def _features_frame(self) -> Frame:
-        """As the tokenizer frames a text for a stranger."""
+        """As a plain call of the tokenizer frames a text."""
         return frame_of(self.processor, is_causal=False)
 
     def transform(self, example: TextRow, key: Tensor) -> TextRow:

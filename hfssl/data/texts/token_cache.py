@@ -116,7 +116,7 @@ def _write(folder: Path, source: Source, backend: Tokenizer) -> None:
 
 def _finish(file: BinaryIO, itemsize: int) -> None:
     if file.tell() == 0:
-        file.write(b"\0" * itemsize)  # an empty file can not be mapped
+        file.write(b"\0" * itemsize)  # an empty file cannot be mapped
     file.flush()
     os.fsync(file.fileno())
 

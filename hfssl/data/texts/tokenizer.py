@@ -54,7 +54,7 @@ def train_tokenizer(
         kind: `wordpiece` as BERT, `bpe` (byte-level) as RoBERTa and GPT-2, `unigram` with one space between words as XLNet.
         vocab_size: tokens at the most, special ones included; fewer where the texts do not hold as many.
         lowercase: read everything in lower case (wordpiece: without accents, too).
-        model_max_length: where a stranger's call with `truncation=True` cuts.
+        model_max_length: where a plain call with `truncation=True` cuts.
 
     Raises:
         ConfigError: the texts have more characters than a unigram vocabulary can hold.
@@ -188,7 +188,7 @@ def open_tokenizer(data: TextDataConfig, source: Source | None) -> PreTrainedTok
     """The tokenizer that `data` names, or one trained on `source`, which is kept on disk for all ranks and later runs.
 
     Raises:
-        ConfigError: neither is asked for, it can not be loaded, or it is not a fast one.
+        ConfigError: neither is asked for, it cannot be loaded, or it is not a fast one.
     """
     if data.tokenizer is not None:
         return _loaded(data.tokenizer)
@@ -209,7 +209,7 @@ def _loaded(name: str) -> PreTrainedTokenizerFast:
         tokenizer = AutoTokenizer.from_pretrained(Path(name).expanduser() if Path(name).expanduser().exists() else name)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ConfigError(f"--tokenizer {name} can not be loaded: {reason}") from error
+        raise ConfigError(f"--tokenizer {name} cannot be loaded: {reason}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ConfigError(f"--tokenizer {name} is not a fast tokenizer ({type(tokenizer).__name__}), which is needed")
     return tokenizer

@@ -56,7 +56,7 @@ def for_single_words(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerF
         return tokenizer
     levels[0]["add_prefix_space"] = True
     tokenizer.backend_tokenizer.pre_tokenizer = Tokenizer.from_str(json.dumps(backend)).pre_tokenizer
-    tokenizer.add_prefix_space = True  # what a tokenizer of a class of its own is built anew with
+    tokenizer.add_prefix_space = True  # what a tokenizer of a class of its own is rebuilt with
     tokenizer.init_kwargs["add_prefix_space"] = True
     return tokenizer
 

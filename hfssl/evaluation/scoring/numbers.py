@@ -23,7 +23,7 @@ def scores(method: AnswerSettings, predictions: Sequence[Answer]) -> dict[str, f
 
 
 def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
-    """eval/test.json and figures/scatter.png. `of_mean` is the error of one who always says the mean of these rows."""
+    """eval/test.json and figures/scatter.png. `of_mean` is the error of always predicting the mean of these rows."""
     said_M, true_M = (np.array(column, dtype=np.float64) for column in zip(*predictions, strict=True))
     summary: Json = {"rows": len(predictions)} | scores(method, predictions)
     summary |= {"mean_absolute_error": float(np.abs(said_M - true_M).mean())}
@@ -39,7 +39,7 @@ def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[
 def lines(summary: Json) -> list[str]:
     return [
         f"Pearson     {_figure(summary['pearson'])}   Spearman {_figure(summary['spearman'])}",
-        f"mean squared error   {summary['mean_squared_error']:.4g}   of one who says the mean {summary['of_mean']:.4g}",
+        f"mean squared error   {summary['mean_squared_error']:.4g}   of predicting the mean {summary['of_mean']:.4g}",
         f"mean absolute error  {summary['mean_absolute_error']:.4g}",
     ]
 

@@ -80,7 +80,7 @@ def family_for(num_tiles: int, num_permutations: int) -> Family:
 
 def permutation_set(num_tiles: int, num_permutations: int) -> Tensor:
     """(P, T) int64, any two at least `family_for(...).distance` places apart; drawn by torch's generator from the family,
-    whose tiles are named anew."""
+    whose tiles are renumbered."""
     family = family_for(num_tiles, num_permutations)
     elements_PT = torch.tensor(sorted(_closure(family.generators)))
     assert len(elements_PT) == family.size

@@ -93,7 +93,7 @@ class MAE(Objective[MAEConfig, ImagePipeline]):
 
     @torch.no_grad()
     def _trivial_loss(self, pixels: Tensor) -> Tensor:
-        """The loss of one who answers the mean: the variance of the targets; 0-d."""
+        """The loss of predicting the mean: the variance of the targets; 0-d."""
         if not self.model.config.norm_pix_loss:
             return pixels.var(correction=0)
         size = self.model.decoder.decoder_pred.out_features

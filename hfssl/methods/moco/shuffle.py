@@ -1,4 +1,4 @@
-"""Samples shuffled over the batch and the ranks, and back, so that a BatchNorm can not tell which belong together.
+"""Samples shuffled over the batch and the ranks, and back, so that a BatchNorm cannot tell which belong together.
 
 B samples a rank, N samples over all ranks (He et al. 2020, "Momentum contrast", section 3.3).
 """

@@ -97,12 +97,12 @@ class Wav2Vec2(Objective[Wav2Vec2PretrainingConfig, AudioPipeline]):
         perplexity = code_perplexity(found.code_logits_NSGV, batch["is_masked"])
         diversity = self.config.diversity_weight * (num_codes - perplexity) / num_codes
         penalty_N = self.config.feature_penalty * found.mean_square_N
-        beside = count * diversity + (asked_NS.sum(dim=1) * penalty_N).sum()
+        penalties = count * diversity + (asked_NS.sum(dim=1) * penalty_N).sum()
         metrics = self._metrics(found, asked_NS, perplexity) | {
             "contrastive_loss": contrastive.detach() / count.clamp(min=1),
-            "baseline_loss": math.log(1 + self.config.num_negatives) + beside.detach() / count.clamp(min=1),
+            "baseline_loss": math.log(1 + self.config.num_negatives) + penalties.detach() / count.clamp(min=1),
         }
-        loss_sum = contrastive + beside
+        loss_sum = contrastive + penalties
         return StepOutput(loss_sum, count.to(loss_sum.dtype), metrics)
 
     def _contrast(self, batch: Batch, progress: float) -> Contrast:

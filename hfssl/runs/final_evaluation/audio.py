@@ -1,4 +1,4 @@
-"""The end of an audio run: a picture of the task, how well it is solved, and the closing table."""
+"""The end of an audio run: a picture of the task, how well it is solved, and the results table."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ _PICTURED, _ASKED, _AT_ONCE = 3, 200, 8
 
 
 def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> Json:
-    """Figures and the closing table of the exported `encoders` (name -> folder, the last one is the run's own)."""
+    """Figures and the results table of the exported `encoders` (name -> folder, the last one is the run's own)."""
     print("evaluating the export ...", flush=True)
     assert isinstance(session.run.data, AudioDataConfig)
     clips = Clips(source.test or source, session.run.data.sampling_rate, _ASKED)

@@ -1,4 +1,4 @@
-"""The end of an image run: pictures, a sheet of neighbours, and the closing table."""
+"""The end of an image run: pictures, a sheet of neighbours, and the results table."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ _ASKED, _NEAREST, _LONGEST_NAME = 6, 6, 20
 
 
 def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> Json:
-    """Figures and the closing table of the exported `encoders` (name -> folder, the last one is the run's own)."""
+    """Figures and the results table of the exported `encoders` (name -> folder, the last one is the run's own)."""
     _draw_pictures(session)
     print("evaluating the export ...", flush=True)
     rows = encoded_rows(ImageModality(), encoders, source, session.accelerator.device)

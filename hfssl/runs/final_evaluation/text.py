@@ -1,4 +1,4 @@
-"""The end of a text run: what the model learnt, in numbers beside guesses that need no model, and in words."""
+"""The end of a text run: what the model learnt, in numbers with baselines that need no model, and in words."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ from hfssl.training.monitor import Monitor
 
 
 def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> Json:
-    """The closing table of the exported `encoders`, and what the language model itself can do, under `language`."""
+    """The results table of the exported `encoders`, and what the language model itself can do, under `language`."""
     print("evaluating the export ...", flush=True)
     table = results_table(encoded_rows(TextModality(), encoders, source, session.accelerator.device))
     figures = language_figures(session)
@@ -33,7 +33,7 @@ def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) 
 
 
 def language_figures(session: Session) -> dict[str, float]:
-    """Held-out loss at the start and the end beside the entropy of single tokens, all in nats a token."""
+    """Validation loss at the start and the end, and the entropy of single tokens, all in nats per token."""
     if session.monitor is None:
         return {}
     rows = session.run_dir.validation_rows()

@@ -32,7 +32,7 @@ class AudioClassificationConfig(SpeechSettings):
         for name, value in (("layer_sum true", self.layer_sum), ("classifier_proj_size", size)):
             require(
                 not (self.exports_adapter and value),
-                f"{name} is no part of an adapter, which a stranger puts into the checkpoint's own architecture: add --merge",
+                f"{name} is no part of an adapter, which is loaded into the checkpoint's own architecture: add --merge",
             )
 
     def merged(self) -> Self | None:

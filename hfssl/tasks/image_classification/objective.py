@@ -154,7 +154,7 @@ def _fresh(
         require(
             config.merge or not is_other,
             f"this encoder pools over patches, so it becomes a {own.model_type}, and an adapter of that would belong to no model "
-            "that strangers have: add --merge",
+            "that others load: add --merge",
         )
         model.name_or_path = config.model  # what the adapter records as its base
         with_adapter(model, config.lora_settings(), modules_to_save=[head_name(model)])

@@ -53,7 +53,7 @@ class SpeechRecognition(SpeechTask[SpeechRecognitionConfig, TranscribedRecording
 
     @classmethod
     def check_rows(cls, config: SpeechRecognitionConfig, source: Source) -> list[str]:
-        """Empty transcripts, in which nothing is said, and characters that can not be."""
+        """Empty transcripts, in which nothing is said, and characters that cannot be."""
         texts = transcripts_of(source, keeps_case=config.keep_case)
         num_empty = sum(not text for text in texts)
         empty = [f"{num_empty} of {len(texts)} transcripts of {source.split} are empty"] if num_empty else []

@@ -1,6 +1,6 @@
 """Collectives on torch.distributed, with gradient where a loss needs it; the identity on one process.
 
-R ranks, B samples a rank.
+R ranks, B samples per rank.
 """
 
 from typing import Protocol, TypeVar

@@ -256,7 +256,7 @@ class Objective(nn.Module, ABC, Generic[Config, Pipeline]):
         return []
 
     def state_figures(self) -> dict[str, Tensor]:
-        """Detached 0-d figures of weights and buffers alone, by the names of `nn.signals`; asked once a logged row."""
+        """Detached 0-d figures of weights and buffers only, by the names of `nn.signals`; asked once a logged row."""
         return {}
 
     def diagnoses(self) -> dict[str, Diagnosis]:

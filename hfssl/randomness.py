@@ -5,7 +5,7 @@ B samples, N draws.
 splitmix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators", figure 17) on int64 tensors:
 torch's int64 wraps like uint64, and a logical shift is an arithmetic one with the sign bits masked away. No generator is
 carried along, so a crop or a mask is the same for any number of workers, processes and accumulation steps, and a resumed
-run needs its step alone.
+run needs only its step.
 """
 
 import hashlib

@@ -192,7 +192,7 @@ def on_a_rank(folder: Path) -> list[tuple[int, list[str]]]:
 
     found = run_with_a_still_teacher(folder, per_device_batch_size=4)
     assert world_size() == 2
-    barrier()  # the main process alone writes
+    barrier()  # the main process only writes
     return warnings_of(RunDir(folder)) or found
 
 

@@ -121,7 +121,7 @@ def test_results_stand_with_interval_floor_protocol_and_classes(tmp_path: Path) 
         f"Rows: {NOTE}.",
         "Classes, in the order of their numbers: ant, bee, cow.",
         "weights of step 10 of 20, the best on the validation rows (accuracy 0.438)",
-        "The body is that of someone/vit, the head is new; the head alone was trained",
+        "The body is that of someone/vit, the head is new; only the head was trained",
         "the spread over seeds was not measured",
     ):
         assert line in text

@@ -62,7 +62,7 @@ def test_every_picture_is_in_the_report_and_nothing_is_beside_it(tmp_path: Path)
 
 def test_a_run_without_test_rows_has_a_report_that_says_so(tmp_path: Path) -> None:
     page = read(finished_task(tmp_path, test=False))
-    assert "no scores: the data has no labelled rows held out for a test" in page.text
+    assert "no scores: the data has no labelled test rows" in page.text
     assert "Not measured: the data has no labelled rows held out" in page.text
     assert "By class" not in page.text
 

@@ -224,7 +224,10 @@ def test_a_base_in_bf16_with_a_padded_vocabulary_gets_float32_adapters(tmp_path:
         ({"merge": True}, "merge has no effect without --lora"),
         ({"lora": True, "lora_rank": 0}, "lora_rank must be above 0, got 0"),
         ({"lora": True, "lora_alpha": -1}, "lora_alpha must be above 0, got -1"),
-        ({"lora": True, "lora_targets": ("auto", "query")}, "must be auto alone or names of layers, got auto query"),
+        (
+            {"lora": True, "lora_targets": ("auto", "query")},
+            "must be auto by itself or names of layers, got auto query",
+        ),
         ({"lora": True, "lora_dropout": 1.0}, r"lora_dropout must be in \[0, 1\), got 1"),
     ],
 )

@@ -164,8 +164,8 @@ def test_features_that_are_not_finite_are_said_and_do_not_end_the_run(tmp_path: 
     figures = opened.monitor.validate(opened.accelerator, opened.objective, opened.layout, 0.0)
     assert figures["validation/std"] is figures["validation/rank_me"] is None
     (warning,) = opened.collapse_monitor.after_validate(figures)["warnings"]
-    assert "features of held-out rows are not finite" in warning
-    assert "held out: loss" in validation_line(1, 2, figures)
+    assert "features of validation rows are not finite" in warning
+    assert "validation: loss" in validation_line(1, 2, figures)
 
 
 def test_a_row_that_can_no_longer_be_read_costs_a_look_and_not_the_run(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_without_a_token_what_is_private_is_not_there(at_hub: LocalHub, tmp_path
 
 def test_an_adapter_of_a_local_checkpoint_needs_a_published_base(at_hub: LocalHub, tmp_path: Path) -> None:
     run_dir, _ = adapter_run(tmp_path)
-    with pytest.raises(ConfigError, match="is an adapter of a checkpoint that is on this machine alone"):
+    with pytest.raises(ConfigError, match="is an adapter of a checkpoint that is on this machine only"):
         push(run_dir, "adapter")
     with pytest.raises(HubError, match="--base_model ada/base is not on the Hub: publish it first"):
         push(run_dir, "adapter", base_model="ada/base")

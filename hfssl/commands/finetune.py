@@ -66,7 +66,7 @@ def _finetune(task_class: type[Task], run: RunConfig, accelerator: Accelerator) 
 def _finish(session: Session) -> None:
     """The best step's weights exported, the test rows answered by the export, scores, pictures, report and card.
 
-    For the main process alone.
+    For the main process only.
     """
     run, run_dir, state, task = session.run, session.run_dir, session.state, session.objective
     load_best(session)

@@ -40,7 +40,7 @@ def plan(run: RunConfig) -> Json:
             print(line)
         a_step = f"{measured.seconds_a_step * 1000:.0f} ms, {batch / measured.seconds_a_step:.0f} samples/s"
         print(f"a step      {a_step}, data wait {measured.data_wait:.1%}; measured over {measured.num_steps} steps")
-        looks = f", looks at held-out rows of {measured.validation_seconds:.1f} s included" if session.monitor else ""
+        looks = f", validations of {measured.validation_seconds:.1f} s included" if session.monitor else ""
         print(f"time        {duration(seconds)} of training{looks}")
         whose = "of the process, libraries included" if accelerator.device.type == "cpu" else "of each GPU"
         print(f"memory      {size(measured.peak_bytes)} at the peak, {whose}")

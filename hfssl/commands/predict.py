@@ -44,7 +44,7 @@ def predict(config: PredictConfig) -> Path:
 
 
 def _check_flags(config: PredictConfig, head: Head) -> None:
-    """Raise ConfigError for what means something for other kinds of answers alone."""
+    """Raise ConfigError for what means something for other kinds of predictions only."""
     for name in sorted(frozenset[str]().union(*(other.answers.FLAGS for other in HEADS)) - head.answers.FLAGS):
         is_given = getattr(config, name) is not None
         says = head.answers.__name__.lower()

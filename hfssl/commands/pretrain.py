@@ -43,7 +43,7 @@ def pretrain(objective_class: type[Objective], run: RunConfig) -> RunDir:
 
 
 def _finish(context: RunContext, session: Session) -> None:
-    """Export, evaluate, draw, and print the table. For the main process alone."""
+    """Export, evaluate, draw, and print the table. For the main process only."""
     from hfssl.figures import curves as figures
     from hfssl.reporting.card import write_card
     from hfssl.reporting.report import write_report

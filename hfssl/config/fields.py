@@ -69,7 +69,7 @@ def _attempt(value: Any, annotation: Any) -> tuple[bool, Any]:
         attempts = [_attempt(value, argument) for argument in arguments if argument is not type(None)]
         return next((attempt for attempt in attempts if attempt[0]), (False, None))
     if origin is Literal:
-        same = [argument for argument in arguments if str(argument) == str(value)]  # the command line knows texts alone
+        same = [argument for argument in arguments if str(argument) == str(value)]  # the command line knows texts only
         return bool(same), same[0] if same else None
     if origin is tuple:
         return _attempt_tuple(value, arguments)

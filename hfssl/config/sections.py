@@ -101,7 +101,7 @@ class DataConfig:
         return "rows"
 
     def check(self) -> None:
-        """Raise ConfigError for what the file system alone can tell to be wrong."""
+        """Raise ConfigError for what the file system by itself shows to be wrong."""
 
     def with_processor(self, folder: str) -> Self:
         """These settings with the processor that a run keeps in `folder`."""

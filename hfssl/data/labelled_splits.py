@@ -34,7 +34,7 @@ class SplitSettings(Protocol):
 
 
 class Divided(NamedTuple):
-    """source: the training rows, `watched` those that choose the step, `test` those of the final scores, or None.
+    """source: the training rows, `validation` those that choose the step, `test` those of the final scores, or None.
 
     notes: in words, what was divided here and how.
     """
@@ -46,7 +46,7 @@ class Divided(NamedTuple):
 def divided(source: Source, run: RunConfig) -> Divided:
     """The splits that the data brings, and where it brings none, parts of its training split: by class, whole groups together.
 
-    A split that is there to be scored, labelled, is used for that alone. So data with a single other split is validated on
+    A split that is there to be scored, labelled, is used for that only. So data with a single other split is validated on
     rows taken from those to train on.
 
     Args:
@@ -98,7 +98,7 @@ def _split(
     groups = None if settings.group_column is None else source.column_values(settings.group_column)
     classes = _classes(source, settings.splits_by_class)
     validation_share, test_share = shares
-    if not validation_share:  # the test rows alone are missing
+    if not validation_share:  # only the test rows are missing
         split = split_rows(classes, groups, validation_share=test_share, seed=_SPLIT_SEED)
         sentence = split.sentence.replace("for validation", "for test")
         return source.part(split.train), validation, _named(source, split.validation, "test"), sentence

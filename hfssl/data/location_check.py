@@ -1,4 +1,4 @@
-"""What the file system alone can tell to be wrong with `--dataset`, before anything heavy is imported."""
+"""What the file system by itself shows to be wrong with `--dataset`, before anything heavy is imported."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Opening a data set from wherever it lies; each modality's opener passes a `Reader` with what it alone knows."""
+"""Opening a data set from wherever it lies; each modality's opener passes a `Reader` with what only it knows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,7 +1,7 @@
 """How well a language model predicts texts: perplexity of a causal one, pseudo-perplexity of a masked one.
 
 Pseudo-perplexity (Salazar et al. 2020, "Masked language model scoring", arXiv 1910.14659, equations 1 and 2) hides one token
-at a time and predicts it from all others. It is no probability of the text and compares masked models alone. Both are a
+at a time and predicts it from all others. It is no probability of the text and compares masked models only. Both are a
 number a token: they compare models of one tokenizer; bits a byte compare across tokenizers.
 
 T tokens of a document, B of them hidden in a batch, V vocabulary.
@@ -165,5 +165,5 @@ def sentence(figures: Json) -> str:
     return (
         f"{figures['kind']} of {figures['documents']} test texts {figures['value']:.1f} (95 % interval {figures['low']:.1f} to "
         f"{figures['high']:.1f}; {figures['tokens']:,} tokens, {figures['bits_a_byte']:.2f} bits a byte); token frequencies "
-        f"of the training texts alone: {figures['of_token_frequencies']:.1f}"
+        f"of the training texts only: {figures['of_token_frequencies']:.1f}"
     )

@@ -19,7 +19,7 @@ class Texts:
     """At most `most` documents of a source, the first of a fixed permutation.
 
     rows: their numbers in the source; labels: as they are stored, or None; hashes: (N,) uint64, equal for texts that differ
-    in case and blanks alone.
+    in case and blanks only.
     """
 
     num_bad = 0  # a source of texts holds no empty or unreadable ones

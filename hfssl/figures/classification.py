@@ -106,7 +106,7 @@ def mistakes_figure(run_dir: RunDir, summary: Summary, image_of: Callable[[int],
 
 
 def short(name: str, most: int) -> str:
-    """One line of at most `most` characters: the middle of a longer name goes, since many differ at their end alone."""
+    """One line of at most `most` characters: the middle of a longer name goes, since many differ at their end only."""
     name = " ".join(str(name).split())
     if len(name) <= most:
         return name

@@ -23,14 +23,14 @@ _WATCHED = {"knn": "kNN accuracy", "rank_me": "RankMe", "std": "feature std"}
 
 
 def loss_curve(run_dir: RunDir) -> None:
-    """figures/loss.png: training loss, held-out loss where there is one, and learning rate over steps."""
+    """figures/loss.png: training loss, validation loss where there is one, and learning rate over steps."""
     rows = run_dir.training_rows()
     figure, (above, below) = pyplot.subplots(
         2, 1, figsize=(7, 5), sharex=True, height_ratios=(3, 1), layout="constrained"
     )
     training = _points(rows, "loss")
     validation = _points(run_dir.validation_rows(), "validation/loss")
-    for points, label, colour in ((training, "training", INK), (validation, "held out", _SECOND_INK)):
+    for points, label, colour in ((training, "training", INK), (validation, "validation", _SECOND_INK)):
         if points:
             above.plot(*zip(*points, strict=True), color=colour, linewidth=1.5, label=label)
     losses = [loss for _, loss in training + validation]
@@ -48,7 +48,7 @@ def loss_curve(run_dir: RunDir) -> None:
 
 
 def watch_curve(run_dir: RunDir) -> None:
-    """figures/watch.png: std, RankMe and kNN of held-out features over steps; nothing where they were not watched."""
+    """figures/watch.png: std, RankMe and kNN of validation features over steps; nothing without them."""
     rows = run_dir.validation_rows()
     validation = [(title, _points(rows, f"validation/{key}")) for key, title in _WATCHED.items()]
     validation = [(title, points) for title, points in validation if points]

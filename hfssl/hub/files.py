@@ -1,4 +1,4 @@
-"""What of a run goes to the Hub: an allow-list of files, with nothing in them that is of this machine alone."""
+"""What of a run goes to the Hub: an allow-list of files, with nothing in them that is of this machine only."""
 
 import fnmatch
 import json

@@ -87,7 +87,7 @@ def _check_card(run_dir: RunDir, export: Path, card: Card, config: PublishConfig
     is_lonely = card.export is not None and card.export.base is not None and not (card.base_model or config.base_model)
     require(
         config.card_only or not is_lonely,
-        f"{export} is an adapter of a checkpoint that is on this machine alone, and useless without it: publish the whole model "
+        f"{export} is an adapter of a checkpoint that is on this machine only, and useless without it: publish the whole model "
         "with --merge, or that checkpoint first, and name it here with --base_model",
     )
 

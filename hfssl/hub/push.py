@@ -1,6 +1,6 @@
 """One atomic push: what is there is looked at, one commit on top of it is sent, and a lost answer is looked into.
 
-huggingface_hub alone talks to the Hub. A commit names the one that it was made for: if another came between, it is refused.
+Only huggingface_hub talks to the Hub. A commit names the one that it was made for: if another came between, it is refused.
 """
 
 import contextlib
@@ -226,7 +226,7 @@ def _send(
 
 
 def _left_over(target: Target, files: Sequence[HubFile]) -> list[str]:
-    """Names of an earlier publication that this one does not have; of a card alone, those of its figures and scores."""
+    """Names of an earlier publication that this one does not have; of a card only, those of its figures and scores."""
     mine = {file.name for file in files}
     is_card = all(is_of_card(name) for name in mine)
     there = [name for name in target.ours if name in target.names and name not in mine]

@@ -34,7 +34,7 @@ LanguageSettings = TypeVar("LanguageSettings", bound=LanguageModelConfig)
 
 
 class LanguageModel(Objective[LanguageSettings, TextPipeline], Generic[LanguageSettings]):
-    """A language-model head of transformers on its base model; with adapters in it (models/lora.py) they alone are trained."""
+    """A language-model head of transformers on its base model; with adapters in it (models/lora.py) only they are trained."""
 
     modality: ClassVar[Literal["text", "image", "audio"]] = "text"
     max_healthy_update = 0.3  # from N(0, 0.02) weights grow manifold

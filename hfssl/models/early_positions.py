@@ -1,4 +1,4 @@
-"""The earliest module of the last layer after which a masked language model needs its chosen positions alone.
+"""The earliest module of the last layer after which a masked language model needs its chosen positions only.
 
 What follows the last attention acts on each position by itself: the MLP of the last layer, a twelfth to a sixth of a small
 model's work. Where a residual stream that is normalised after each block (BERT and its kin) passes through a module's

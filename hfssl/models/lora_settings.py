@@ -66,7 +66,7 @@ class LoraSettings:
         require(bool(targets), "lora_targets must name a layer, or be auto")
         require(
             AUTO not in targets or len(targets) == 1,
-            f"lora_targets must be auto alone or names of layers, got {' '.join(targets)}",
+            f"lora_targets must be auto by itself or names of layers, got {' '.join(targets)}",
         )
         require(0 <= dropout < 1, f"lora_dropout must be in [0, 1), got {dropout:g}")
 

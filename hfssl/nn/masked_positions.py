@@ -20,7 +20,7 @@ _MOST_LOGITS = 1 << 26  # of a chunk: 256 MiB in float32
 
 
 def logits_at(model: PreTrainedModel, slots_BS: Tensor, inputs: dict[str, Any], *, cut: str | None = None) -> Tensor:
-    """The stock logits at the chosen positions alone.
+    """The stock logits at the chosen positions only.
 
     Args:
         model: a transformers model with a language-model head.
@@ -113,7 +113,7 @@ def _with_hidden(outputs: Any, hidden: Tensor) -> Any:
 
 @contextmanager
 def _body_gives(model: PreTrainedModel, outputs: Any) -> Iterator[None]:
-    """Inside, `model` runs its head alone: its body answers with `outputs`."""
+    """Inside, `model` runs its head only: its body answers with `outputs`."""
     body = _body(model)
     body.forward = lambda *arguments, **named: outputs
     try:

@@ -29,7 +29,7 @@ class Opening(NamedTuple):
 class Answers(ABC):
     """Columns of one head, and a row's values in them."""
 
-    FLAGS: ClassVar[frozenset[str]] = frozenset()  # settings of PredictConfig that mean something for this kind alone
+    FLAGS: ClassVar[frozenset[str]] = frozenset()  # settings of PredictConfig that mean something for this kind only
 
     @property
     @abstractmethod

@@ -69,7 +69,7 @@ class _Samples(IterableDataset[Sample]):
 
 
 def answers(opened: Opened, inputs: Inputs, batch_size: int) -> Iterator[Answer]:
-    """One for each row, in order. What cannot be read or does not pass the model is an error of its row alone."""
+    """One for each row, in order. What cannot be read or does not pass the model is an error of its row only."""
     window: list[Sample] = []
     held = 0
     for sample in _loaded(opened, inputs, batch_size):

@@ -60,7 +60,7 @@ def sample_shapes(piece: Arrays) -> tuple[tuple[int, ...], ...]:
 
 
 def describe(checkpoint: Checkpoint) -> Described:
-    """What this model answers, by its config alone.
+    """What this model answers, by its config only.
 
     Raises:
         ConfigError: there is no such checkpoint, or it has a head that answers nothing, or none.

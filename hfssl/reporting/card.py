@@ -1,4 +1,4 @@
-"""The model card of a run: typed facts and a template, from the run folder alone.
+"""The model card of a run: typed facts and a template, from the run folder only.
 
 A card is made to be published: it holds no local path, host or user name, and "not measured" where evidence is missing.
 """
@@ -46,7 +46,7 @@ class Card:
     """What a model card says.
 
     kind: what is said of this kind of run.
-    data: Hub id, demo name or what local data is called; data_id: the Hub id alone; rows_are: what `num_rows` counts.
+    data: Hub id, demo name or what local data is called; data_id: its Hub id; rows_are: what `num_rows` counts.
     export: None in a run without one.
     alarms: signs of collapse that held to the end; num_looks: how often rows that were not trained on were looked at.
     load_from: what the snippet loads, a folder next to the card or a Hub id; license: None until somebody chooses one.
@@ -178,7 +178,7 @@ def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None
 
 
 def _told(settings: Mapping[str, JsonView]) -> dict[str, Json]:
-    """Settings without those that were left alone, and without the classes, which stand elsewhere."""
+    """Settings without those that are not set, and without the classes, which stand elsewhere."""
     return {
         section: {name: value for name, value in values.items() if value is not None and name != "class_names"}
         for section, values in settings.items()
@@ -186,7 +186,7 @@ def _told(settings: Mapping[str, JsonView]) -> dict[str, Json]:
 
 
 def _public_figures(run_dir: RunDir, facts: Facts, data: str) -> list[Path]:
-    """All of the run's own for data that anybody can see; of a local data set the curves alone, no picture of it."""
+    """All of the run's own for data that anybody can see; of a local data set only the curves."""
     mine = [path for path in facts.figures if path.parent == run_dir.figures]
     return [path for path in mine if path.stem in CURVES] if data == LOCAL_DATA else mine
 

@@ -15,7 +15,7 @@ PRETRAINED = "pretrained"
 SCORES = {"knn": "kNN", "linear": "linear probe", "few_labels": "few labels"}
 CURVES = {
     "loss": "Loss and learning rate",
-    "watch": "Features of held-out rows while training",
+    "watch": "Features of the validation rows while training",
     "scores": "Scores of the validation rows while training",
     "confusion": "Which classes are taken for which",
     "calibration": "How far the probabilities can be trusted",
@@ -171,7 +171,7 @@ def caption(stem: str) -> str:
 
 
 def remark(table: Row) -> str | None:
-    """How to read scores that the first, trivial kind of features alone reaches."""
+    """How to read scores that the first, trivial kind of features reaches by itself."""
     floor = table["rows"][0]
     after: Row = next((row for row in table["rows"] if row["features"] == PRETRAINED), {})
     if "knn" not in floor or "knn" not in after or floor["knn"] < after["knn"]:

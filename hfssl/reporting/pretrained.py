@@ -22,7 +22,7 @@ _TITLES = {
     "text-generation": "A causal language model",
     "feature-extraction": "A speech encoder",
 }
-_VALIDATION = {"loss": "held-out loss", "knn": "kNN", "std": "feature std", "rank_me": "RankMe"}
+_VALIDATION = {"loss": "validation loss", "knn": "kNN", "std": "feature std", "rank_me": "RankMe"}
 _NO_CONTENTS: dict[str, Any] = {
     "scores": None,
     "language": {},
@@ -66,7 +66,7 @@ class PretrainedEncoder(RunKind):
             if worse:
                 found.append(f"the features are worse than those of the encoder {before['features']}: {named}")
         if not any(name in after for name in SCORES):
-            found.append("no scores: the data has no labels, or no held-out split (test or validation)")
+            found.append("no scores: the data has no labels, or no split to score (test or validation)")
         return found
 
     def draw_progress(self, run_dir: RunDir) -> None:

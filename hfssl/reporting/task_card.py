@@ -32,7 +32,7 @@ _DOES = {
 }
 _ADAPTATIONS = {
     "full": "every weight was trained",
-    "frozen": "the head alone was trained, the body stayed as it was",
+    "frozen": "only the head was trained, the body stayed as it was",
     "lora": "low-rank adapters of the body and the head were trained (LoRA, [arXiv 2106.09685](https://arxiv.org/abs/2106.09685))",
 }
 _METRICS = {  # -> the Hub's name

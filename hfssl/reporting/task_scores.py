@@ -75,7 +75,7 @@ def score_warnings(summary: Row) -> list[str]:
     found = list(summary.get("warnings", []))
     scores = summary.get("scores")
     if scores is None:
-        return [*found, "no scores: the data has no labelled rows held out for a test"]
+        return [*found, "no scores: the data has no labelled test rows"]
     if unreadable := scores.get("unreadable_rows"):
         found.append(f"{unreadable} test rows could not be read and were not scored")
     found += _below_floor(scores)

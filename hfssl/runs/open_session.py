@@ -148,7 +148,7 @@ def open_session(context: RunContext, started: Start, *, verbose: bool = True) -
 
 
 def _agreed(validation: Watched | None) -> Watched | None:
-    """What is watched on every rank, or on none. Called by all ranks."""
+    """What is validated on every rank, or on none. Called by all ranks."""
     return None if any(all_gather_objects(validation is None)) or validation is None else validation.agreed()
 
 

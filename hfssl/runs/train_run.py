@@ -90,7 +90,7 @@ def _check_push(run: RunConfig) -> None:
 def _check_adapter(run: RunConfig) -> None:
     require(
         not run.method.exports_adapter or "init_from" not in run.local(),
-        f"an adapter of {run.loop.init_from}, which is on this machine alone, is useless elsewhere: add --merge, or leave out "
+        f"an adapter of {run.loop.init_from}, which is on this machine only, is useless elsewhere: add --merge, or leave out "
         "--push_to_hub and publish both later",
     )
 

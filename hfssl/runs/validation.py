@@ -13,26 +13,26 @@ from hfssl.evaluation.knn import knn_accuracy
 from hfssl.training.labelled_validation import BestStep, LabelledValidation, Scores
 from hfssl.training.monitor import Monitor, good_rows, validation_rows_of
 
-_WATCHED_ROWS, _VOTING_ROWS, _SCORED_ROWS = 512, 1024, 5000
+_VALIDATION_ROWS, _VOTING_ROWS, _SCORED_ROWS = 512, 1024, 5000
 
 
 def open_monitor(source: Source, training_rows: KeyedDataset) -> Monitor | None:
     """The validation of the run; None where the data has no validation rows that can be used."""
     if source.validation is None:
         return None
-    part = source.validation.part(fixed_rows(len(source.validation), _WATCHED_ROWS))
+    part = source.validation.part(fixed_rows(len(source.validation), _VALIDATION_ROWS))
     pipeline = copy.copy(
         training_rows.pipeline
     )  # the same processor; what prepare finds out about its source is its own
     try:
         rows, looked_at = KeyedDataset(pipeline.prepare(part), pipeline, seed=0), pipeline.whole_examples(part)
     except ConfigError as error:
-        _say_unwatched(source.validation.split, str(error))
+        _say_no_validation(source.validation.split, str(error))
         return None
     good = _shared_out(good_rows(rows.examples, torch.arange(len(rows.examples))))
     samples = validation_rows_of(looked_at, pipeline, part.labels(), torch.arange(len(looked_at)))
     if min(len(good), len(samples.good)) < world_size():
-        _say_unwatched(source.validation.split, "too few of its rows can be decoded")
+        _say_no_validation(source.validation.split, "too few of its rows can be decoded")
         return None
     voters = None
     voting = source.part(fixed_rows(len(source), _VOTING_ROWS))
@@ -54,7 +54,7 @@ def open_labelled_validation(
     examples = pipeline.whole_examples(part)
     good = _shared_out(good_rows(examples, torch.arange(len(examples))))
     if len(good) < world_size():
-        _say_unwatched(source.validation.split, "too few of its rows can be read")
+        _say_no_validation(source.validation.split, "too few of its rows can be read")
         return None
     return LabelledValidation(examples, pipeline, good, scores, choice)
 
@@ -64,6 +64,6 @@ def _shared_out(good: Tensor) -> Tensor:
     return good[: len(good) // 8 * 8] if len(good) >= 8 else good
 
 
-def _say_unwatched(split: str, reason: str) -> None:
+def _say_no_validation(split: str, reason: str) -> None:
     if is_main_process():
         print(f"no validation: the split {split} cannot be used: {reason}", flush=True)

@@ -42,7 +42,7 @@ class CollapseMonitor:
         return {name: of_state[name] for name in _SHOWN if name in of_state} | warnings
 
     def after_validate(self, figures: Json) -> Json:
-        """`warnings` of a row on held-out data, where there are some. Called by all ranks."""
+        """`warnings` of a validation row, where there are some. Called by all ranks."""
         return self._observe("validation", figures) if self.is_on else {}
 
     def why_stopped(self) -> str:

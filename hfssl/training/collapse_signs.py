@@ -196,7 +196,7 @@ EFFECTS = (
     Sign(
         "not_finite",
         _not_finite,
-        "features of held-out rows are not finite",
+        "features of validation rows are not finite",
         _RATE,
         above=0.5,
         kind="validation",

@@ -22,7 +22,7 @@ class Measured(NamedTuple):
     """Of the slowest and largest rank.
 
     startup_seconds: what the first steps take beyond the others, compilation and worker start above all.
-    validation_seconds: one look of the monitor at held-out rows; data_wait: share of a step.
+    validation_seconds: one validation; data_wait: share of a step.
     """
 
     num_steps: int

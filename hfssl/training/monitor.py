@@ -1,7 +1,7 @@
-"""Watching a run on rows that it does not train on: held-out loss with fixed draws, spread of the features, and with labels
+"""Validation of a run on rows that it does not train on: their loss with fixed draws, spread of the features, and with labels
 an online kNN. Nothing of it reaches a gradient, a buffer or a random state.
 
-R ranks, B samples a rank, N held-out rows, M training rows that vote, D width.
+R ranks, B samples per rank, N validation rows, M training rows that vote, D width.
 """
 
 from collections.abc import Callable
@@ -65,7 +65,7 @@ def good_rows(examples: Examples, chosen: Tensor) -> Tensor:
 class Monitor:
     """What is looked at, and how. Every rank holds the same rows and looks at its share of them.
 
-    rows: held-out rows as training would see them, for the loss; good: numbers of those that can be decoded.
+    rows: validation rows as training would see them, for the loss; good: numbers of those that can be decoded.
     samples: the same data for features; voters: training rows for the kNN, or None where either side has no labels.
     accuracy: of a kNN, from (training features, training labels, test features, test labels).
     """

@@ -112,7 +112,7 @@ def validation_line(step: int, max_steps: int, figures: JsonView) -> str:
         key = name.removeprefix("validation/")
         title, digits = _HELD_OUT.get(key, (key.replace("_", " "), 3))
         shown.append(f"{title} {'-' if value is None else f'{value:.{digits}f}'}")
-    return f"step {step:>{len(str(max_steps))}}/{max_steps}  held out: {'  '.join(shown)}"
+    return f"step {step:>{len(str(max_steps))}}/{max_steps}  validation: {'  '.join(shown)}"
 
 
 def duration(seconds: float) -> str:

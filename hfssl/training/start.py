@@ -66,7 +66,7 @@ class FolderLock:
 
 
 def choose(run: RunConfig) -> tuple[Start, FolderLock]:
-    """Where this run starts, and the lock on its folder. For the main process alone.
+    """Where this run starts, and the lock on its folder. For the main process only.
 
     Raises:
         ConfigError: the folder holds another run, or what --resume asks for is not there.

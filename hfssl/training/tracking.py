@@ -8,7 +8,7 @@ from hfssl.errors import require
 from hfssl.run_dir import Json, JsonView, RunDir
 
 PROJECT = "hfssl"
-_PLACES = ("output_dir",)  # of this machine alone
+_PLACES = ("output_dir",)  # of this machine only
 
 
 def open_tracker(accelerator: Accelerator, run: RunConfig, run_dir: RunDir, step: int) -> None:
@@ -41,6 +41,6 @@ def settings(run: RunConfig) -> Json:
 
 
 def track(accelerator: Accelerator, row: JsonView) -> None:
-    """One row of metrics.jsonl for the tracker, numbers alone."""
+    """One row of metrics.jsonl for the tracker, numbers only."""
     figures = {name: value for name, value in row.items() if isinstance(value, (int, float)) and name != "step"}
     accelerator.log(figures, step=int(row["step"]))

@@ -53,7 +53,7 @@ def decode(sample: StoredFile | None, sampling_rate: int) -> Tensor:
 
 
 def frames_of(sample: StoredFile | None, sampling_rate: int) -> int:
-    """About how many samples `decode` gives, by the header alone.
+    """About how many samples `decode` gives, by the header only.
 
     Raises:
         BadRowError: missing, no header of a known format, empty, or of an absurd rate or length.

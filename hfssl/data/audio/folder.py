@@ -11,7 +11,7 @@ from hfssl.data.source import StoredFile
 
 
 class _AudioFile(datasets.Audio):
-    """An audio feature that is given paths alone."""
+    """An audio feature that is given paths only."""
 
     def encode_example(self, value: object) -> StoredFile:
         return {"bytes": None, "path": str(value)}

@@ -1,4 +1,4 @@
-"""Which windows of which recordings stand together in a row: decided once, by lengths alone.
+"""Which windows of which recordings stand together in a row: decided once, by lengths only.
 
 N recordings, W windows, R rows.
 

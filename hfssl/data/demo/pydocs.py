@@ -119,7 +119,7 @@ def _extracted() -> list[Document]:
 
 
 def in_test_split(name: str) -> bool:
-    """A document's split follows from its name alone, so that it is the same in every version of Python."""
+    """A document's split follows from its name only, so that it is the same in every version of Python."""
     return stream_id(name) % 1000 < 1000 * TEST_SHARE
 
 

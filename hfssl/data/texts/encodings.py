@@ -32,7 +32,7 @@ class Found(NamedTuple):
             )
         if self.num_empty:
             lines.append(
-                f"{self.num_empty} of {self.num_texts} texts of {split} are empty: the model reads special tokens alone"
+                f"{self.num_empty} of {self.num_texts} texts of {split} are empty: the model reads special tokens only"
             )
         return lines
 

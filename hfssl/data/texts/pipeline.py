@@ -45,7 +45,7 @@ Draw = Callable[[Tensor, TextBatch], dict[str, Tensor]]
 
 
 class Frame(NamedTuple):
-    """Special tokens around a document: as the tokenizer adds them, or for causal models its end alone."""
+    """Special tokens around a document: as the tokenizer adds them, or for causal models its end only."""
 
     before: list[int]
     after: list[int]

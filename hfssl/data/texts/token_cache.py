@@ -140,7 +140,7 @@ def _tokenized(source: Source, backend: Tokenizer) -> Iterator[tuple[Array, Arra
 
 
 def _begin_with_a_mark(backend: Tokenizer) -> Array:
-    """(vocabulary,) bool; pre-tokenizers that leave a text whole number no words: their tokens alone tell."""
+    """(vocabulary,) bool; pre-tokenizers that leave a text whole number no words: only their tokens tell."""
     vocabulary = backend.get_vocab()
     marked_V = np.zeros(max(vocabulary.values()) + 1, dtype=bool)
     marked_V[[number for token, number in vocabulary.items() if token.startswith(_WORD_MARK)]] = True

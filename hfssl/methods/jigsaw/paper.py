@@ -10,7 +10,7 @@ PAPER = Paper(
     arxiv="1603.09246",
     differences=(
         "Permutations are a subset of a group whose elements differ in 6 to 9 of 9 places, not a greedy random choice.",
-        "The exported encoder sees whole images, which it was trained on in tiles alone.",
+        "The exported encoder sees whole images, which it was trained on in tiles only.",
         "Architecture, sizes, length and augmentation are those under Hyperparameters, not the paper's.",
     ),
 )

@@ -1,7 +1,7 @@
 """Masked autoencoder: an encoder sees a quarter of the patches, a small decoder reconstructs the pixels of the rest.
 
 He et al. 2022, "Masked autoencoders are scalable vision learners", arXiv 2111.06377. The loss is the mean squared error on
-hidden patches alone (section 3); the targets are pixels, or pixels normalised within each patch (`--norm_pix_loss`).
+hidden patches only (section 3); the targets are pixels, or pixels normalised within each patch (`--norm_pix_loss`).
 
 B images, N patches, D width.
 

@@ -10,7 +10,7 @@ PAPER = Paper(
     arxiv="1810.04805",
     differences=(
         "There is no next-sentence task.",
-        "Documents are packed into rows and never see each other; the head works at the chosen tokens alone.",
+        "Documents are packed into rows and never see each other; the head works at the chosen tokens only.",
         "Masks are a function of seed, epoch and row, new in every epoch; their number in a row is fixed.",
         "Sizes, length and data are those under Hyperparameters, not the paper's.",
     ),

@@ -1,6 +1,6 @@
 """Samples shuffled over the batch and the ranks, and back, so that a BatchNorm cannot tell which belong together.
 
-B samples a rank, N samples over all ranks (He et al. 2020, "Momentum contrast", section 3.3).
+B samples per rank, N samples over all ranks (He et al. 2020, "Momentum contrast", section 3.3).
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ nothing does, as in micrographs or satellite images, there is nothing to learn.
 
 Where we differ from the published code:
 - the classifier is one linear layer on the pooled features, which are what is exported; there the last convolutional block
-  belongs to the task alone.
+  belongs to the task only.
 
     hfssl rotation --dataset path/to/images
 """

@@ -1,6 +1,6 @@
 """Codes that use all prototypes equally, by the Sinkhorn-Knopp algorithm over all ranks.
 
-B samples a rank, N samples over all ranks, Q rows of a queue, K prototypes.
+B samples per rank, N samples over all ranks, Q rows of a queue, K prototypes.
 """
 
 import torch

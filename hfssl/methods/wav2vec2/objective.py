@@ -9,7 +9,7 @@ N utterances, T frames, S masked frames of the utterance with the most, K distra
 The model is transformers' `Wav2Vec2ForPreTraining`; with the same spans, distractors and noise the loss is equal. Where we
 differ from it and its example:
 - spans lie inside the true length of each utterance, distractors are other masked frames of it, noise is keyed by it.
-- quantiser and similarities run over masked frames alone; the quantiser's product is a contraction.
+- quantiser and similarities run over masked frames only; the quantiser's product is a contraction.
 - the penalty on the convolutions' output and the scale of their gradient are those of the published implementation; the
   penalty is the mean of each utterance, weighted by its masked frames, so that no batch of utterances counts differently.
 - no layerdrop: all parameters get a gradient at every step.

@@ -34,7 +34,7 @@ def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) 
 
 
 def _draw_pictures(session: Session) -> None:
-    """Pictures of held-out rows where there are some, of training rows else."""
+    """Pictures of test rows where there are some, of training rows else."""
     if session.monitor is not None:
         examples, pipeline, good = session.monitor.rows.examples, session.monitor.rows.pipeline, session.monitor.good
     else:

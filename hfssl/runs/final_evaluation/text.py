@@ -66,15 +66,15 @@ def _validation_batches(session: Session, monitor: Monitor) -> Iterator[Batch]:
 
 def _sentences(figures: Mapping[str, float]) -> list[str]:
     if not figures:
-        return ["held-out loss: not measured, nothing is held out"]
+        return ["validation loss: not measured, there are no validation rows"]
     start, end, alone = (figures[name] for name in ("loss_at_start", "loss", "unigram_cross_entropy"))
     lines = [
-        f"held-out loss {start:.3f} at the start, {end:.3f} at the end; perplexity {math.exp(min(start, 50)):.1f} and "
-        f"{math.exp(end):.1f}; token frequencies alone: {alone:.3f}, perplexity {math.exp(alone):.1f}"
+        f"validation loss {start:.3f} at the start, {end:.3f} at the end; perplexity {math.exp(min(start, 50)):.1f} and "
+        f"{math.exp(end):.1f}; token frequencies only: {alone:.3f}, perplexity {math.exp(alone):.1f}"
     ]
     if "top_1" in figures:
         lines.append(
-            f"masked held-out tokens: first guess right {figures['top_1']:.1%}, among five {figures['top_5']:.1%}; always "
+            f"masked validation tokens: first guess right {figures['top_1']:.1%}, among five {figures['top_5']:.1%}; always "
             f"guessing the most frequent token: {figures['most_frequent_token']:.1%}"
         )
     return lines

@@ -36,7 +36,7 @@ class AudioClassificationConfig(SpeechSettings):
             )
 
     def merged(self) -> Self | None:
-        """With the head as it was trained, which --merge alone would give a sum of layers to read."""
+        """With the head as it was trained, which only --merge would give a sum of layers to read."""
         found = super().merged()
         return found if found is None or self.merge else replace(found, layer_sum=self.sums_layers)
 

@@ -128,7 +128,7 @@ def logits_of_means(model: PreTrainedModel, means_BL1W: Tensor) -> Tensor:
 
 @torch.no_grad()
 def hidden_means(model: PreTrainedModel, batch: Batch, hears_padding: bool) -> Tensor:
-    """(B, L, 1, W): the mean over its own frames of each hidden state that the head reads; L is 1 if it reads the last alone."""
+    """(B, L, 1, W): the mean over its own frames of each hidden state that the head reads; L is 1 if it reads the last only."""
     groups = in_groups(batch, equal=hears_padding)
     return _joined([(rows, _means(model, inputs)) for rows, inputs in groups])
 

@@ -256,7 +256,7 @@ class Objective(nn.Module, ABC, Generic[Config, Pipeline]):
         return []
 
     def state_figures(self) -> dict[str, Tensor]:
-        """Detached 0-d figures of weights and buffers only, by the names of `nn.signals`; asked once a logged row."""
+        """Detached 0-d figures of weights and buffers only, by the names of `nn.signals`; asked once per logged row."""
         return {}
 
     def diagnoses(self) -> dict[str, Diagnosis]:
@@ -277,4 +277,4 @@ class Objective(nn.Module, ABC, Generic[Config, Pipeline]):
         """After the scaled gradient is complete, before clipping: freeze a layer by setting its gradients to None."""
 
     def on_step_end(self, progress: float, applied: Tensor) -> None:
-        """After the optimizer: commit EMA, queue and centre where `applied` (0-d bool on the device), once a step."""
+        """After the optimizer: commit EMA, queue and centre where `applied` (0-d bool on the device), once per step."""

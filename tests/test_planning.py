@@ -142,7 +142,7 @@ def test_a_plan_names_time_memory_energy_and_cost(capsys: pytest.CaptureFixture[
         "time  ",
         "memory  ",
         "energy  ",
-        "at 3600 an hour",
+        "at 3600 per hour",
     ):
         assert word in said
     for argv in ([], ["--max_steps", "5"]):
@@ -154,7 +154,7 @@ def test_a_plan_names_time_memory_energy_and_cost(capsys: pytest.CaptureFixture[
 
 def test_energy_and_cost_follow_from_power_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = estimate_lines(Power(500.0, "a guess"), 7200.0, 3.0)
-    assert lines == ["energy      about 1 kWh (a guess)", "cost        6.00 at 3 an hour"]
+    assert lines == ["energy      about 1 kWh (a guess)", "cost        6.00 at 3 per hour"]
     tool = tmp_path / "nvidia-smi"
     tool.write_text('#!/bin/sh\n[ "$1" = --id=0 ] && echo 700.00\n', encoding="utf-8")
     tool.chmod(0o755)

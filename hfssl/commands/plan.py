@@ -18,7 +18,7 @@ from hfssl.training.start import Start
 
 
 def plan(run: RunConfig) -> Json:
-    """Measure, print and return the figures: seconds, steps, samples, peak bytes a process, kilowatt hours.
+    """Measure, print and return the figures: seconds, steps, samples, peak bytes per process, kilowatt hours.
 
     Raises:
         ConfigError: the run cannot work as configured.

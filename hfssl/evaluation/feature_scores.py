@@ -30,7 +30,7 @@ PROTOCOL = {
     "knn": f"k {NUM_NEIGHBOURS}, temperature {TEMPERATURE}, cosine, votes weighted",
     "linear": f"StandardScaler + LogisticRegression, at most {MOST_ITERATIONS} iterations, C of {STRENGTHS} by "
     f"{NUM_FOLDS}-fold cross-validation in training rows",
-    "few_labels": f"{LABELS_A_CLASS} labels a class, mean and 95 % interval of {NUM_DRAWS} fixed draws, else as linear",
+    "few_labels": f"{LABELS_A_CLASS} labels per class, mean and 95 % interval of {NUM_DRAWS} fixed draws, else as linear",
     "rows": f"at most {LARGEST_SPLIT} of each split, the first of a fixed permutation",
 }
 

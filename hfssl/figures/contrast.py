@@ -16,7 +16,7 @@ _HIDDEN = "#c2571a"
 class Heard(NamedTuple):
     """One utterance.
 
-    spectrogram_FM: log-mel, `hop` seconds a row; masked_S: numbers of the masked frames, `frame` seconds each.
+    spectrogram_FM: log-mel, `hop` seconds per row; masked_S: numbers of the masked frames, `frame` seconds each.
     true_S, false_SK: cosines of the model's answer to the true frame and to its distractors.
     """
 

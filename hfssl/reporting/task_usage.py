@@ -103,7 +103,7 @@ def _sample(exported: Exported) -> list[str]:
         return ['sample = Image.new("RGB", (64, 64))  # your image']
     if exported.task in ("audio-classification", "automatic-speech-recognition"):
         rate = exported.sampling_rate or _RATE
-        line = f"sample = np.zeros({rate}, dtype=np.float32)  # your recording, one channel, {rate} samples a second"
+        line = f"sample = np.zeros({rate}, dtype=np.float32)  # your recording, one channel, {rate} samples per second"
         return [line]
     return []
 

@@ -65,7 +65,7 @@ def _usage_of_speech(exported: Exported, name: str) -> str:
         f'extractor = AutoFeatureExtractor.from_pretrained("{name}")',
         f"model = {opening(exported, name)}.eval()",
         f"audio = np.zeros({exported.sampling_rate}, dtype=np.float32)  # your recording, one channel, "
-        f"{exported.sampling_rate} samples a second",
+        f"{exported.sampling_rate} samples per second",
         'inputs = extractor(audio, sampling_rate=extractor.sampling_rate, return_tensors="pt")',
         "with torch.inference_mode():",
         "    hidden = model(**inputs).last_hidden_state",

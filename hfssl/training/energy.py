@@ -51,5 +51,5 @@ def estimate_lines(power: Power, seconds: float, price_per_hour: float | None) -
     shown = f"{power.kilowatt_hours(seconds):.2g} kWh ({power.basis})" if known else f"unknown ({power.basis})"
     lines = [f"energy      about {shown}"]
     if price_per_hour is not None:
-        lines.append(f"cost        {seconds / 3600 * price_per_hour:.2f} at {price_per_hour:g} an hour")
+        lines.append(f"cost        {seconds / 3600 * price_per_hour:.2f} at {price_per_hour:g} per hour")
     return lines

@@ -79,7 +79,7 @@ def _opened(sample: StoredFile | None) -> soundfile.SoundFile:
     if not RATES[0] <= rate <= RATES[1] or hours > LONGEST_HOURS:
         file.close()
         raise BadRowError(
-            f"says that it has {rate} samples a second for {hours:.1f} hours; allowed are {RATES[0]} to {RATES[1]}, and "
+            f"says that it has {rate} samples per second for {hours:.1f} hours; allowed are {RATES[0]} to {RATES[1]}, and "
             f"{LONGEST_HOURS} hours: cut longer ones up"
         )
     return file

@@ -1,6 +1,6 @@
 """An augmentation on a batch of views: parameters drawn from keys on the CPU, pixels changed on the device.
 
-B samples, V views a sample, N = B * V views, C channels, S x S pixels, R rounds of jitter, M views that drew an operation.
+B samples, V views per sample, N = B * V views, C channels, S x S pixels, R rounds of jitter, M views that drew an operation.
 
 A CPU computes an operation for the views that drew it. Elsewhere it is computed for all and chosen after, since a list of
 those views would have to be waited for; an operation that no view can draw is not there at all.

@@ -8,7 +8,7 @@ from hfssl.nn.precision import to_float32
 
 
 class Centre(nn.Module):
-    """Moves once a step, towards the mean of all logits that all ranks and micro-batches staged (Caron et al. 2021,
+    """Moves once per step, towards the mean of all logits that all ranks and micro-batches staged (Caron et al. 2021,
     equation 4)."""
 
     centre_K: Tensor

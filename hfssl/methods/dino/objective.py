@@ -7,7 +7,7 @@ the loss is the cross-entropy between different crops.
 B images, G global crops, V crops in all (the global ones first), K outputs of the head.
 
 Where we differ from the published code:
-- the centre moves once a step, towards the mean over all ranks and micro-batches, and only where the step was applied.
+- the centre moves once per step, towards the mean over all ranks and micro-batches, and only where the step was applied.
 - weight decay rises by `--final_weight_decay` and is left off norms, biases and tokens.
 - the last layer's gain is fixed at 1; its direction is normalised inside the forward pass.
 - `--max_grad_norm` clips the norm of the whole gradient, not that of each tensor; there is no drop-path.

@@ -10,7 +10,7 @@ PAPER = Paper(
     year=2021,
     arxiv="2104.14294",
     differences=(
-        "The centre moves once a step, over all processes and micro-batches, where the step was applied.",
+        "The centre moves once per step, over all processes and micro-batches, where the step was applied.",
         "Gradients are clipped by their joint norm; there is no drop-path unless the architecture's config has it.",
         "Architecture, sizes, length, crops and augmentation are those under Hyperparameters, not the paper's.",
     ),

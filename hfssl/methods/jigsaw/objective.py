@@ -4,11 +4,11 @@ Noroozi & Favaro 2016, "Unsupervised learning of visual representations by solvi
 network for all tiles, whose features are joined in the shuffled order and classified among a fixed set of permutations
 that differ in many places (section 3.2), with the precautions of section 3.3 (`data.tiles`).
 
-B images, T tiles, P permutations, Q puzzles an image, D width, E width of a tile in the head.
+B images, T tiles, P permutations, Q puzzles per image, D width, E width of a tile in the head.
 
 Where we differ from the paper:
 - permutations come from a group (`nn.permutations`), which bounds the smallest distance, not from a greedy random search.
-- the features of a tile do not know the order, so that they are shuffled in place of the tiles: several puzzles an image
+- the features of a tile do not know the order, so that they are shuffled in place of the tiles: several puzzles per image
   cost one pass through the backbone.
 - the backbone is exported for whole images, which it never saw: it was trained on tiles of mean 0 and deviation 1, and so were
   the running moments of its BatchNorms; a ViT's position embeddings are resized to a tile's.

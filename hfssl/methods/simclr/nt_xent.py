@@ -1,6 +1,6 @@
 """The contrastive loss of SimCLR over all ranks: each view finds the other view of its image among all other views.
 
-B images a rank, N images over all ranks, D width.
+B images per rank, N images over all ranks, D width.
 """
 
 import torch

@@ -28,7 +28,7 @@ PLAN = """
 import json
 import sys
 from hfssl.commands.plan import plan
-from hfssl.commands.registry import Plan
+from hfssl.commands.command import Plan
 
 print(json.dumps(plan(Plan().read(sys.argv[1:]))))
 """

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hfssl.catalog import task_config_of, task_names
-from hfssl.commands.registry import GROUPS, Command, find, grouped_names
+from hfssl.commands.command import Command
+from hfssl.commands.registry import GROUPS, find, grouped_names
 from hfssl.config.flags import Flag
 from hfssl.config.help import Presets, shown_value
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from hfssl.commands.command import Plan
 from hfssl.commands.plan import plan
-from hfssl.commands.registry import Plan
 from hfssl.config.parse import parse
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.errors import ConfigError

@@ -17,7 +17,7 @@ from hfssl.errors import ConfigError, exit_with
 from hfssl.version import __version__
 
 if TYPE_CHECKING:
-    from hfssl.commands.registry import Command
+    from hfssl.commands.command import Command
 
 _HELP = ("--help", "-h")
 _BUILT_IN = ("help", "completion")

@@ -6,7 +6,8 @@ source <(hfssl completion bash)
 from collections.abc import Mapping
 
 from hfssl.catalog import DATA_CONFIGS, task_config_of, task_names
-from hfssl.commands.registry import Finetune, Plan, command_names, find
+from hfssl.commands.command import Finetune, Plan
+from hfssl.commands.registry import command_names, find
 from hfssl.config.files import preset_names
 from hfssl.config.flags import Flag
 from hfssl.config.parse import run_flags

@@ -3,6 +3,8 @@
 Nothing heavy is imported before flags have been read without an error.
 """
 
+import dataclasses
+import importlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -67,7 +67,7 @@ def _finish(session: Session) -> None:
     run, run_dir, state, task = session.run, session.run_dir, session.state, session.objective
     load_best(session)
     write_export(task.eval().export(), run_dir.export)
-    figures.loss_curve(run_dir)
+    figures.loss_curve(run_dir, run.method.loss_unit)
     figures.score_curve(run_dir, state.best_step)
     opened = open_divided(run)
     summary: dict[str, Any] = {

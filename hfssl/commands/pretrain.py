@@ -51,7 +51,7 @@ def _finish(context: RunContext, session: Session) -> None:
 
     run, run_dir, objective = session.run, session.run_dir, session.objective.eval()
     write_export(objective.export(), run_dir.export)
-    figures.loss_curve(run_dir)
+    figures.loss_curve(run_dir, run.method.loss_unit)
     figures.watch_curve(run_dir)
     final_table = importlib.import_module(f"hfssl.runs.final_evaluation.{objective.modality}").final_table
     with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:

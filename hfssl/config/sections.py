@@ -16,6 +16,7 @@ class MethodConfig:
     modality: ClassVar[Literal["text", "image", "audio"]]
     architecture_fields: ClassVar[frozenset[str]] = frozenset()  # what --model_config and --init_from decide instead
     takes_adapters: ClassVar[bool] = False  # whether --init_from may name an adapter
+    loss_unit: ClassVar[str] = ""  # of the loss per target, as charts name it
     needs_labels: ClassVar[bool] = False  # a downstream task: trained and scored on labelled rows
     default_micro_batch: ClassVar[int | None] = None  # of a micro-batch by default, where a row holds many samples
 

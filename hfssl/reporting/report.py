@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from hfssl.catalog import settings_of
 from hfssl.checkpoints.exports import describe_export
 from hfssl.config.files import SECTION_NAMES
 from hfssl.config.invocation import command
@@ -64,7 +65,7 @@ def write_report(run_dir: RunDir) -> Path:
     """Write report.html of a run, finished or not; returns its path. Curves of an unfinished run are drawn anew."""
     facts = facts_of(run_dir)
     if facts.summary is None and facts.training:
-        figures.loss_curve(run_dir)
+        figures.loss_curve(run_dir, settings_of(facts.recipe).loss_unit)
         (figures.score_curve if facts.is_fine_tuning else figures.watch_curve)(run_dir)
         facts = facts_of(run_dir)
     page = Environment(

@@ -10,6 +10,7 @@ from hfssl.methods.language_model_settings import LanguageModelConfig
 @dataclass(frozen=True, kw_only=True)
 class CLMConfig(LanguageModelConfig):
     recipe: ClassVar[str] = "clm"
+    loss_unit: ClassVar[str] = "nats per token"
 
     model_type: str = option(
         "gpt2", "architecture of transformers to build, any behind AutoModelForCausalLM", basic=True

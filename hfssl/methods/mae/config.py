@@ -25,6 +25,7 @@ _DECODER_FIELDS = (
 class MAEConfig(MethodConfig):
     recipe: ClassVar[str] = "mae"
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
+    loss_unit: ClassVar[str] = "squared error per hidden pixel"
     architecture_fields: ClassVar[frozenset[str]] = frozenset(_ENCODER_FIELDS)
 
     patch_size: int = option(16, "side of a patch in pixels", basic=True)

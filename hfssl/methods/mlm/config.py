@@ -11,6 +11,7 @@ from hfssl.methods.language_model_settings import LanguageModelConfig
 @dataclass(frozen=True, kw_only=True)
 class MLMConfig(LanguageModelConfig):
     recipe: ClassVar[str] = "mlm"
+    loss_unit: ClassVar[str] = "nats per masked token"
 
     model_type: str = option(
         "bert", "architecture of transformers to build, any behind AutoModelForMaskedLM", basic=True

@@ -11,6 +11,7 @@ from hfssl.tasks.speech_settings import SpeechSettings
 @dataclass(frozen=True, kw_only=True)
 class AudioClassificationConfig(SpeechSettings):
     recipe: ClassVar[str] = "audio_classification"
+    loss_unit: ClassVar[str] = "nats per recording"
 
     layer_sum: bool | None = option(
         None,

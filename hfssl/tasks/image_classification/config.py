@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class ImageClassificationConfig(AugmentationFlags, TaskConfig):
     recipe: ClassVar[str] = "image_classification"
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
+    loss_unit: ClassVar[str] = "nats per image"
     num_global_crops: ClassVar[int] = 1
 
     augmentation: AugmentationName = option(  # noqa: RUF009

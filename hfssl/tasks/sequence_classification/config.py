@@ -11,6 +11,7 @@ from hfssl.tasks.text_settings import TextTaskConfig
 @dataclass(frozen=True, kw_only=True)
 class SequenceClassificationConfig(TextTaskConfig):
     recipe: ClassVar[str] = "sequence_classification"
+    loss_unit: ClassVar[str] = "per text"
 
     second_text_column: str | None = option(None, "column of the second text of a pair (default: one text per row)")
     problem: Literal["auto", "classes", "numbers"] = option(

@@ -11,6 +11,7 @@ from hfssl.tasks.text_settings import TextTaskConfig
 @dataclass(frozen=True, kw_only=True)
 class TokenClassificationConfig(TextTaskConfig):
     recipe: ClassVar[str] = "token_classification"
+    loss_unit: ClassVar[str] = "nats per word"
     splits_by_class: ClassVar[bool] = False
 
     adaptation: Adaptation = option(  # noqa: RUF009

@@ -22,6 +22,7 @@ RUNS = Path("runs")
 LOCK = ".lock"
 LAYOUT = 2  # of a run folder, `layout` in its config.yaml; raised where an older folder can no longer be read
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
+STUDY = "label_study"  # name of the evaluation of a label study
 _SUMMARY = "summary"
 _YAML = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # the same content, ten times as fast
 
@@ -120,12 +121,12 @@ class RunDir:
         return rows
 
     def training_rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl that say how training went; those of held-out data have no loss of their own."""
-        return [row for row in self.read_metrics() if "loss" in row]
+        """The rows of metrics.jsonl that say how training went."""
+        return list(filter(is_of_training, self.read_metrics()))
 
     def validation_rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl that say what the model did on held-out data: `validation/...` keys."""
-        return [row for row in self.read_metrics() if any(key.startswith("validation/") for key in row)]
+        """The rows of metrics.jsonl that say what the model did on validation rows."""
+        return list(filter(is_of_validation, self.read_metrics()))
 
     def drop_metrics_after(self, step: int) -> None:
         """Forget what was logged beyond the checkpoint that a resume starts from."""
@@ -165,6 +166,16 @@ class RunDir:
 
     def is_finished(self) -> bool:
         return (self.path / "eval" / f"{_SUMMARY}.json").is_file()
+
+
+def is_of_training(row: Mapping[str, Any]) -> bool:
+    """Whether a row of metrics.jsonl has a loss of training; those of validation have none of their own."""
+    return "loss" in row
+
+
+def is_of_validation(row: Mapping[str, Any]) -> bool:
+    """Whether a row of metrics.jsonl has `validation/...` keys."""
+    return any(key.startswith("validation/") for key in row)
 
 
 @contextlib.contextmanager

@@ -113,14 +113,14 @@ def test_results_stand_with_interval_floor_protocol_and_classes(tmp_path: Path) 
     run_dir = finished_task(tmp_path)
     text, scores = written(run_dir), summary_of(run_dir)["scores"]
     low, high = scores["accuracy_interval"]
-    said = f"| accuracy | {scores['accuracy']:.3f} ({low:.3f} to {high:.3f}) | 0.333, always the commonest class |"
+    said = f"| accuracy | {scores['accuracy']:.3f} ({low:.3f} to {high:.3f}) | 0.333, majority-class baseline |"
     for line in (
         said,
         "On 60 rows of the split test",
         f"Rows: {NOTE}.",
         "Classes, in the order of their numbers: ant, bee, cow.",
         "weights of step 10 of 20, the best on the validation rows (accuracy 0.438)",
-        "The body is that of someone/vit, the head is new; the head alone was trained",
+        "The body is that of someone/vit, the head is new; only the head was trained",
         "the spread over seeds was not measured",
     ):
         assert line in text

@@ -55,7 +55,10 @@ def _finetune(task_class: type[Task], run: RunConfig, accelerator: Accelerator) 
     check_and_say(task_class, run, opened)
     context = RunContext(task_class, run, model_config, accelerator)
     if run.method.label_fractions is not None:
-        return study(context)
+        run_dir = study(context)
+        if is_main_process():
+            print(f"report      {write_report(run_dir)}")
+        return run_dir
     return train_run(context, finish=_finish, summarise=_print_summary)
 
 

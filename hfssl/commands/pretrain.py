@@ -111,15 +111,16 @@ def _loaded_by(export: Path) -> str:
 def _closing_lines(run_dir: RunDir, summary: dict[str, Any]) -> list[str]:
     from hfssl.reporting.facts import facts_of, remark
     from hfssl.reporting.scores import pretext_lines
+    from hfssl.reporting.text_examples import example_lines
 
     lines = [f"warning: {text}" for text in facts_of(run_dir).alarms]
     lines += [f"{summary['train_rows']} training rows, {summary['test_rows']} test rows of {summary['data']}"]
-    lines += summary.get("notes", []) + pretext_lines(summary)
+    lines += summary.get("notes", []) + example_lines(summary) + pretext_lines(summary)
     if summary.get("test_rows_were_watched"):
         lines.append(f"the scored rows ({summary['test_split']}) are those that were watched while training")
     lines += [hint] if (hint := remark(summary)) else []
     if not any("knn" in row for row in summary["rows"]):
-        lines.append("no scores: the data has no labels or no held-out split (test or validation)")
+        lines.append("no scores: the data has no labels, or no split for validation or test")
     export, recipe = run_dir.export, run_dir.read_config()["recipe"]
     lines += [
         f"export      {export}   loads with {_loaded_by(export)}",

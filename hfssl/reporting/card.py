@@ -1,4 +1,4 @@
-"""The model card of a run: typed facts and a template, from the run folder alone.
+"""The model card of a run: typed facts and a template, from nothing but the run folder.
 
 A card is made to be published: it holds no local path, host or user name, and "not measured" where evidence is missing.
 """
@@ -19,19 +19,13 @@ from hfssl.config.paper import Paper, citation
 from hfssl.evaluation.table import NOT_MEASURED, Table, layout_of_evaluation
 from hfssl.reporting.command import hub_id, modality, public_command, public_settings, rows_are
 from hfssl.reporting.encoder_card import encoder_contents, encoder_results
-from hfssl.reporting.facts import (
-    CURVES,
-    Facts,
-    caption,
-    clock,
-    facts_of,
-    hardware,
-    warnings,
-)
+from hfssl.reporting.facts import Facts, clock, facts_of, hardware, warnings
+from hfssl.reporting.figure_kinds import kind_of
 from hfssl.reporting.markdown import code_block, inline, one_line
 from hfssl.reporting.scores import as_markdown, class_names
 from hfssl.reporting.task_card import Tuned, card_warnings, task_card_contents, task_results, tuned_of
 from hfssl.reporting.task_usage import task_usage
+from hfssl.reporting.text_examples import example_lines
 from hfssl.reporting.usage import usage
 from hfssl.run_dir import RunDir, write_text
 
@@ -66,10 +60,11 @@ class CardEvaluation(NamedTuple):
 class Card:
     """What a model card says.
 
-    data: Hub id, demo name or what local data is called; data_id: the Hub id alone; rows_are: what `num_rows` counts.
+    data: Hub id, demo name or what local data is called; data_id: its Hub id, if it has one; rows_are: what `num_rows` counts.
     export: None in a run without one.
-    alarms: signs of collapse that held to the end; num_looks: how often rows that were not trained on were looked at.
-    load_from: what the snippet loads, a folder beside the card or a Hub id; license: None until somebody chooses one.
+    alarms: signs of collapse that held to the end; num_looks: the number of validations.
+    figures: first what was learned, then curves; examples: what a language model writes on texts that anybody may read.
+    load_from: what the snippet loads, a folder next to the card or a Hub id; license: None until somebody chooses one.
     tuned: what a downstream task adds, None of pretraining.
     """
 
@@ -110,6 +105,7 @@ class Card:
     alarms: list[str]
     num_looks: int
     figures: list[str]
+    examples: list[str]
     tuned: Tuned | None = None
     load_from: str = "export"
     license: str | None = None
@@ -146,7 +142,7 @@ def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None
         export: another export than the run's own; step: that of its weights, where the run is not finished.
 
     Raises:
-        ConfigError: a file of the folder can not be read.
+        ConfigError: a file of the folder cannot be read.
     """
     facts = facts_of(run_dir, step)
     exported = describe_export(export or run_dir.export)
@@ -193,12 +189,13 @@ def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None
         alarms=facts.alarms,
         num_looks=len(facts.validation),
         figures=[f"figures/{path.name}" for path in _public_figures(run_dir, facts, data)],
+        examples=[] if data == LOCAL_DATA else example_lines(facts.summary),
         tuned=tuned_of(facts, exported) if facts.is_fine_tuning else None,
     )
 
 
 def _told(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Settings without those that were left alone, and without the classes, which stand elsewhere."""
+    """Settings without those that are not set, and without the classes, which stand elsewhere."""
     return {
         section: {name: value for name, value in values.items() if value is not None and name != "class_names"}
         for section, values in settings.items()
@@ -206,9 +203,9 @@ def _told(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]
 
 
 def _public_figures(run_dir: RunDir, facts: Facts, data: str) -> list[Path]:
-    """All of the run's own for data that anybody can see; of a local data set the curves alone, no picture of it."""
+    """All of the run's own for data that anybody can see; of a local data set only charts, no picture of its rows."""
     mine = [path for path in facts.figures if path.parent == run_dir.figures]
-    return [path for path in mine if path.stem in CURVES] if data == LOCAL_DATA else mine
+    return [path for path in mine if kind_of(path).is_public] if data == LOCAL_DATA else mine
 
 
 def render(card: Card) -> str:
@@ -227,13 +224,22 @@ def render(card: Card) -> str:
         "evaluations": [(evaluation, as_markdown(evaluation.table)) for evaluation in card.evaluations],
         "usage": None if card.export is None else code_block(_usage(card, card.export), "python"),
         "command": code_block(card.command, "bash"),
-        "figures": [(caption(Path(figure).stem), figure) for figure in card.figures],
+        **_figures(card),
+        "examples": code_block("\n".join(map(one_line, card.examples)), "text") if card.examples else None,
         "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         "settings": code_block(yaml.safe_dump(dict(card.settings), sort_keys=False, allow_unicode=True), "yaml"),
         "citation": None if card.paper is None else code_block(citation(card.recipe, card.paper), "bibtex"),
     }
     contents |= encoder_contents(card.summary) if card.tuned is None else task_card_contents(card.tuned, card.task)
     return f"---\n{metadata(card).to_yaml()}\n---\n\n{template.render(contents)}"
+
+
+def _figures(card: Card) -> dict[str, Any]:
+    """(caption, file) of what was learned, None where nothing shows it, and of the other figures."""
+    shown = [(kind_of(Path(figure)), figure) for figure in card.figures]
+    learned = [(kind.caption, figure) for kind, figure in shown[:1] if kind.is_learned]
+    others = [(kind.caption, figure) for kind, figure in shown[len(learned) :]]
+    return {"learned": learned[0] if learned else None, "figures": others}
 
 
 def _usage(card: Card, export: Exported) -> str:

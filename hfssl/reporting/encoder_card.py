@@ -1,4 +1,4 @@
-"""What the card of a pretrained encoder says beside what every card does: what its features are worth."""
+"""What only the card of a pretrained encoder says: the scores of its features."""
 
 from collections.abc import Mapping
 from typing import Any

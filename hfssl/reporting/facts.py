@@ -1,4 +1,4 @@
-"""What a run folder says of its run, read once for report and card: every figure here stands in one of its files."""
+"""The facts of a run folder, read once for report and card: every number here stands in one of its files."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,28 +9,12 @@ from typing import Any
 
 from hfssl.evaluation.table import NOT_MEASURED
 from hfssl.reporting.command import is_fine_tuning
-from hfssl.run_dir import RunDir
+from hfssl.reporting.figure_kinds import in_order
+from hfssl.run_dir import STUDY, RunDir, is_of_training, is_of_validation
 
 Row = Mapping[str, Any]
 PRETRAINED = "pretrained"
 SCORES = {"knn": "kNN", "linear": "linear probe", "few_labels": "few labels"}
-CURVES = {
-    "loss": "Loss and learning rate",
-    "watch": "Features of held-out rows while training",
-    "scores": "Scores of the validation rows while training",
-    "confusion": "Which classes are taken for which",
-    "calibration": "How far the probabilities can be trusted",
-    "scatter": "Numbers said against true ones",
-}
-_PICTURES = {
-    "neighbours": "Samples that were not trained on, and the training samples most like them",
-    "reconstruction": "Originals, what the encoder saw of them, and what the model made of it",
-    "puzzles": "Originals, their tiles as they were shown, and as the model put them back",
-    "rotations": "Turned images, and which turn the model names",
-    "contrast": "Hidden spans, and how like the true frame the model's answer is",
-    "mistakes": "Samples of which the model was surest and wrong",
-    "entities": "F1 of each type",
-}
 BEFORE = ("untrained", "before this run")
 _LONG_WAIT = 0.2
 
@@ -42,7 +26,7 @@ class Facts:
     config, environment: config.yaml and environment.json.
     training, validation: rows of metrics.jsonl, with a loss of training and with `validation/...` keys.
     summary: the closing table, None in a run that is not finished; evaluations: name -> other eval/*.json.
-    figures: PNG files of figures/ and eval/.
+    figures: PNG files of figures/ and eval/, in the order in which a page shows them.
     """
 
     config: Mapping[str, Any]
@@ -65,6 +49,15 @@ class Facts:
     def is_fine_tuning(self) -> bool:
         """Whether a downstream task was trained, on labelled rows."""
         return is_fine_tuning(self.config)
+
+    @property
+    def study(self) -> Row | None:
+        """The label curves, where the run is a study of them and no training of one model."""
+        return self.evaluations.get(STUDY)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.summary is not None or self.study is not None
 
     @property
     def step(self) -> int:
@@ -112,6 +105,9 @@ class Facts:
 
     @property
     def state(self) -> str:
+        if self.study is not None:
+            runs = sum(len(point["trials"]) + len(point["cells"]) for point in self.study["points"])
+            return f"finished, a label study of {runs} runs"
         if self.summary is not None:
             return f"finished, {self.step} steps"
         planned = "" if self.max_steps is None else f" of {self.max_steps}"
@@ -132,12 +128,13 @@ def facts_of(run_dir: RunDir, step: int | None = None) -> Facts:
     """The facts of a run folder, finished or not; of one whose weights are those of `step`, what was known by then."""
     last = math.inf if step is None else step
     names = [name for name in run_dir.eval_names() if name != "summary"]
-    pictures = sorted(run_dir.figures.glob("*.png")) + sorted((run_dir.path / "eval").glob("*.png"))
+    pictures = in_order([*run_dir.figures.glob("*.png"), *(run_dir.path / "eval").glob("*.png")])
+    rows = [row for row in run_dir.read_metrics() if row["step"] <= last]
     return Facts(
         config=run_dir.read_config(),
         environment=run_dir.read_environment(),
-        training=[row for row in run_dir.training_rows() if row["step"] <= last],
-        validation=[row for row in run_dir.validation_rows() if row["step"] <= last],
+        training=list(filter(is_of_training, rows)),
+        validation=list(filter(is_of_validation, rows)),
         summary=run_dir.read_summary(),
         evaluations={name: run_dir.read_eval(name) for name in names},
         figures=pictures,
@@ -177,13 +174,8 @@ def warnings(facts: Facts) -> list[str]:
         if worse:
             found.append(f"the features are worse than those of the encoder {before['features']}: {named}")
     if not any(name in after for name in SCORES):
-        found.append("no scores: the data has no labels, or no held-out split (test or validation)")
+        found.append("no scores: the data has no labels, or no split for validation or test")
     return found
-
-
-def caption(stem: str) -> str:
-    """What a figure of this name shows."""
-    return CURVES.get(stem) or _PICTURES.get(stem) or stem.replace("_", " ")
 
 
 def remark(table: Row) -> str | None:
@@ -193,7 +185,7 @@ def remark(table: Row) -> str | None:
     if "knn" not in floor or "knn" not in after or floor["knn"] < after["knn"]:
         return None
     subject = f"{floor['features']} are" if floor["features"].endswith("s") else f"{floor['features']} is"
-    return f"{subject} a strong floor on this data: the gain over the untrained encoder is what to look at"
+    return f"{subject} a strong baseline on this data: what counts is the gain over the untrained encoder"
 
 
 def clock(seconds: float | None) -> str:

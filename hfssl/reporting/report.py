@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing beside it, made from the run folder alone.
+"""The report of a run: one HTML file with everything inside, made from nothing but the run folder.
 
 It is for whoever ran it: unlike the card, it names local paths.
 """
@@ -18,21 +18,22 @@ from hfssl.config.invocation import command
 from hfssl.evaluation.table import NOT_MEASURED, Table, layout_of_evaluation, layout_of_summary
 from hfssl.figures import curves as figures
 from hfssl.reporting.facts import (
-    CURVES,
     SCORES,
     Facts,
     before_and_after,
-    caption,
     clock,
     facts_of,
     hardware,
     remark,
     warnings,
 )
+from hfssl.reporting.figure_kinds import FigureKind, kind_of
 from hfssl.reporting.scores import class_names, pretext_lines
+from hfssl.reporting.study_report import study_notes, study_plan, study_table, study_tiles
 from hfssl.reporting.task_report import task_contents, task_data, task_tiles, task_warnings
 from hfssl.reporting.task_scores import in_words
-from hfssl.run_dir import RunDir, write_text
+from hfssl.reporting.text_examples import BLANK, examples_of
+from hfssl.run_dir import STUDY, RunDir, write_text
 
 
 class Tile(NamedTuple):
@@ -44,11 +45,10 @@ class Tile(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A picture as the page holds it; a chart has a white ground, which dark mode turns round."""
+    """A figure as the page holds it."""
 
-    title: str
+    kind: FigureKind
     source: str
-    is_chart: bool
 
 
 class ReportEvaluation(NamedTuple):
@@ -62,9 +62,9 @@ class ReportEvaluation(NamedTuple):
 
 
 def write_report(run_dir: RunDir) -> Path:
-    """Write report.html of a run, finished or not; returns its path. Curves of an unfinished run are drawn anew."""
+    """Write report.html of a run, finished or not; returns its path. Curves of an unfinished run are drawn first."""
     facts = facts_of(run_dir)
-    if facts.summary is None and facts.training:
+    if not facts.is_finished and facts.training:
         figures.loss_curve(run_dir, settings_of(facts.recipe).loss_unit)
         (figures.score_curve if facts.is_fine_tuning else figures.watch_curve)(run_dir)
         facts = facts_of(run_dir)
@@ -81,20 +81,28 @@ def write_report(run_dir: RunDir) -> Path:
 
 def _contents(run_dir: RunDir, facts: Facts) -> dict[str, Any]:
     shown = [_shown(path) for path in facts.figures]
+    learned = shown[0] if shown and shown[0].kind.is_learned else None
+    others = shown if learned is None else shown[1:]
     return {
         "recipe": facts.recipe,
         "dataset": facts.dataset,
         "folder": str(run_dir.path),
         "state": facts.state,
-        "is_finished": facts.summary is not None,
-        "share": 1.0 if facts.summary is not None else facts.step / (facts.max_steps or max(1, facts.step)),
+        "is_finished": facts.is_finished,
+        "share": 1.0 if facts.is_finished else facts.step / (facts.max_steps or max(1, facts.step)),
         "model": _model(run_dir, facts),
         "warnings": warnings(facts) + (task_warnings(facts) if facts.is_fine_tuning else []),
         "tiles": _tiles(facts),
-        "curves": [picture for picture in shown if picture.is_chart],
-        "pictures": [picture for picture in shown if not picture.is_chart],
+        "learned": learned,
+        "examples": examples_of(facts.summary),
+        "blank": BLANK,
+        "curves": [figure for figure in others if figure.kind.is_chart],
+        "pictures": [figure for figure in others if not figure.kind.is_chart],
         "watched": _watched(facts),
-        "evaluations": [_evaluation(name, content, run_dir) for name, content in facts.evaluations.items()],
+        "evaluations": [
+            _evaluation(name, content, run_dir) for name, content in facts.evaluations.items() if name != STUDY
+        ],
+        "study": None if facts.study is None else (study_table(facts.study), study_notes(facts.study)),
         "data": _data(facts),
         "plan": _plan(facts),
         "settings": {name: facts.config[name] for name in SECTION_NAMES},
@@ -127,6 +135,8 @@ def _model(run_dir: RunDir, facts: Facts) -> str:
 
 def _tiles(facts: Facts) -> list[Tile]:
     """The gain over the encoder as it was before, or what a fine-tuned model gets right, then what it took."""
+    if facts.study is not None:
+        return [Tile(*tile) for tile in study_tiles(facts.study)]
     tiles = [Tile(*tile) for tile in task_tiles(facts)] if facts.is_fine_tuning else []
     before, after = (None, None) if facts.summary is None else before_and_after(facts.summary)
     if before is not None and after is not None:
@@ -143,19 +153,18 @@ def _tiles(facts: Facts) -> list[Tile]:
 
 
 def _shown(path: Path) -> Shown:
-    is_chart = path.stem in CURVES or path.parent.name == "eval"
     source = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-    return Shown(caption(path.stem), source, is_chart)
+    return Shown(kind_of(path), source)
 
 
 def _watched(facts: Facts) -> list[tuple[str, str, str]]:
-    """(what, at the first watched step, at the last) of held-out rows."""
-    titles = {"loss": "held-out loss", "knn": "kNN", "std": "feature std", "rank_me": "RankMe"}
+    """(what, at the first validation, at the last)."""
+    titles = {"loss": "loss", "knn": "kNN", "std": "feature std", "rank_me": "RankMe"}
     if facts.is_fine_tuning:
         logged = [
             key.removeprefix("validation/") for row in facts.validation for key in row if key.startswith("validation/")
         ]
-        titles = {"loss": "validation loss"} | {name: in_words(name) for name in logged if name != "loss"}
+        titles = {"loss": "loss"} | {name: in_words(name) for name in logged if name != "loss"}
     lines = []
     for key, title in titles.items():
         rows = [row for row in facts.validation if row.get(f"validation/{key}") is not None]
@@ -198,11 +207,13 @@ def _data(facts: Facts) -> dict[str, str]:
 
 
 def _plan(facts: Facts) -> dict[str, str]:
+    if facts.study is not None:
+        return study_plan(facts.study)
     planned = NOT_MEASURED if facts.max_steps is None else f"{facts.max_steps:,}"
     epoch, rate, skipped = (facts.last(key) for key in ("epoch", "learning_rate", "skipped_steps"))
     lines = {
         "steps": f"{facts.step:,} of {planned}",
-        "samples": f"{facts.samples_seen:,}, {facts.config['loop']['global_batch_size']} a step",
+        "samples": f"{facts.samples_seen:,}, {facts.config['loop']['global_batch_size']} per step",
         "epochs": NOT_MEASURED if epoch is None else f"{epoch:.1f}",
         "steps skipped as not finite": NOT_MEASURED if skipped is None else str(skipped),
         "last learning rate": NOT_MEASURED if rate is None else f"{rate:.2e}",

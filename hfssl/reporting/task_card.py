@@ -1,4 +1,4 @@
-"""What the card of a fine-tuned model says beside what every card does: classes, adaptation, scores with their floors."""
+"""What only the card of a fine-tuned model says: classes, adaptation, scores with their baselines."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ _DOES = {
 }
 _ADAPTATIONS = {
     "full": "every weight was trained",
-    "frozen": "the head alone was trained, the body stayed as it was",
+    "frozen": "only the head was trained, the body stayed as it was",
     "lora": "low-rank adapters of the body and the head were trained (LoRA, [arXiv 2106.09685](https://arxiv.org/abs/2106.09685))",
 }
 _METRICS = {  # -> the Hub's name

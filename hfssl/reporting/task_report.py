@@ -1,4 +1,4 @@
-"""What the report of a fine-tuning shows beside what every report does: tiles, scores with their floors, parts, mistakes."""
+"""What only the report of a fine-tuning shows: tiles, scores with their baselines, parts, mistakes."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from hfssl.reporting.facts import Facts, Row
 from hfssl.reporting.task_scores import all_scores, baselines, in_words, main_scores, part_tables, score_warnings, shown
 
 _PROTOCOL = {
-    "who answers": "the export, opened as anybody opens it, in float32 and evaluation mode",
-    "test rows": "each once, whole and without chance; they are not trained on and choose nothing",
-    "kept weights": "those of the look at the validation rows with the best score, of equals that of the lowest loss",
+    "model": "the export, loaded with plain `from_pretrained`, in float32 and evaluation mode",
+    "test rows": "each once, whole, without random changes; neither training nor the choice of weights used them",
+    "kept weights": "those of the validation with the best score; among equals, of the lowest loss",
     "interval": "95 %, over test rows (Wilson); it does not hold the spread over seeds: this is one run",
 }
 _MISTAKES = ("text", "said", "true", "probability")
@@ -17,10 +17,10 @@ _MOST_MISTAKES = 20
 
 
 def task_tiles(facts: Facts) -> list[tuple[str, str, str]]:
-    """(title, value, note) of the main scores with their intervals, then of the trivial floors."""
+    """(title, value, note) of the main scores with their intervals, then of the baselines."""
     scores = {} if facts.summary is None else facts.summary.get("scores", {})
     tiles = [(score.title, score.cell.value, _between(score.cell)) for score in main_scores(scores)]
-    return tiles + [(score.title, score.cell.value, "the trivial floor") for score in baselines(scores)]
+    return tiles + [(score.title, score.cell.value, "a constant prediction") for score in baselines(scores)]
 
 
 def task_contents(facts: Facts) -> dict[str, Any]:
@@ -38,9 +38,9 @@ def task_contents(facts: Facts) -> dict[str, Any]:
 
 
 def score_table(scores: Row) -> Table:
-    """Every number with its interval and what a trivial answer reaches."""
+    """Every number with its interval and its baseline."""
     lines = [(score.title, [score.cell, TableCell(score.floor or "-")]) for score in all_scores(scores)]
-    return Table(["score", "value", "a trivial answer"], lines)
+    return Table(["score", "value", "baseline"], lines)
 
 
 def task_warnings(facts: Facts) -> list[str]:
@@ -48,7 +48,7 @@ def task_warnings(facts: Facts) -> list[str]:
 
 
 def task_data(summary: Row) -> dict[str, str]:
-    """The rows beside those that were trained on."""
+    """The rows that were not trained on."""
     tested = f"{summary['test_rows']:,} of the split {summary['test_split']}" if "test_rows" in summary else "none"
     return {"test rows": tested}
 
@@ -64,7 +64,7 @@ def kept_weights(facts: Facts) -> str | None:
 
 
 def _mistakes(scores: Row) -> Table | None:
-    """The worst mistakes where they are texts; of images there is a picture."""
+    """The worst mistakes where they are texts; for images there is a figure."""
     worst = [row for row in scores.get("mistakes", []) if row.get("text") is not None][:_MOST_MISTAKES]
     if not worst:
         return None

@@ -1,7 +1,7 @@
 """What a fine-tuned model got right, as cells and sentences: `scores` of eval/summary.json, whatever the task.
 
 A number stands under its name in words; `x_interval` belongs to `x`; what is called `per_...` is a table with a line for each
-class or type. Where a trivial answer has a score, it stands beside.
+class or type. Baselines are what constant predictions reach.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _WORDS = {
     "num_mistakes": "mistakes",
     "macro_f1": "macro F1",
     "f1": "F1",
-    "most_frequent_share": "always the commonest class",
+    "most_frequent_share": "majority-class baseline",
     "of_mean": "always the mean",
     "calibration_error": "calibration error (ECE)",
     "matthews_correlation": "Matthews correlation",
@@ -33,7 +33,7 @@ _SHOWN_CLASSES = 10
 
 
 class Score(NamedTuple):
-    """One number of `scores`; floor: what a trivial answer reaches, in words."""
+    """One number of `scores`; floor: its baseline, in words."""
 
     name: str
     title: str
@@ -46,7 +46,7 @@ def in_words(name: str) -> str:
 
 
 def all_scores(scores: Row) -> list[Score]:
-    """Every number of `scores`, undefined ones among them, in their order; a floor stands beside the score that it belongs to."""
+    """Every number of `scores`, undefined ones among them, in their order; without the baselines, which belong to a score."""
     return [
         _score(scores, name) for name, value in scores.items() if _is_number(value) and _FLOORS.get(name) not in scores
     ]
@@ -60,7 +60,7 @@ def main_scores(scores: Row) -> list[Score]:
 
 
 def baselines(scores: Row) -> list[Score]:
-    """What trivial answers reach."""
+    """What constant predictions reach."""
     return [_score(scores, name) for name in _FLOORS if name in scores]
 
 
@@ -75,7 +75,7 @@ def score_warnings(summary: Row) -> list[str]:
     found = list(summary.get("warnings", []))
     scores = summary.get("scores")
     if scores is None:
-        return [*found, "no scores: the data has no labelled rows held out for a test"]
+        return [*found, "no scores: the data has no labelled test rows"]
     if unreadable := scores.get("unreadable_rows"):
         found.append(f"{unreadable} test rows could not be read and were not scored")
     found += _below_floor(scores)
@@ -91,14 +91,14 @@ def score_warnings(summary: Row) -> list[str]:
 
 
 def _below_floor(scores: Row) -> list[str]:
-    """Whether always saying the commonest class may be as right."""
+    """Whether always predicting the majority class may be as right."""
     if "accuracy_interval" not in scores or "most_frequent_share" not in scores:
         return []
     low, share = scores["accuracy_interval"][0], scores["most_frequent_share"]
     if low > share:
         return []
     accuracy = scores["accuracy"]
-    return [f"accuracy {accuracy:.3f} is not clearly above {share:.3f}, that of always saying the commonest class"]
+    return [f"accuracy {accuracy:.3f} is not clearly above {share:.3f}, the majority-class baseline"]
 
 
 def _score(scores: Row, name: str) -> Score:
@@ -125,7 +125,7 @@ def _part_table(kind: str, lines: list[Row]) -> Table:
 
 
 def shown(value: Any) -> str:
-    """A number as people read it; None is what has no value, like the precision of a class that is never said."""
+    """A number as people read it; None is what has no value, like the precision of a class that is never predicted."""
     if value is None:
         return "undefined"
     if isinstance(value, int):

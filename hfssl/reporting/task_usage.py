@@ -1,4 +1,4 @@
-"""How a stranger gets answers out of a fine-tuned export: a few lines that run as they stand beside it."""
+"""Code that gets predictions out of a fine-tuned export: a few lines that run as they stand, next to it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

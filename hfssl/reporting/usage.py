@@ -1,4 +1,4 @@
-"""How a stranger gets features out of an export: a few lines that run as they stand beside it."""
+"""Code that gets features out of an export: a few lines that run as they stand, next to it."""
 
 from hfssl.checkpoints.exports import Exported
 from hfssl.models.pooler import without_pooler_of_type

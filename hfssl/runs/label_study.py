@@ -24,7 +24,7 @@ from hfssl.errors import Interrupted, require
 from hfssl.evaluation.label_curve import interval, paired_difference
 from hfssl.figures.curves import label_curves
 from hfssl.objective import Array
-from hfssl.run_dir import RunDir, write_text
+from hfssl.run_dir import STUDY, RunDir, write_text
 from hfssl.runs.context import RunContext
 from hfssl.runs.labelled import load_best, open_divided, predictions_on
 from hfssl.runs.open_session import choose_folder, open_session
@@ -34,7 +34,6 @@ from hfssl.training.start import Start, environment
 Arm = Literal["fine-tuned", "from scratch"]
 GRID = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the base learning rate
 TRIAL_SEED = 1_000_003
-EVAL_NAME = "label_study"
 
 
 class StudyCell(NamedTuple):
@@ -216,7 +215,7 @@ def _write(run_dir: RunDir, run: RunConfig, points: list[dict[str, Any]], labels
         rows.append({"features": arm, "curve": curve})
     gains = _gains(points, labels)
     content = {
-        "output_type": "label_study",
+        "output_type": STUDY,
         "data": run.data.dataset,
         "steps": run.loop.max_steps,
         "seeds": run.method.seeds,
@@ -225,8 +224,8 @@ def _write(run_dir: RunDir, run: RunConfig, points: list[dict[str, Any]], labels
         "notes": _notes(points),
         "points": points,
     }
-    run_dir.write_eval(EVAL_NAME, content)
-    label_curves(run_dir.figures / f"{EVAL_NAME}.png", rows, str(run.data.dataset), "test accuracy")
+    run_dir.write_eval(STUDY, content)
+    label_curves(run_dir.figures / f"{STUDY}.png", rows, str(run.data.dataset), "test accuracy")
     print()
     for row in rows:
         for one in row["curve"]:
@@ -235,7 +234,7 @@ def _write(run_dir: RunDir, run: RunConfig, points: list[dict[str, Any]], labels
             )
     for line in [*(gain["sentence"] for gain in gains), *content["notes"]]:
         print(line)
-    print(f"written to {run_dir.path / 'eval' / EVAL_NAME}.json and {run_dir.figures / EVAL_NAME}.png")
+    print(f"written to {run_dir.path / 'eval' / STUDY}.json and {run_dir.figures / STUDY}.png")
 
 
 def _gains(points: list[dict[str, Any]], labels: dict[float, int]) -> list[dict[str, Any]]:

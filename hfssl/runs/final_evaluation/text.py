@@ -28,8 +28,8 @@ def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) 
     table = results_table(encoded_rows(TextModality(), encoders, source, session.accelerator.device))
     figures = language_figures(session)
     texts = source.test or source
-    words = filled_blanks(session, texts) if isinstance(session.objective, MLM) else continued(session, texts)
-    return table | {"language": figures, "notes": _sentences(figures) + words}
+    examples = filled_blanks(session, texts) if isinstance(session.objective, MLM) else continued(session, texts)
+    return table | {"language": figures, "notes": _sentences(figures), "examples": examples}
 
 
 def language_figures(session: Session) -> dict[str, float]:
@@ -101,24 +101,26 @@ def _beginnings(source: Source, num: int) -> list[str]:
     return found
 
 
-def filled_blanks(session: Session, source: Source) -> list[str]:
-    """Three held-out sentences, one word of each hidden, with the export's likeliest words for it."""
+def filled_blanks(session: Session, source: Source) -> list[dict[str, Any]]:
+    """Three test sentences, one word of each hidden, with the export's likeliest words for it."""
     tokenizer = _tokenizer(session)
     fill = pipeline("fill-mask", model=str(session.run_dir.export), top_k=_WORDS_SHOWN, device="cpu")
-    lines = []
+    examples = []
     for sentence in _beginnings(source, _BLANKED):
         words = sentence.split()
         hidden = max(
             range(2, len(words) - 1), key=lambda index: (words[index].isalpha(), -abs(index - len(words) // 2))
         )
-        blanked = " ".join([*words[:hidden], tokenizer.mask_token, *words[hidden + 1 :]])
-        guesses = ", ".join(f"{guess['token_str'].strip()} {guess['score']:.0%}" for guess in fill(blanked))
-        lines.append(f"{blanked.replace(tokenizer.mask_token, '____')}   [{words[hidden]}]  guesses: {guesses}")
-    return lines
+        before, after = " ".join(words[:hidden]), " ".join(words[hidden + 1 :])
+        guesses = [
+            [guess["token_str"].strip(), guess["score"]] for guess in fill(f"{before} {tokenizer.mask_token} {after}")
+        ]
+        examples.append({"before": before, "hidden": words[hidden], "after": after, "guesses": guesses})
+    return examples
 
 
-def continued(session: Session, source: Source) -> list[str]:
-    """A sampled continuation, by the export, of the first words of a held-out document."""
+def continued(session: Session, source: Source) -> list[dict[str, Any]]:
+    """A sampled continuation, by the export, of the first words of a test document."""
     generate = pipeline("text-generation", model=str(session.run_dir.export), device="cpu")
     words = " ".join(_beginnings(source, 1)).split()[:_WORDS_BEFORE]
     tokenizer, longest = _tokenizer(session), session.run.data.max_length
@@ -127,5 +129,7 @@ def continued(session: Session, source: Source) -> list[str]:
     prompt = " ".join(words)
     room = longest - len(tokenizer(prompt)["input_ids"])
     torch.manual_seed(0)
-    (answer,) = generate(prompt, max_new_tokens=min(_NEW_TOKENS, room), do_sample=True, top_k=50)
-    return [f"continued: {' '.join(answer['generated_text'].split())}"]
+    (answer,) = generate(
+        prompt, max_new_tokens=min(_NEW_TOKENS, room), do_sample=True, top_k=50, return_full_text=False
+    )
+    return [{"prompt": prompt, "continued": " ".join(answer["generated_text"].split())}]

@@ -51,6 +51,11 @@ def task_config_of(name: str) -> type[MethodConfig]:
     return _config("tasks", name)
 
 
+def settings_of(recipe: str) -> type[MethodConfig]:
+    """The same for the recipe of a run, a method or a task."""
+    return task_config_of(recipe) if recipe in task_names() else config_of(recipe)
+
+
 def method(name: str) -> "tuple[type[MethodConfig], type[Objective]]":
     """(config class, objective class) of a method. Raises ConfigError where there is no such method."""
     return config_of(name), _objective("methods", name)

@@ -130,6 +130,10 @@ class Diagnosis(NamedTuple):
     remedy: str
 
 
+Example = dict[str, Any]
+"""What a language model wrote: {before, hidden, after, guesses: [[word, probability], ...]} or {prompt, continued}."""
+
+
 class LoadReport(NamedTuple):
     """Names of tensors after `--init_from`: taken from the checkpoint, kept as initialised, found but not used."""
 
@@ -247,8 +251,8 @@ class Objective(nn.Module, ABC, Generic[Config, Pipeline]):
         """Figures of the task on all validation rows at the end of a run, by name; only what the loss does not say."""
         return {}
 
-    def demonstrate(self, export: Path, samples: Iterable[Any], longest: int) -> list[str]:
-        """What the exported model does with a few raw samples, in sentences; longest: tokens that it was trained on."""
+    def demonstrate(self, export: Path, samples: Iterable[Any], longest: int) -> list[Example]:
+        """What the exported model writes on a few raw samples; longest: tokens that it was trained on."""
         return []
 
     def remarks(self, row: Mapping[str, Any]) -> list[str]:

@@ -127,12 +127,12 @@ class RunDir:
         return rows
 
     def training_rows(self) -> list[Json]:
-        """The rows of metrics.jsonl that say how training went; those of a validation have no loss of their own."""
-        return [row for row in self.read_metrics() if "loss" in row]
+        """The rows of metrics.jsonl that say how training went."""
+        return list(filter(is_of_training, self.read_metrics()))
 
     def validation_rows(self) -> list[Json]:
-        """The rows of metrics.jsonl of validations: `validation/...` keys."""
-        return [row for row in self.read_metrics() if any(key.startswith("validation/") for key in row)]
+        """The rows of metrics.jsonl that say what the model did on validation rows."""
+        return list(filter(is_of_validation, self.read_metrics()))
 
     def drop_metrics_after(self, step: int) -> None:
         """Forget what was logged beyond the checkpoint that a resume starts from."""
@@ -172,6 +172,16 @@ class RunDir:
 
     def is_finished(self) -> bool:
         return (self.path / "eval" / f"{_SUMMARY}.json").is_file()
+
+
+def is_of_training(row: JsonView) -> bool:
+    """Whether a row of metrics.jsonl has a loss of training; those of validation have none of their own."""
+    return "loss" in row
+
+
+def is_of_validation(row: JsonView) -> bool:
+    """Whether a row of metrics.jsonl has `validation/...` keys."""
+    return any(key.startswith("validation/") for key in row)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from hfssl.reporting.markdown import code_block
 from hfssl.reporting.usage import usage
 from hfssl.run_dir import RunDir
 from hfssl.runs.init_from import adopt_checkpoint
+from tests.support.pictured_folder import finished_study
 from tests.support.run_folder import begun, environment, evaluation, export, finished
 
 HOSTILE = (
@@ -260,6 +261,4 @@ def test_the_command_of_a_run_with_a_model_config_can_be_given_back(model: str) 
 
 
 def test_a_study_of_labels_is_no_evaluation_of_the_run(tmp_path: Path) -> None:
-    run_dir = begun(tmp_path)
-    run_dir.write_eval("label_study", {"rows": [{"features": "fine-tuned", "curve": []}], "data": "x"})
-    assert card_of(run_dir).evaluations == []
+    assert card_of(finished_study(tmp_path)).evaluations == []

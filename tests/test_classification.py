@@ -255,7 +255,7 @@ def test_mistakes_are_shown_worst_first_with_their_own_image(tmp_path: Path, mon
     (lines,) = sheets
     assert [len(cells) for _, cells in lines] == [6, 3]
     assert [int(cell.image[0, 0, 0]) for cell in lines[0][1]] == [8, 0, 1, 2, 3, 4]
-    assert lines[0][1][0].caption == "is cat\nsaid dog\n0.900"
+    assert lines[0][1][0].caption == "true cat\npredicted dog\n0.900"
 
 
 def test_without_mistakes_there_is_no_sheet_and_no_old_one(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_results_stand_with_interval_floor_protocol_and_classes(tmp_path: Path) 
     run_dir = finished_task(tmp_path)
     text, scores = written(run_dir), summary_of(run_dir)["scores"]
     low, high = scores["accuracy_interval"]
-    said = f"| accuracy | {scores['accuracy']:.3f} ({low:.3f} to {high:.3f}) | 0.333, always the commonest class |"
+    said = f"| accuracy | {scores['accuracy']:.3f} ({low:.3f} to {high:.3f}) | 0.333, majority-class baseline |"
     for line in (
         said,
         "On 60 rows of the split test",

@@ -40,8 +40,8 @@ def test_scores_stand_with_interval_and_floor(tmp_path: Path) -> None:
     for shown in (
         f"{scores['accuracy']:.3f}",
         f"95 % interval {low:.3f} to {high:.3f}",
-        "0.333, always the commonest class",
-        "the trivial baseline",
+        "0.333, majority-class baseline",
+        "a constant prediction",
         "Matthews correlation",
         "60 of the split test",
         NOTE,
@@ -49,7 +49,7 @@ def test_scores_stand_with_interval_and_floor(tmp_path: Path) -> None:
     ):
         assert shown in page.text
     titles = [title for title, _, _ in task_tiles(facts_of(run_dir))]
-    assert titles == ["accuracy", "macro F1", "always the commonest class"]
+    assert titles == ["accuracy", "macro F1", "majority-class baseline"]
 
 
 def test_every_picture_is_in_the_report_and_nothing_is_beside_it(tmp_path: Path) -> None:
@@ -63,14 +63,14 @@ def test_every_picture_is_in_the_report_and_nothing_is_beside_it(tmp_path: Path)
 def test_a_run_without_test_rows_has_a_report_that_says_so(tmp_path: Path) -> None:
     page = read(finished_task(tmp_path, test=False))
     assert "no scores: the data has no labelled test rows" in page.text
-    assert "Not measured: the data has no labelled rows held out" in page.text
+    assert "Not measured: the data has no labelled test rows" in page.text
     assert "By class" not in page.text
 
 
 def test_a_killed_run_has_a_report_with_curves_and_no_scores(tmp_path: Path) -> None:
     page = read(begun_task(tmp_path))
     assert "not finished, at step 20 of 40" in page.text
-    assert "Not measured yet: the test rows are answered when the run is finished." in page.text
+    assert "Not measured yet: test rows are scored when the run is finished." in page.text
     assert len(page.values("src")) == 2
     assert "0.500 at step 20" in page.text  # of the validation rows
 
@@ -92,7 +92,7 @@ def test_what_speaks_against_the_model_comes_first(tmp_path: Path) -> None:
         "classes never found: ant",
         "classes without a test row: bee",
     ):
-        assert -1 < page.text.find(words) < page.text.find("What the model gets right")
+        assert -1 < page.text.find(words) < page.text.find("Scores on test rows")
 
 
 def test_scores_of_any_kind_are_shown_by_name() -> None:

@@ -52,6 +52,9 @@ def test_a_study_is_kept_paired_reproducible_and_goes_on(
         assert (gain["low"], gain["high"]) == tuple(100 * side for side in paired_difference(*right)[1:])
         assert gain["sentence"] in printed
     assert (run_dir.figures / "label_study.png").is_file()
+    page = run_dir.report_file.read_text(encoding="utf-8")
+    assert "finished, a label study of 16 runs" in page
+    assert found["gains"][0]["sentence"] in page
     assert sorted(path.suffix for path in (run_dir.path / "cells").iterdir()) == [".json"] * 16
 
     (run_dir.path / "cells" / "fine-tuned-0.1-0.001-1000003.json").unlink()

@@ -53,7 +53,7 @@ def test_the_closing_table_stands_beside_log_mel_and_names_layers_and_codes(fini
     assert any(note.startswith("code perplexity") for note in summary["notes"])
     assert (finished.figures / "contrast.png").stat().st_size > 10_000
     report = finished.report_file.read_text(encoding="utf-8")
-    assert "held-out recordings" in report
+    assert "test recordings" in report
 
 
 RUN_LINES = """

@@ -112,7 +112,7 @@ def test_warnings_come_first(run_dir: RunDir) -> None:
         ("3 of 50 steps", "2 rows", "waiting", "collapse", "kNN 0.500 < 0.600"), said, strict=True
     ):
         assert words in sentence
-        assert -1 < page.text.find(sentence) < page.text.find("What the features are worth")
+        assert -1 < page.text.find(sentence) < page.text.find("Scores of the features")
 
 
 def test_a_killed_run_has_a_report_with_curves_and_no_scores(tmp_path: Path) -> None:

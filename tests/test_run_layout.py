@@ -57,15 +57,13 @@ def in_folder(run: RunConfig, folder: str) -> RunConfig:
 
 
 COMMANDS: dict[str, Callable[[str], object]] = {
-    "report": lambda run: report(ReportConfig(run=run), from_command_line=False),
-    "export": lambda run: export_checkpoint(ExportConfig(run=run), from_command_line=False),
-    "publish": lambda run: publish(PublishConfig(run=run, hub_model_id="me/x"), from_command_line=False),
-    "evaluate": lambda run: evaluate(EvaluateConfig(model=run, dataset="demo:digits"), from_command_line=False),
-    "embed": lambda run: embed(EmbedConfig(model=run, dataset="demo:digits"), from_command_line=False),
-    "predict": lambda run: predict(PredictConfig(model=run, input=run), from_command_line=False),
-    "predict by its export": lambda run: predict(
-        PredictConfig(model=f"{run}/export", input=run), from_command_line=False
-    ),
+    "report": lambda run: report(ReportConfig(run=run)),
+    "export": lambda run: export_checkpoint(ExportConfig(run=run)),
+    "publish": lambda run: publish(PublishConfig(run=run, hub_model_id="me/x")),
+    "evaluate": lambda run: evaluate(EvaluateConfig(model=run, dataset="demo:digits")),
+    "embed": lambda run: embed(EmbedConfig(model=run, dataset="demo:digits")),
+    "predict": lambda run: predict(PredictConfig(model=run, input=run)),
+    "predict by its export": lambda run: predict(PredictConfig(model=f"{run}/export", input=run)),
     "resume": lambda run: pretraining("--output_dir", run),
     "resume from Python": lambda run: choose(in_folder(pretraining(), run)),
     "pretraining from it": lambda run: pretrain(MAE, pretraining("--init_from", run)),

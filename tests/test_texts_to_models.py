@@ -14,6 +14,7 @@ from hfssl.commands.export import export_checkpoint
 from hfssl.commands.export_config import ExportConfig
 from hfssl.commands.pretrain import pretrain
 from hfssl.config.parse import parse
+from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.pipeline import Frame, PackedRows, TextPipeline, framed
 from hfssl.data.texts.token_cache import CachedTokens, tokens_of
@@ -192,6 +193,12 @@ def test_a_folder_of_texts_becomes_a_masked_language_model(folder_of_texts: Path
     assert summary["language"]["loss"] < summary["language"]["loss_at_start"]
     assert {"top_1", "top_5", "unigram_cross_entropy"} <= summary["language"].keys()
     assert summary["test_rows_were_watched"], "the folder has no test split, and the table says so"
+    for example in summary["examples"]:
+        probabilities = [probability for _, probability in example["guesses"]]
+        assert len(probabilities) == 3
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert example["hidden"]
+    assert len(summary["examples"]) == 3
     again = export_checkpoint(ExportConfig(run=str(run_dir.path), step=3))
     assert AutoTokenizer.from_pretrained(again).get_vocab() == tokenizer.get_vocab()
     adapted = [*SMALL[:2], "--init_from", str(run_dir.path), "--dataset", str(folder_of_texts), "--text_column", "none"]
@@ -221,8 +228,17 @@ def test_a_table_of_texts_becomes_a_causal_language_model(tmp_path: Path) -> Non
     assert AutoModelForCausalLM.from_pretrained(run_dir.export).config.hfssl_pooling == "mean"
     (answer,) = pipeline("text-generation", model=str(run_dir.export))("the cat", max_new_tokens=5)
     assert answer["generated_text"].startswith("the cat")
-    rows = {row["features"]: row for row in run_dir.read_summary()["rows"]}
-    assert list(rows) == ["TF-IDF", "untrained", "pretrained"]
+    summary = run_dir.read_summary()
+    assert [row["features"] for row in summary["rows"]] == ["TF-IDF", "untrained", "pretrained"]
+    (example,) = summary["examples"]
+    assert source_holds(source, example["prompt"])
+    assert example["continued"]
+    assert not example["continued"].startswith(example["prompt"])
+
+
+def source_holds(source: Source, words: str) -> bool:
+    """Whether a text begins with these words."""
+    return any(" ".join(source.sample(row).split()).startswith(words) for row in range(len(source)))
 
 
 def learns(opened: Session) -> bool:

@@ -59,7 +59,10 @@ def _finetune(task_class: type[Task], run: RunConfig, accelerator: Accelerator) 
     check_and_say(task_class, run, opened)
     context = RunContext(task_class, run, model_config, accelerator)
     if task_settings(run).label_fractions is not None:
-        return study(context)
+        run_dir = study(context)
+        if is_main_process():
+            print(f"report      {write_report(run_dir)}")
+        return run_dir
     return train_run(context, finish=_finish, summarise=_print_summary)
 
 
@@ -71,7 +74,7 @@ def _finish(session: Session) -> None:
     run, run_dir, state, task = session.run, session.run_dir, session.state, session.objective
     load_best(session)
     write_export(task.eval().export(), run_dir.export)
-    figures.loss_curve(run_dir)
+    figures.loss_curve(run_dir, run.method.loss_unit)
     figures.score_curve(run_dir, state.best_step)
     opened = open_divided(run)
     summary: Json = {

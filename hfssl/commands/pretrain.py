@@ -50,7 +50,7 @@ def _finish(context: RunContext, session: Session) -> None:
 
     run, run_dir, objective = session.run, session.run_dir, session.objective.eval()
     write_export(objective.export(), run_dir.export)
-    figures.loss_curve(run_dir)
+    figures.loss_curve(run_dir, run.method.loss_unit)
     figures.watch_curve(run_dir)
     final_table = importlib.import_module(f"hfssl.runs.final_evaluation.{objective.modality}").final_table
     with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:
@@ -110,10 +110,11 @@ def _loaded_by(export: Path) -> str:
 def _closing_lines(run_dir: RunDir, summary: Json) -> list[str]:
     from hfssl.reporting.facts import facts_of, remark
     from hfssl.reporting.scores import pretext_lines
+    from hfssl.reporting.text_examples import example_lines
 
     lines = [f"warning: {text}" for text in facts_of(run_dir).alarms]
     lines += [f"{summary['train_rows']} training rows, {summary['test_rows']} test rows of {summary['data']}"]
-    lines += summary.get("notes", []) + pretext_lines(summary)
+    lines += summary.get("notes", []) + example_lines(summary) + pretext_lines(summary)
     if summary.get("test_rows_were_watched"):
         lines.append(f"the scored rows ({summary['test_split']}) are also the validation rows of the training")
     lines += [hint] if (hint := remark(summary)) else []

@@ -19,6 +19,7 @@ class MethodConfig:
     pipeline_tag: ClassVar[str]  # the Hub's name for what the pretrained model that is exported does
     architecture_fields: ClassVar[frozenset[str]] = frozenset()  # what --model_config and --init_from decide instead
     takes_adapters: ClassVar[bool] = False  # whether --init_from may name an adapter
+    loss_unit: ClassVar[str] = ""  # of the loss per target, as charts name it
     needs_labels: ClassVar[bool] = False  # a downstream task: trained and scored on labelled rows
     start_flag: ClassVar[str] = "--init_from"  # which names the checkpoint to start from
     reference_batch: ClassVar[int | None] = None  # where the peak learning rate is the base; it grows with the batch

@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib import pyplot
 from torch import Tensor
 
-from hfssl.figures.curves import INK, write_figure
+from hfssl.figures.curves import write_figure
 from hfssl.figures.image_sheet import SheetCell, image_sheet, shrunk
+from hfssl.figures.palette import ACCENT, INK, SOFT, plain
 from hfssl.objective import Array
 from hfssl.run_dir import JsonView, RunDir
 
@@ -19,11 +20,10 @@ Summary = JsonView
 MOST_CLASSES = 20
 MOST_MISTAKES, _MISTAKES_A_LINE = 24, 6
 _LONGEST_TICK, _LONGEST_CAPTION = 22, 16
-_GAP = "#c2571a"
 
 
 def confusion_figure(run_dir: RunDir, summary: Summary) -> None:
-    """figures/confusion.png: how the rows of each class are said, as counts, shaded by their share of the class."""
+    """figures/confusion.png: predictions for the rows of each class, as counts, shaded by their share of the class."""
     confusion_CC = np.array(summary["confusion"])
     shown_K = most_confused(confusion_CC)
     counts_KK = confusion_CC[np.ix_(shown_K, shown_K)]
@@ -43,7 +43,7 @@ def confusion_figure(run_dir: RunDir, summary: Summary) -> None:
     axis.set_xticks(ticks, names, rotation=90, fontsize=8, parse_math=False)
     true_names = [f"{name}{'' if rows else ' (no rows)'}" for name, rows in zip(names, support_K.tolist(), strict=True)]
     axis.set_yticks(ticks, true_names, fontsize=8, parse_math=False)
-    axis.set(xlabel="said class", ylabel="true class")
+    axis.set(xlabel="predicted class", ylabel="true class")
     if len(shown_K) < len(confusion_CC):
         axis.set_title(
             f"the {len(shown_K)} of {len(confusion_CC)} classes with most mistakes;\nshares are of all rows of a class",
@@ -54,7 +54,7 @@ def confusion_figure(run_dir: RunDir, summary: Summary) -> None:
 
 
 def most_confused(confusion_CC: Array) -> Array:
-    """(K,) ascending: the classes that take part in most mistakes, as the true or as the said one; all up to MOST_CLASSES."""
+    """(K,) ascending: the classes with most mistakes, as the true or as the predicted one; all up to MOST_CLASSES."""
     mistakes_CC = confusion_CC - np.diag(np.diagonal(confusion_CC))
     mistakes_C = mistakes_CC.sum(axis=0) + mistakes_CC.sum(axis=1)
     chosen: Array = np.sort(np.argsort(-mistakes_C, kind="stable")[:MOST_CLASSES])
@@ -62,7 +62,7 @@ def most_confused(confusion_CC: Array) -> Array:
 
 
 def calibration_figure(run_dir: RunDir, summary: Summary) -> None:
-    """figures/calibration.png: accuracy against the probability of what was said, the gap between them, rows in each bin."""
+    """figures/calibration.png: accuracy against the probability of the prediction, the gap between them, rows in each bin."""
     bins = [one for one in summary["calibration_bins"] if one["rows"]]
     centres = [(one["low"] + one["high"]) / 2 for one in bins]
     widths = [one["high"] - one["low"] for one in bins]
@@ -72,19 +72,21 @@ def calibration_figure(run_dir: RunDir, summary: Summary) -> None:
         2, 1, figsize=(5.2, 6), sharex=True, height_ratios=(3, 1), layout="constrained"
     )
     above.bar(centres, accuracies, widths, color=INK, edgecolor="white", label="accuracy")
-    gap = {"facecolor": "none", "edgecolor": _GAP, "hatch": "////"}
+    gap = {"facecolor": "none", "edgecolor": ACCENT, "hatch": "////"}
     above.bar(centres, gaps, widths, bottom=accuracies, label="gap to the mean probability", **gap)
-    above.plot([0, 1], [0, 1], color="#888888", linestyle="--", linewidth=1)
+    above.plot([0, 1], [0, 1], color=SOFT, linestyle="--", linewidth=1)
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     above.set_title(f"expected calibration error {summary['calibration_error']:.3f}", fontsize=10)
-    above.legend(fontsize=8, loc="upper left")
-    below.bar(centres, [one["rows"] / summary["rows"] for one in bins], widths, color="#888888", edgecolor="white")
-    below.set(xlabel="probability of the said class", ylabel="share of rows")
+    above.legend(frameon=False, fontsize=9, loc="upper left")
+    below.bar(centres, [one["rows"] / summary["rows"] for one in bins], widths, color=SOFT, edgecolor="white")
+    below.set(xlabel="probability of the predicted class", ylabel="share of rows")
+    for axis in (above, below):
+        plain(axis)
     write_figure(figure, run_dir.figures / "calibration.png")
 
 
 def mistakes_figure(run_dir: RunDir, summary: Summary, image_of: Callable[[int], Tensor]) -> None:
-    """figures/mistakes.png: the images of which the model was surest and wrong; none where it was never wrong.
+    """figures/mistakes.png: the wrong predictions of which the model was surest; none where it was never wrong.
 
     Args:
         image_of: a row's (C, h, w) uint8 image.
@@ -97,7 +99,9 @@ def mistakes_figure(run_dir: RunDir, summary: Summary, image_of: Callable[[int],
 
     def cell(mistake: JsonView) -> SheetCell:
         true, said = (short(summary["classes"][mistake[key]], _LONGEST_CAPTION) for key in ("true", "said"))
-        return SheetCell(shrunk(image_of(mistake["row"])), f"is {true}\nsaid {said}\n{mistake['probability']:.3f}")
+        return SheetCell(
+            shrunk(image_of(mistake["row"])), f"true {true}\npredicted {said}\n{mistake['probability']:.3f}"
+        )
 
     starts = range(0, len(worst), _MISTAKES_A_LINE)
     image_sheet(

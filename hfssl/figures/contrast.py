@@ -1,4 +1,4 @@
-"""figures/contrast.png: utterances with the spans that were hidden, and how like the true frame the model's answer is."""
+"""figures/contrast.png: utterances with the spans that were hidden, and the similarity of the prediction to the true frame."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,11 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import pyplot
 
-from hfssl.figures.curves import INK, write_figure
+from hfssl.figures.curves import write_figure
+from hfssl.figures.palette import ACCENT, INK, SOFT, TEXT, plain
 from hfssl.objective import Array
 from hfssl.run_dir import RunDir
-
-_HIDDEN = "#c2571a"
 
 
 class Heard(NamedTuple):
@@ -41,16 +40,18 @@ def contrast_figure(run_dir: RunDir, utterances: Sequence[Heard]) -> None:
         bands = heard.spectrogram_FM.shape[1]
         above.imshow(heard.spectrogram_FM.T, origin="lower", aspect="auto", extent=(0, seconds, 0, bands), cmap="Greys")
         for frame in heard.masked_S.tolist():
-            above.axvspan(frame * heard.frame, (frame + 1) * heard.frame, color=_HIDDEN, alpha=0.35, linewidth=0)
+            above.axvspan(frame * heard.frame, (frame + 1) * heard.frame, color=ACCENT, alpha=0.35, linewidth=0)
         above.set_title(heard.title, fontsize=9, parse_math=False)
         times = (heard.masked_S + 0.5) * heard.frame
         low, middle, high = np.nanquantile(heard.false_SK, [0.1, 0.5, 0.9], axis=1)
-        below.vlines(times, low, high, color="#bbbbbb", linewidth=2)
-        below.plot(times, middle, ".", color="#777777", markersize=3, label="distractors, middle 80 %")
+        below.vlines(times, low, high, color=SOFT, alpha=0.6, linewidth=2)
+        below.plot(times, middle, ".", color=SOFT, markersize=3, label="distractors, middle 80 %")
         below.plot(times, heard.true_S, ".", color=INK, markersize=5, label="true frame")
         below.set(xlim=(0, seconds), ylim=(-1, 1), xlabel="seconds")
-        below.grid(alpha=0.3)
-    axes[0][0].set_ylabel("mel band (hidden frames shaded)", fontsize=8)
-    axes[1][0].set_ylabel("cosine to the model's answer", fontsize=8)
-    axes[1][0].legend(fontsize=7, loc="lower right")
+        for axis in (above, below):
+            plain(axis)
+        above.grid(visible=False)
+    axes[0][0].set_ylabel("mel band (hidden frames shaded)", fontsize=9)
+    axes[1][0].set_ylabel("cosine to the prediction", fontsize=9)
+    axes[1][0].legend(frameon=False, fontsize=8, labelcolor=TEXT, loc="lower right")
     write_figure(figure, run_dir.figures / "contrast.png")

@@ -8,7 +8,8 @@ from matplotlib import pyplot
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
-from hfssl.figures.curves import INCHES_A_CELL, INK, show_image, write_figure
+from hfssl.figures.curves import INCHES_A_CELL, show_image, write_figure
+from hfssl.figures.palette import INK, TEXT
 
 _SHOWN_SIDE = 160
 
@@ -21,8 +22,8 @@ class SheetCell(NamedTuple):
     framed: bool = False
 
 
-def image_sheet(path: Path, lines: Sequence[tuple[str, Sequence[SheetCell]]]) -> None:
-    """A PNG of titled lines of captioned images."""
+def image_sheet(path: Path, lines: Sequence[tuple[str, Sequence[SheetCell]]], headings: Sequence[str] = ()) -> None:
+    """A PNG of titled lines of captioned images; headings: of the first columns, left-aligned over them."""
     num_columns = max(len(cells) for _, cells in lines)
     size = (INCHES_A_CELL * num_columns + 0.4, (INCHES_A_CELL + 0.25) * len(lines))
     figure, axes = pyplot.subplots(len(lines), num_columns, figsize=size, squeeze=False, layout="constrained")
@@ -36,6 +37,10 @@ def image_sheet(path: Path, lines: Sequence[tuple[str, Sequence[SheetCell]]]) ->
             if cells[column].framed:
                 axis.spines[:].set(visible=True, color=INK, linewidth=2.5)
         axes[line][0].set_ylabel(title, fontsize=9, parse_math=False)
+    for axis, heading in zip(axes[0], headings, strict=False):
+        axis.set_title(" ", fontsize=9)  # keeps room; a text of its own may reach over the columns on its right
+        text = axis.text(0, 1.05, heading, fontsize=9, color=TEXT, transform=axis.transAxes, parse_math=False)
+        text.set_in_layout(False)
     write_figure(figure, path)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from hfssl.reporting.card import LOCAL_DATA
 from hfssl.run_dir import Json, JsonView
 
-_NEVER = frozenset({"mistakes", "command", "model", "local"})  # rows of the data; names of this machine
+_NEVER = frozenset({"mistakes", "examples", "command", "model", "local"})  # rows of the data; names of this machine
 _NAMES_OF_LOCAL_DATA = frozenset({"classes"})
 
 

@@ -18,11 +18,13 @@ from hfssl.checkpoints.exports import Exported, describe_export
 from hfssl.config.paper import Paper, citation
 from hfssl.evaluation.table import NOT_MEASURED, Table, layout_of_evaluation
 from hfssl.reporting.command import hub_id, public_command, public_settings
-from hfssl.reporting.facts import CURVES, Facts, caption, clock, facts_of, hardware
+from hfssl.reporting.facts import Facts, clock, facts_of, hardware
+from hfssl.reporting.figure_kinds import figure_kind
 from hfssl.reporting.kinds import kind_of
 from hfssl.reporting.markdown import code_block, inline, one_line
 from hfssl.reporting.run_kind import RunKind
 from hfssl.reporting.scores import as_markdown, class_names, is_evaluation
+from hfssl.reporting.text_examples import example_lines
 from hfssl.run_dir import Json, JsonView, RunDir, write_text
 
 LOCAL_DATA = "a local data set"
@@ -48,7 +50,8 @@ class Card:
     kind: what is said of this kind of run.
     data: Hub id, demo name or what local data is called; data_id: its Hub id; rows_are: what `num_rows` counts.
     export: None in a run without one.
-    alarms: signs of collapse that held to the end; num_looks: how often rows that were not trained on were looked at.
+    alarms: signs of collapse that held to the end; num_looks: the number of validations.
+    figures: first what was learned, then curves; examples: what a language model writes on texts that anybody may read.
     load_from: what the snippet loads, a folder next to the card or a Hub id; license: None until somebody chooses one.
     """
 
@@ -87,6 +90,7 @@ class Card:
     alarms: list[str]
     num_looks: int
     figures: list[str]
+    examples: list[str]
     load_from: str = "export"
     license: str | None = None
     license_name: str | None = None
@@ -174,6 +178,7 @@ def card_of(run_dir: RunDir, export: Path | None = None, step: int | None = None
         alarms=facts.alarms,
         num_looks=len(facts.validation),
         figures=[f"figures/{path.name}" for path in _public_figures(run_dir, facts, data)],
+        examples=[] if data == LOCAL_DATA else example_lines(facts.summary),
     )
 
 
@@ -186,9 +191,9 @@ def _told(settings: Mapping[str, JsonView]) -> dict[str, Json]:
 
 
 def _public_figures(run_dir: RunDir, facts: Facts, data: str) -> list[Path]:
-    """All of the run's own for data that anybody can see; of a local data set only the curves."""
+    """All of the run's own for data that anybody can see; of a local data set only charts, no picture of its rows."""
     mine = [path for path in facts.figures if path.parent == run_dir.figures]
-    return [path for path in mine if path.stem in CURVES] if data == LOCAL_DATA else mine
+    return [path for path in mine if figure_kind(path).is_public] if data == LOCAL_DATA else mine
 
 
 def render(card: Card) -> str:
@@ -207,12 +212,21 @@ def render(card: Card) -> str:
         "evaluations": [(evaluation, as_markdown(evaluation.table)) for evaluation in card.evaluations],
         "usage": None if card.export is None else code_block(card.kind.usage(card.export, card.load_from), "python"),
         "command": code_block(card.command, "bash"),
-        "figures": [(caption(Path(figure).stem), figure) for figure in card.figures],
+        **_figures(card),
+        "examples": code_block("\n".join(map(one_line, card.examples)), "text") if card.examples else None,
         "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         "settings": code_block(yaml.safe_dump(dict(card.settings), sort_keys=False, allow_unicode=True), "yaml"),
         "citation": None if card.paper is None else code_block(citation(card.recipe, card.paper), "bibtex"),
     }
     return f"---\n{metadata(card).to_yaml()}\n---\n\n{template.render(contents | card.kind.card_contents())}"
+
+
+def _figures(card: Card) -> Json:
+    """(caption, file) of what was learned, None where nothing shows it, and of the other figures."""
+    shown = [(figure_kind(Path(figure)), figure) for figure in card.figures]
+    learned = [(kind.caption, figure) for kind, figure in shown[:1] if kind.is_learned]
+    others = [(kind.caption, figure) for kind, figure in shown[len(learned) :]]
+    return {"learned": learned[0] if learned else None, "figures": others}
 
 
 def metadata(card: Card) -> ModelCardData:

@@ -1,4 +1,4 @@
-"""What a run folder says of its run, read once for report and card: every figure here stands in one of its files."""
+"""The facts of a run folder, read once for report and card: every number here stands in one of its files."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,29 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hfssl.evaluation.table import NOT_MEASURED
-from hfssl.run_dir import LABEL_STUDY, JsonView, RunDir
+from hfssl.reporting.figure_kinds import in_order
+from hfssl.run_dir import JsonView, RunDir, is_of_training, is_of_validation
 
 Row = JsonView
 PRETRAINED = "pretrained"
 SCORES = {"knn": "kNN", "linear": "linear probe", "few_labels": "few labels"}
-CURVES = {
-    "loss": "Loss and learning rate",
-    "watch": "Features of the validation rows while training",
-    "scores": "Scores of the validation rows while training",
-    "confusion": "Which classes are taken for which",
-    "calibration": "How far the probabilities can be trusted",
-    "scatter": "Numbers said against true ones",
-    LABEL_STUDY: "Accuracy against labels",
-}
-_PICTURES = {
-    "neighbours": "Samples that were not trained on, and the training samples most like them",
-    "reconstruction": "Originals, what the encoder saw of them, and what the model made of it",
-    "puzzles": "Originals, their tiles as they were shown, and as the model put them back",
-    "rotations": "Turned images, and which turn the model names",
-    "contrast": "Hidden spans, and how like the true frame the model's answer is",
-    "mistakes": "Samples of which the model was surest and wrong",
-    "entities": "F1 of each type",
-}
 BEFORE = ("untrained", "before this run")
 _LONG_WAIT = 0.2
 
@@ -42,7 +25,7 @@ class Facts:
     config, environment: config.yaml and environment.json.
     training, validation: rows of metrics.jsonl, with a loss of training and with `validation/...` keys.
     summary: the results table, None in a run that is not finished; evaluations: name -> other eval/*.json.
-    figures: PNG files of figures/ and eval/.
+    figures: PNG files of figures/ and eval/, in the order in which a page shows them.
     """
 
     config: JsonView
@@ -131,12 +114,13 @@ def facts_of(run_dir: RunDir, step: int | None = None) -> Facts:
     """The facts of a run folder, finished or not; of one whose weights are those of `step`, what was known by then."""
     last = math.inf if step is None else step
     names = [name for name in run_dir.eval_names() if name != "summary"]
-    pictures = sorted(run_dir.figures.glob("*.png")) + sorted((run_dir.path / "eval").glob("*.png"))
+    pictures = in_order([*run_dir.figures.glob("*.png"), *(run_dir.path / "eval").glob("*.png")])
+    rows = [row for row in run_dir.read_metrics() if row["step"] <= last]
     return Facts(
         config=run_dir.read_config(),
         environment=run_dir.read_environment(),
-        training=[row for row in run_dir.training_rows() if row["step"] <= last],
-        validation=[row for row in run_dir.validation_rows() if row["step"] <= last],
+        training=list(filter(is_of_training, rows)),
+        validation=list(filter(is_of_validation, rows)),
         summary=run_dir.read_summary(),
         evaluations={name: run_dir.read_eval(name) for name in names},
         figures=pictures,
@@ -165,11 +149,6 @@ def shared_warnings(facts: Facts, *, of_waiting: bool) -> list[str]:
     return found + facts.alarms
 
 
-def caption(stem: str) -> str:
-    """What a figure of this name shows."""
-    return CURVES.get(stem) or _PICTURES.get(stem) or stem.replace("_", " ")
-
-
 def remark(table: Row) -> str | None:
     """How to read scores that the first, trivial kind of features reaches by itself."""
     floor = table["rows"][0]
@@ -177,7 +156,7 @@ def remark(table: Row) -> str | None:
     if "knn" not in floor or "knn" not in after or floor["knn"] < after["knn"]:
         return None
     subject = f"{floor['features']} are" if floor["features"].endswith("s") else f"{floor['features']} is"
-    return f"{subject} a strong baseline on this data: the gain over the untrained encoder is what to look at"
+    return f"{subject} a strong baseline on this data: what counts is the gain over the untrained encoder"
 
 
 def clock(seconds: float | None) -> str:

@@ -20,12 +20,18 @@ class LabelStudy(FineTuned):
         return self.facts.evaluations.get(LABEL_STUDY)
 
     @property
+    def num_runs(self) -> int:
+        """Trained models, trials for the learning rates included."""
+        points = [] if self.found is None else self.found["points"]
+        return sum(len(point["trials"]) + len(point["cells"]) for point in points)
+
+    @property
     def is_finished(self) -> bool:
         return self.found is not None
 
     @property
     def state(self) -> str:
-        return "not finished" if self.found is None else f"finished, {len(self.found['points'])} points"
+        return "not finished" if self.found is None else f"finished, a label study of {self.num_runs} runs"
 
     def tiles(self) -> list[Tile]:
         """What pretraining is worth at each number of labels, where it was compared."""

@@ -10,24 +10,26 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from hfssl.catalog import settings_of
 from hfssl.checkpoints.exports import describe_export
 from hfssl.config.files import SECTION_NAMES
 from hfssl.config.invocation import command
 from hfssl.evaluation.table import NOT_MEASURED, Table, layout_of_evaluation
 from hfssl.figures import curves as figures
-from hfssl.reporting.facts import CURVES, Facts, caption, clock, facts_of, hardware
+from hfssl.reporting.facts import Facts, clock, facts_of, hardware
+from hfssl.reporting.figure_kinds import FigureKind, figure_kind
 from hfssl.reporting.kinds import kind_of
 from hfssl.reporting.run_kind import RunKind, Tile
 from hfssl.reporting.scores import class_names, is_evaluation
+from hfssl.reporting.text_examples import BLANK, examples_of
 from hfssl.run_dir import LABEL_STUDY, Json, JsonView, RunDir, write_text
 
 
 class Shown(NamedTuple):
-    """A picture as the page holds it; a chart has a white ground, which dark mode turns round."""
+    """A figure as the page holds it."""
 
-    title: str
+    kind: FigureKind
     source: str
-    is_chart: bool
 
 
 class ReportEvaluation(NamedTuple):
@@ -41,11 +43,12 @@ class ReportEvaluation(NamedTuple):
 
 
 def write_report(run_dir: RunDir) -> Path:
-    """Write report.html of a run, finished or not; returns its path. Curves of an unfinished run are drawn again."""
+    """Write report.html of a run, finished or not; returns its path. Curves of an unfinished run are drawn first."""
     facts = facts_of(run_dir)
-    if facts.summary is None and facts.training:
-        figures.loss_curve(run_dir)
-        kind_of(facts).draw_progress(run_dir)
+    kind = kind_of(facts, describe_export(run_dir.export))
+    if not kind.is_finished and facts.training:
+        figures.loss_curve(run_dir, settings_of(facts.recipe).loss_unit)
+        kind.draw_progress(run_dir)
         facts = facts_of(run_dir)
     kind = kind_of(facts, describe_export(run_dir.export))
     page = Environment(
@@ -63,6 +66,8 @@ def _contents(run_dir: RunDir, kind: RunKind) -> Json:
     facts = kind.facts
     shown = [_shown(path) for path in facts.figures]
     evaluations = {name: content for name, content in facts.evaluations.items() if name != LABEL_STUDY}
+    learned = shown[0] if shown and shown[0].kind.is_learned else None
+    others = shown if learned is None else shown[1:]
     return {
         "recipe": facts.recipe,
         "dataset": facts.dataset,
@@ -73,11 +78,15 @@ def _contents(run_dir: RunDir, kind: RunKind) -> Json:
         "model": _model(kind),
         "warnings": kind.warnings(),
         "tiles": kind.tiles() + _tiles(facts),
-        "curves": [picture for picture in shown if picture.is_chart],
-        "pictures": [picture for picture in shown if not picture.is_chart],
+        "learned": learned,
+        "examples": examples_of(facts.summary),
+        "blank": BLANK,
+        "curves": [figure for figure in others if figure.kind.is_chart],
+        "pictures": [figure for figure in others if not figure.kind.is_chart],
         "watched": _watched(kind),
         "evaluations": [_evaluation(name, content, run_dir) for name, content in evaluations.items()],
         "data": _data(kind),
+        "study": None,
         "plan": _plan(facts),
         "settings": {name: facts.config[name] for name in SECTION_NAMES},
         "environment": _environment(facts),
@@ -107,9 +116,8 @@ def _tiles(facts: Facts) -> list[Tile]:
 
 
 def _shown(path: Path) -> Shown:
-    is_chart = path.stem in CURVES or path.parent.name == "eval"
     source = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-    return Shown(caption(path.stem), source, is_chart)
+    return Shown(figure_kind(path), source)
 
 
 def _watched(kind: RunKind) -> list[tuple[str, str, str]]:
@@ -154,7 +162,7 @@ def _plan(facts: Facts) -> dict[str, str]:
     epoch, rate, skipped = (facts.last(key) for key in ("epoch", "learning_rate", "skipped_steps"))
     lines = {
         "steps": f"{facts.step:,} of {planned}",
-        "samples": f"{facts.samples_seen:,}, {facts.config['loop']['global_batch_size']} a step",
+        "samples": f"{facts.samples_seen:,}, {facts.config['loop']['global_batch_size']} per step",
         "epochs": NOT_MEASURED if epoch is None else f"{epoch:.1f}",
         "steps skipped as not finite": NOT_MEASURED if skipped is None else str(skipped),
         "last learning rate": NOT_MEASURED if rate is None else f"{rate:.2e}",

@@ -13,7 +13,7 @@ def pretext_lines(summary: Row) -> list[str]:
     if "pretext" not in summary:
         return []
     found = summary["pretext"]
-    which = "held-out" if found["held_out"] else "training"
+    which = "test" if found["held_out"] else "training"
     lines = []
     for part, accuracy in [("", found["accuracy"]), *found["parts"].items()]:
         low, high = interval_of(accuracy, found["rows"])

@@ -6,9 +6,9 @@ from hfssl.reporting.task_scores import all_scores, baselines, in_words, main_sc
 from hfssl.run_dir import Json
 
 _PROTOCOL = {
-    "who answers": "the export, opened as anybody opens it, in float32 and evaluation mode",
-    "test rows": "each once, whole and without chance; they are not trained on and choose nothing",
-    "kept weights": "those of the look at the validation rows with the best score, of equals that of the lowest loss",
+    "model": "the export, loaded with plain `from_pretrained`, in float32 and evaluation mode",
+    "test rows": "each once, whole, without random changes; neither training nor the choice of weights used them",
+    "kept weights": "those of the validation with the best score; among equals, of the lowest loss",
     "interval": "95 %, over test rows (Wilson); it does not hold the spread over seeds: this is one run",
 }
 _MISTAKES = ("text", "said", "true", "probability")
@@ -16,10 +16,10 @@ _MOST_MISTAKES = 20
 
 
 def task_tiles(facts: Facts) -> list[tuple[str, str, str]]:
-    """(title, value, note) of the main scores with their intervals, then of the trivial baselines."""
+    """(title, value, note) of the main scores with their intervals, then of the baselines."""
     scores = {} if facts.summary is None else facts.summary.get("scores", {})
     tiles = [(score.title, score.cell.value, _between(score.cell)) for score in main_scores(scores)]
-    return tiles + [(score.title, score.cell.value, "the trivial baseline") for score in baselines(scores)]
+    return tiles + [(score.title, score.cell.value, "a constant prediction") for score in baselines(scores)]
 
 
 def task_contents(facts: Facts) -> Json:
@@ -37,9 +37,9 @@ def task_contents(facts: Facts) -> Json:
 
 
 def score_table(scores: Row) -> Table:
-    """Every number with its interval and what a trivial answer reaches."""
+    """Every number with its interval and its baseline."""
     lines = [(score.title, [score.cell, TableCell(score.floor or "-")]) for score in all_scores(scores)]
-    return Table(["score", "value", "a trivial answer"], lines)
+    return Table(["score", "value", "baseline"], lines)
 
 
 def task_warnings(facts: Facts) -> list[str]:
@@ -63,7 +63,7 @@ def kept_weights(facts: Facts) -> str | None:
 
 
 def _mistakes(scores: Row) -> Table | None:
-    """The worst mistakes where they are texts; of images there is a picture."""
+    """The worst mistakes where they are texts; for images there is a figure."""
     worst = [row for row in scores.get("mistakes", []) if row.get("text") is not None][:_MOST_MISTAKES]
     if not worst:
         return None

@@ -20,7 +20,7 @@ _WORDS = {
     "num_mistakes": "mistakes",
     "macro_f1": "macro F1",
     "f1": "F1",
-    "most_frequent_share": "always the commonest class",
+    "most_frequent_share": "majority-class baseline",
     "of_mean": "always the mean",
     "calibration_error": "calibration error (ECE)",
     "matthews_correlation": "Matthews correlation",
@@ -33,7 +33,7 @@ _SHOWN_CLASSES = 10
 
 
 class Score(NamedTuple):
-    """One number of `scores`; floor: what a trivial answer reaches, in words."""
+    """One number of `scores`; floor: its baseline, in words."""
 
     name: str
     title: str
@@ -60,7 +60,7 @@ def main_scores(scores: Row) -> list[Score]:
 
 
 def baselines(scores: Row) -> list[Score]:
-    """What trivial answers reach."""
+    """What constant predictions reach."""
     return [_score(scores, name) for name in _FLOORS if name in scores]
 
 
@@ -91,14 +91,14 @@ def score_warnings(summary: Row) -> list[str]:
 
 
 def _below_floor(scores: Row) -> list[str]:
-    """Whether always saying the commonest class may be as right."""
+    """Whether always predicting the majority class may be as right."""
     if "accuracy_interval" not in scores or "most_frequent_share" not in scores:
         return []
     low, share = scores["accuracy_interval"][0], scores["most_frequent_share"]
     if low > share:
         return []
     accuracy = scores["accuracy"]
-    return [f"accuracy {accuracy:.3f} is not clearly above {share:.3f}, that of always saying the commonest class"]
+    return [f"accuracy {accuracy:.3f} is not clearly above {share:.3f}, the majority-class baseline"]
 
 
 def _score(scores: Row, name: str) -> Score:

@@ -11,6 +11,7 @@ from hfssl.methods.language_model_settings import LanguageModelConfig
 class CLMConfig(LanguageModelConfig):
     recipe: ClassVar[str] = "clm"
     pipeline_tag: ClassVar[str] = "text-generation"
+    loss_unit: ClassVar[str] = "nats per token"
 
     model_type: str = option(
         "gpt2", "architecture of transformers to build, any behind AutoModelForCausalLM", basic=True

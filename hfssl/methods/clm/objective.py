@@ -30,7 +30,7 @@ from hfssl.methods.clm.config import CLMConfig
 from hfssl.methods.clm.demonstration import continued
 from hfssl.methods.language_model import LanguageModel
 from hfssl.nn.masked_positions import causal_loss
-from hfssl.objective import Batch, StepOutput
+from hfssl.objective import Batch, Example, StepOutput
 
 
 def next_tokens(keys_B: Tensor, rows: TextBatch) -> dict[str, Tensor]:
@@ -60,5 +60,5 @@ class CLM(LanguageModel[CLMConfig]):
         loss_sum, num_targets = causal_loss(self.model, self.inputs(batch), batch["labels"])
         return StepOutput(loss_sum, num_targets, {"baseline_loss": self.uniform_guess(loss_sum)})
 
-    def demonstrate(self, export: Path, samples: Iterable[str], longest: int) -> list[str]:
+    def demonstrate(self, export: Path, samples: Iterable[str], longest: int) -> list[Example]:
         return continued(export, self._tokenizer, samples, longest)

@@ -16,6 +16,7 @@ from hfssl.methods.joint_embedding_settings import (
 @dataclass(frozen=True, kw_only=True)
 class DINOConfig(MultiCropEmbeddingConfig):
     recipe: ClassVar[str] = "dino"
+    loss_unit: ClassVar[str] = "nats per pair of crops"
     asymmetric: ClassVar[bool] = True
 
     projection_size: int = option(256, "width of the head's bottleneck")

@@ -19,6 +19,7 @@ _MOST_PERMUTATIONS = {2: 24, 3: 1512}
 @dataclass(frozen=True, kw_only=True)
 class JigsawConfig(VisionConfig):
     recipe: ClassVar[str] = "jigsaw"
+    loss_unit: ClassVar[str] = "nats per puzzle"
     num_global_crops: ClassVar[int] = 1
 
     augmentation: AugmentationName = option("plain", "what is done to an image before it is cut up")  # noqa: RUF009

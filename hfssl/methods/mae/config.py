@@ -27,6 +27,7 @@ class MAEConfig(MethodConfig):
     pipeline_tag: ClassVar[str] = "image-feature-extraction"
     reference_batch: ClassVar[int | None] = 256
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
+    loss_unit: ClassVar[str] = "squared error per hidden pixel"
     architecture_fields: ClassVar[frozenset[str]] = frozenset(_ENCODER_FIELDS)
 
     patch_size: int = option(16, "side of a patch in pixels", basic=True)

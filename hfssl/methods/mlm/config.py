@@ -12,6 +12,7 @@ from hfssl.methods.language_model_settings import LanguageModelConfig
 class MLMConfig(LanguageModelConfig):
     recipe: ClassVar[str] = "mlm"
     pipeline_tag: ClassVar[str] = "fill-mask"
+    loss_unit: ClassVar[str] = "nats per masked token"
 
     model_type: str = option(
         "bert", "architecture of transformers to build, any behind AutoModelForMaskedLM", basic=True

@@ -7,20 +7,22 @@ from typing import Any
 from transformers import pipeline
 
 from hfssl.methods.first_sentences import first_sentences
+from hfssl.objective import Example
 
 _SENTENCES, _WORDS_SHOWN = 3, 3
 
 
-def filled_blanks(export: Path, tokenizer: Any, texts: Iterable[str]) -> list[str]:
+def filled_blanks(export: Path, tokenizer: Any, texts: Iterable[str]) -> list[Example]:
     """Three sentences, one word of each hidden, with the export's likeliest words for it."""
     fill = pipeline("fill-mask", model=str(export), top_k=_WORDS_SHOWN, device="cpu")
-    mask, lines = tokenizer.mask_token, []
+    examples: list[Example] = []
     for sentence in first_sentences(texts, _SENTENCES):
         words = sentence.split()
         hidden = max(
             range(2, len(words) - 1), key=lambda index: (words[index].isalpha(), -abs(index - len(words) // 2))
         )
-        blanked = " ".join([*words[:hidden], mask, *words[hidden + 1 :]])
-        guesses = ", ".join(f"{guess['token_str'].strip()} {guess['score']:.0%}" for guess in fill(blanked))
-        lines.append(f"{blanked.replace(mask, '____')}   [{words[hidden]}]  guesses: {guesses}")
-    return lines
+        before, after = " ".join(words[:hidden]), " ".join(words[hidden + 1 :])
+        answers = fill(f"{before} {tokenizer.mask_token} {after}")
+        guesses = [[answer["token_str"].strip(), answer["score"]] for answer in answers]
+        examples.append({"before": before, "hidden": words[hidden], "after": after, "guesses": guesses})
+    return examples

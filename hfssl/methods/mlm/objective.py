@@ -35,7 +35,7 @@ from hfssl.methods.mlm.demonstration import filled_blanks
 from hfssl.methods.mlm.masking import corrupted, masked_positions_of
 from hfssl.models.early_positions import earliest_cut
 from hfssl.nn.masked_positions import IGNORED, logits_at, masked_position_loss
-from hfssl.objective import Batch, StepOutput
+from hfssl.objective import Batch, Example, StepOutput
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class MLM(LanguageModel[MLMConfig]):
             targets += int((batch["labels"] != IGNORED).sum())
         return {"top_1": float(hits[0]) / max(1, targets), "top_5": float(hits[1]) / max(1, targets)}
 
-    def demonstrate(self, export: Path, samples: Iterable[str], longest: int) -> list[str]:
+    def demonstrate(self, export: Path, samples: Iterable[str], longest: int) -> list[Example]:
         return filled_blanks(export, self._tokenizer, samples)
 
     @torch.no_grad()

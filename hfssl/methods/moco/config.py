@@ -12,6 +12,7 @@ from hfssl.methods.joint_embedding_settings import JointEmbeddingConfig, check_m
 @dataclass(frozen=True, kw_only=True)
 class MoCoConfig(JointEmbeddingConfig):
     recipe: ClassVar[str] = "moco"
+    loss_unit: ClassVar[str] = "nats per query"
 
     temperature: float = option(0.2, "of the cosines")
     queue_size: int = option(

@@ -16,6 +16,7 @@ _AMBIGUOUS_TILT = 45.0
 @dataclass(frozen=True, kw_only=True)
 class RotationConfig(VisionConfig):
     recipe: ClassVar[str] = "rotation"
+    loss_unit: ClassVar[str] = "nats per turned image"
     num_global_crops: ClassVar[int] = 1
 
     augmentation: AugmentationName = option("plain", "what is done to an image before it is rotated")  # noqa: RUF009

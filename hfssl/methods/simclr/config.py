@@ -10,6 +10,7 @@ from hfssl.methods.joint_embedding_settings import JointEmbeddingConfig, check_p
 @dataclass(frozen=True, kw_only=True)
 class SimCLRConfig(JointEmbeddingConfig):
     recipe: ClassVar[str] = "simclr"
+    loss_unit: ClassVar[str] = "nats per view"
 
     temperature: float = option(0.1, "of the cosines: 0.1 on ImageNet, 0.5 on CIFAR-10 in the paper", basic=True)
 

@@ -12,6 +12,7 @@ from hfssl.methods.joint_embedding_settings import MultiCropEmbeddingConfig, che
 @dataclass(frozen=True, kw_only=True)
 class SwAVConfig(MultiCropEmbeddingConfig):
     recipe: ClassVar[str] = "swav"
+    loss_unit: ClassVar[str] = "nats per pair of crops"
 
     num_prototypes: int = option(3000, "clusters", basic=True)
     temperature: float = option(0.1, "of the cosines with the prototypes")

@@ -22,6 +22,7 @@ class Wav2Vec2PretrainingConfig(MethodConfig):
     recipe: ClassVar[str] = "wav2vec2"
     pipeline_tag: ClassVar[str] = "feature-extraction"
     modality: ClassVar[Literal["text", "image", "audio"]] = "audio"
+    loss_unit: ClassVar[str] = "nats per masked frame"
     default_micro_batch: ClassVar[int | None] = 1
     architecture_fields: ClassVar[frozenset[str]] = frozenset(
         (*_SIZES, *_CONVOLUTIONS, "dropout", "feat_extract_norm", "num_codevectors", "codevector_size")

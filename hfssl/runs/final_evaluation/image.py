@@ -65,4 +65,5 @@ def draw_neighbours(run_dir: RunDir, rows: EncodedRows[Encoder, Images]) -> None
 
     queries = [cell(asked, index, True) for index in range(len(found.rows_MK))]
     lines = nearest_lines(queries, *found, lambda index, similarity: cell(rows.train, index, False))
-    image_sheet(run_dir.figures / "neighbours.png", lines)
+    headings = ("query", "most similar training images, the nearest first")
+    image_sheet(run_dir.figures / "neighbours.png", [("", cells) for _, cells in lines], headings)

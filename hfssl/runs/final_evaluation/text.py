@@ -28,8 +28,8 @@ def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) 
     texts = source.test or source
     assert isinstance(session.run.data, TextDataConfig)
     samples = (texts.sample(row) for row in range(len(texts)))
-    words = session.objective.demonstrate(session.run_dir.export, samples, session.run.data.max_length)
-    return table | {"language": figures, "notes": _sentences(figures) + words}
+    examples = session.objective.demonstrate(session.run_dir.export, samples, session.run.data.max_length)
+    return table | {"language": figures, "notes": _sentences(figures), "examples": examples}
 
 
 def language_figures(session: Session) -> dict[str, float]:

@@ -14,6 +14,7 @@ class AudioClassificationConfig(SpeechSettings):
     recipe: ClassVar[str] = "audio_classification"
     demo: ClassVar[str | None] = "demo:vowels"
     takes_class_folders: ClassVar[bool] = True
+    loss_unit: ClassVar[str] = "nats per recording"
 
     layer_sum: bool | None = option(
         None,

@@ -22,6 +22,7 @@ class ImageClassificationConfig(AugmentationFlags, TaskConfig):
     demo: ClassVar[str | None] = "demo:digits"
     takes_class_folders: ClassVar[bool] = True
     modality: ClassVar[Literal["text", "image", "audio"]] = "image"
+    loss_unit: ClassVar[str] = "nats per image"
     num_global_crops: ClassVar[int] = 1
 
     augmentation: AugmentationName = option(  # noqa: RUF009

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class QuestionAnsweringConfig(TextTaskConfig):
     recipe: ClassVar[str] = "question_answering"
+    loss_unit: ClassVar[str] = "nats per window"
     splits_by_class: ClassVar[bool] = False
 
     adaptation: Adaptation = option(  # noqa: RUF009

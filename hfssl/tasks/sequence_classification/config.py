@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class SequenceClassificationConfig(TextTaskConfig):
     recipe: ClassVar[str] = "sequence_classification"
     demo: ClassVar[str | None] = "demo:pydocs"
+    loss_unit: ClassVar[str] = "per text"
 
     second_text_column: str | None = option(None, "column of the second text of a pair (default: one text per row)")
     problem: Literal["auto", "classes", "numbers"] = option(

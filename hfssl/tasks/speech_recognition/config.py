@@ -21,6 +21,7 @@ _NAMES = ("text", "sentence", "transcription", "transcript")
 @dataclass(frozen=True, kw_only=True)
 class SpeechRecognitionConfig(SpeechSettings):
     recipe: ClassVar[str] = "speech_recognition"
+    loss_unit: ClassVar[str] = "nats per character"
     splits_by_class: ClassVar[bool] = False
 
     adaptation: Adaptation = option(  # noqa: RUF009

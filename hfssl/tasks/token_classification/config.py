@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class TokenClassificationConfig(TextTaskConfig):
     recipe: ClassVar[str] = "token_classification"
+    loss_unit: ClassVar[str] = "nats per word"
     splits_by_class: ClassVar[bool] = False
 
     adaptation: Adaptation = option(  # noqa: RUF009

@@ -188,7 +188,9 @@ def test_the_report_of_a_study_shows_its_points_and_what_pretraining_is_worth(tm
     gain = {"labels": 20, "mean": 12.5, "low": 3.0, "high": 21.0, "sentence": "with 20 labels, 12.5 points"}
     study = {
         "rows": rows,
-        "points": [{}] * 4,
+        "points": [{"trials": [{}], "cells": [{}, {}]}] * 4,
+        "seeds": 2,
+        "steps": 40,
         "gains": [gain],
         "notes": ["the rate is an end of the grid"],
         "data": "x",
@@ -196,7 +198,7 @@ def test_the_report_of_a_study_shows_its_points_and_what_pretraining_is_worth(tm
     run_dir.write_eval("label_study", study)
     page = read(run_dir)
     for shown in (
-        "finished, 4 points",
+        "finished, a label study of 12 runs",
         "from scratch",
         "200 labels",
         "0.600 to 0.750",

@@ -39,7 +39,7 @@ def layout_of_evaluation(result: Row) -> Table:
 
 def layout_of_study(result: Row) -> Table:
     """The table of a study of labels: a line for each way of training."""
-    titles = [f"{point['labels']} labels" for point in result["rows"][0]["curve"]]
+    titles = [f"{point['labels']:,} labels" for point in result["rows"][0]["curve"]]
     lines = [(str(row["features"]), [_of_point(point) for point in row["curve"]]) for row in result["rows"]]
     return Table(["trained", *titles], lines)
 

@@ -1,6 +1,6 @@
 """What the report says of a study of labels: many runs on shares of the labels, and what pretraining is worth for each."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from hfssl.evaluation.table import layout_of_study
 from hfssl.reporting.facts import Row
@@ -19,11 +19,17 @@ class LabelStudy(FineTuned):
         """The content of eval/label_study.json."""
         return self.facts.evaluations.get(LABEL_STUDY)
 
-    @property
-    def num_runs(self) -> int:
-        """Trained models, trials for the learning rates included."""
-        points = [] if self.found is None else self.found["points"]
-        return sum(len(point["trials"]) + len(point["cells"]) for point in points)
+    def _num(self, what: Literal["trials", "cells"]) -> int:
+        return 0 if self.found is None else sum(len(point[what]) for point in self.found["points"])
+
+    def own_plan(self) -> dict[str, str] | None:
+        if self.found is None:
+            return {}
+        return {
+            "runs": f"{self._num('cells'):,}, and {self._num('trials'):,} trials for the learning rates",
+            "seeds per point": str(self.found["seeds"]),
+            "steps per run": f"{self.found['steps']:,}",
+        }
 
     @property
     def is_finished(self) -> bool:
@@ -31,7 +37,11 @@ class LabelStudy(FineTuned):
 
     @property
     def state(self) -> str:
-        return "not finished" if self.found is None else f"finished, a label study of {self.num_runs} runs"
+        return (
+            "not finished"
+            if self.found is None
+            else f"finished, a label study of {self._num('trials') + self._num('cells')} runs"
+        )
 
     def tiles(self) -> list[Tile]:
         """What pretraining is worth at each number of labels, where it was compared."""

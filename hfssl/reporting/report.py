@@ -68,6 +68,7 @@ def _contents(run_dir: RunDir, kind: RunKind) -> Json:
     evaluations = {name: content for name, content in facts.evaluations.items() if name != LABEL_STUDY}
     learned = shown[0] if shown and shown[0].kind.is_learned else None
     others = shown if learned is None else shown[1:]
+    own_plan = kind.own_plan()
     return {
         "recipe": facts.recipe,
         "dataset": facts.dataset,
@@ -77,7 +78,7 @@ def _contents(run_dir: RunDir, kind: RunKind) -> Json:
         "share": 1.0 if kind.is_finished else facts.step / (facts.max_steps or max(1, facts.step)),
         "model": _model(kind),
         "warnings": kind.warnings(),
-        "tiles": kind.tiles() + _tiles(facts),
+        "tiles": kind.tiles() + (_tiles(facts) if own_plan is None else []),
         "learned": learned,
         "examples": examples_of(facts.summary),
         "blank": BLANK,
@@ -87,7 +88,7 @@ def _contents(run_dir: RunDir, kind: RunKind) -> Json:
         "evaluations": [_evaluation(name, content, run_dir) for name, content in evaluations.items()],
         "data": _data(kind),
         "study": None,
-        "plan": _plan(facts),
+        "plan": _plan(facts) if own_plan is None else own_plan,
         "settings": {name: facts.config[name] for name in SECTION_NAMES},
         "environment": _environment(facts),
         "command": facts.environment.get("command", NOT_MEASURED),

@@ -51,6 +51,10 @@ class RunKind(ABC):
         """Whether a step computes enough for waiting for data to be worth a warning."""
         return True
 
+    def own_plan(self) -> dict[str, str] | None:
+        """How much was trained, where that is not one training of one model."""
+        return None
+
     def warnings(self) -> list[str]:
         """Everything in the folder that speaks against the run, in sentences."""
         return shared_warnings(self.facts, of_waiting=self.steps_take_time) + self.own_warnings()

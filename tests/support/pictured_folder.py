@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from hfssl.run_dir import STUDY, RunDir
+from hfssl.run_dir import LABEL_STUDY, RunDir
 from tests.support.finetuned_folder import begun_task
 from tests.support.run_folder import finished
 
@@ -34,10 +34,10 @@ def language_model(path: Path, examples: Sequence[dict[str, Any]], argv: Sequenc
 
 def finished_study(path: Path) -> RunDir:
     """A study of two numbers of labels, two trials and two seeds each."""
-    run_dir = begun_task(path)
+    run_dir = begun_task(path, ["--label_fractions", "0.1", "1", "--compare", "scratch"])
     run_dir.metrics_file.unlink()
     run_dir.figures.mkdir()
-    Image.new("RGB", (12, 9), (1, 2, 3)).save(run_dir.figures / f"{STUDY}.png")
+    Image.new("RGB", (12, 9), (1, 2, 3)).save(run_dir.figures / f"{LABEL_STUDY}.png")
     curves = {"fine-tuned": (0.7, 0.9), "from scratch": (0.5, 0.875)}
     rows = [{"features": arm, "curve": [_point(20, few), _point(1000, many)]} for arm, (few, many) in curves.items()]
     gain = {
@@ -49,8 +49,15 @@ def finished_study(path: Path) -> RunDir:
         "sentence": "with 20 labels, +20.0 points",
     }
     points = [{"arm": arm, "trials": [{}, {}], "cells": [{}, {}]} for arm in curves for _ in range(2)]
-    content = {"output_type": STUDY, "data": "demo:digits", "steps": 40, "seeds": 2, "rows": rows, "gains": [gain]}
-    run_dir.write_eval(STUDY, content | {"notes": ["a rate is an end of the grid"], "points": points})
+    content = {
+        "output_type": LABEL_STUDY,
+        "data": "demo:digits",
+        "steps": 40,
+        "seeds": 2,
+        "rows": rows,
+        "gains": [gain],
+    }
+    run_dir.write_eval(LABEL_STUDY, content | {"notes": ["a rate is an end of the grid"], "points": points})
     return run_dir
 
 

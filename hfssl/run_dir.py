@@ -5,9 +5,12 @@ report.html  README.md
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import re
+import struct
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +33,11 @@ LAYOUT = 2  # of a run folder, `layout` in its config.yaml; raised where an olde
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
 _SUMMARY = "summary"
 LABEL_STUDY = "label_study"  # the name of a study's figures, eval/label_study.json and figures/label_study.png
+# struct flock: type, whence, start, length, process; elsewhere than on Linux start, length, process, type, whence
+_IS_LINUX = sys.platform.startswith("linux")
+_LOCK_LAYOUT = "hhqqi" if _IS_LINUX else "qqihh"
+_LOCK_QUESTION = (fcntl.F_WRLCK, 0, 0, 0, 0) if _IS_LINUX else (0, 0, 0, fcntl.F_WRLCK, 0)
+_LOCK_TYPE = 0 if _IS_LINUX else 3
 _YAML = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # the same content, ten times as fast
 
 
@@ -121,7 +129,7 @@ class RunDir:
             return []
         with _readable(self.metrics_file):
             lines = self.metrics_file.read_text(encoding="utf-8").split("\n")
-            rows = [json.loads(line) for line in lines[:-1]]
+            rows: list[dict[str, Any]] = json.loads("[" + "\n,".join(lines[:-1]) + "]")  # an error names its line
             if not all(isinstance(row, dict) for row in rows):
                 raise ValueError("a line is no object")
         return rows
@@ -170,6 +178,16 @@ class RunDir:
     def read_summary(self) -> Json | None:
         return self.read_eval(_SUMMARY) if self.is_finished() else None
 
+    def is_in_use(self) -> bool:
+        """Whether a process trains here now. It asks about the lock without taking it, so that no run is disturbed."""
+        try:
+            with (self.path / LOCK).open("rb") as file:
+                asked = struct.pack(_LOCK_LAYOUT, *_LOCK_QUESTION)
+                answer = struct.unpack(_LOCK_LAYOUT, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+        except OSError:
+            return False
+        return bool(answer[_LOCK_TYPE] != fcntl.F_UNLCK)
+
     def is_finished(self) -> bool:
         return (self.path / "eval" / f"{_SUMMARY}.json").is_file()
 
@@ -181,7 +199,7 @@ def is_of_training(row: JsonView) -> bool:
 
 def is_of_validation(row: JsonView) -> bool:
     """Whether a row of metrics.jsonl has `validation/...` keys."""
-    return any(key.startswith("validation/") for key in row)
+    return not is_of_training(row) and any(key.startswith("validation/") for key in row)
 
 
 @contextlib.contextmanager

@@ -156,7 +156,7 @@ def test_a_recipe_pushes_at_its_end_and_nothing_of_this_machine_leaves(hub: Loca
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 2, done.stderr
     assert re.search(
-        r"^error: .*may not write to ada/tiny.*the run is finished; publish it with: hfssl publish",
+        r"^error: .*may not write to ada/tiny.*the run is finished; publish it with: python .*publish\.py",
         last,
     )
     run_dir = RunDir(tmp_path / "canary-run")

@@ -61,6 +61,16 @@ _PLAIN = (
         positional="run",
     ),
     Plain(
+        "runs",
+        "publish",
+        "List all runs with state and scores; write one page that compares them",
+        arguments="runs --sort knn",
+        config="hfssl.commands.runs_config:RunsConfig",
+        function="hfssl.commands.runs:runs",
+        positional="folder",
+        is_light=True,
+    ),
+    Plain(
         "report",
         "publish",
         "Write report and model card of a running, killed or finished run",

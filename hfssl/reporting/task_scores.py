@@ -52,11 +52,15 @@ def all_scores(scores: Row) -> list[Score]:
     ]
 
 
-def main_scores(scores: Row) -> list[Score]:
-    """Those that say most: the known ones, else the first."""
+def main_names(scores: Row) -> list[str]:
+    """Names of those that say most, the first of them most: the known ones, else all fractions."""
     known = [name for name in _HEADLINE if name in scores]
-    fractions = [name for name, value in scores.items() if isinstance(value, float) and name not in _FLOORS]
-    return [_score(scores, name) for name in (known or fractions)[:_MOST_TILES]]
+    return known or [name for name, value in scores.items() if isinstance(value, float) and name not in _FLOORS]
+
+
+def main_scores(scores: Row) -> list[Score]:
+    """Those that say most."""
+    return [_score(scores, name) for name in main_names(scores)[:_MOST_TILES]]
 
 
 def baselines(scores: Row) -> list[Score]:

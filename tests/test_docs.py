@@ -35,7 +35,7 @@ BANNED = (
     r"anew",
     r"beside",
     r"(go|goes|going|went) on",
-    r"cannot",
+    r"can not",
     r"what (it|they|this) (is|are) worth",
     r"alone",
     r"one who",

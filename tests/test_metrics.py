@@ -156,7 +156,7 @@ def test_an_entity_of_the_wrong_type_or_length_is_a_miss_and_a_false_alarm() -> 
 def test_tags_that_can_not_be_read_are_refused() -> None:
     with pytest.raises(ValueError, match="sentence 1 has 2 tags, and 1 are predicted"):
         EntityF1().compute(predictions=[["O"], ["O"]], references=[["O"], ["O", "O"]])
-    with pytest.raises(ValueError, match="I-X at word 1 goes on with no X"):
+    with pytest.raises(ValueError, match="I-X at word 1 continues no X"):
         EntityF1().compute(predictions=[["O", "O"]], references=[["O", "I-X"]])
     with pytest.raises(ValueError, match="got 'S-X'"):
         spans_of(["S-X"])

@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from hfssl.api import Run, embed, evaluate, finetune, plan, predict, pretrain, publish
 
 __all__ = ["Run", "__version__", "embed", "evaluate", "finetune", "plan", "predict", "pretrain", "publish"]
+_LAZY = [name for name in __all__ if name != "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__ and name != "__version__":
+    if name in _LAZY:
         from hfssl import api
 
         return getattr(api, name)
-    raise AttributeError(f"module 'hfssl' has no attribute {name!r}; it has: {', '.join(__all__)}")
+    raise AttributeError(f"module 'hfssl' has no attribute {name!r}; it has: {', '.join(_LAZY)}")
 
 
 def __dir__() -> list[str]:

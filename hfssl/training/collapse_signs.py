@@ -277,7 +277,7 @@ EFFECTS = (
     Sign(
         "baseline_loss",
         _over_trivial,
-        "the loss is still that of a model that has learned nothing (off by {figure:.2%})",
+        "the loss is at its baseline, nothing is learned (off by {figure:.2%})",
         Diagnosis("the learning rate is too high or too low", "change --base_learning_rate"),
         below=0.002,
         rows=3,

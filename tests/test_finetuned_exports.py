@@ -130,7 +130,7 @@ def test_the_best_step_is_exported_else_the_newest_that_is_whole(
 ) -> None:
     seen = iter([0.1, 0.9, 0.2, 0.1])  # of the steps 0, 2, 4 and of the end
     monkeypatch.setattr("hfssl.evaluation.scoring.tags.scores", lambda method, answers: {"f1": next(seen)})
-    monkeypatch.setattr("hfssl.evaluation.scoring.tags.close", lambda *given: {"rows": 0})
+    monkeypatch.setattr("hfssl.evaluation.scoring.tags.final_scores", lambda *given: {"rows": 0})
     monkeypatch.setattr("hfssl.commands.finetune._print_summary", lambda run_dir: None)
     monkeypatch.setattr("hfssl.commands.finetune.write_report", lambda run_dir: None)
     monkeypatch.setattr("hfssl.commands.finetune.write_card", lambda run_dir: None)

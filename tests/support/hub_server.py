@@ -92,10 +92,9 @@ class LocalHub:
 
     def __enter__(self) -> Self:
         self._sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-        self.endpoint, self.store_endpoint = (
-            f"http://127.0.0.1:{opened.getsockname()[1]}{path}"
-            for opened, path in zip(self._sockets, ("", "/large-files"), strict=True)
-        )
+        own, store = (opened.getsockname()[1] for opened in self._sockets)
+        self.endpoint = f"http://127.0.0.1:{own}"
+        self.store_endpoint = f"http://localhost:{store}/large-files"  # of another name, as the store of the Hub is
         config = uvicorn.Config(self, log_level="critical", lifespan="off", ws="none", http="h11", loop="asyncio")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), daemon=True)
@@ -117,7 +116,7 @@ class LocalHub:
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = {name: value for name, value in os.environ.items() if not NOT_INHERITED.fullmatch(name)}
         home = tempfile.mkdtemp(prefix="home-", dir=self.folder)
-        kept |= {"HF_ENDPOINT": self.endpoint, "HF_HOME": home, "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
+        kept |= {"HF_ENDPOINT": self.endpoint, "HF_HOME": home, "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1,localhost"}
         kept |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         return kept if token is None else {**kept, "HF_TOKEN": token}
 

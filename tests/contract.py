@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch._dynamo as dynamo
 from torch import Tensor
 
 from hfssl import catalog
@@ -278,6 +277,8 @@ def test_gradient_checkpointing_keeps_fewer_bytes_and_the_same_gradients(method:
 def test_the_compile_flag_compiles_and_changes_no_loss(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import torch._dynamo as dynamo  # seconds, which other laws need not wait for
+
     compile_module = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_module(module, backend="aot_eager"))
     plain = losses_of(method, tmp_path, 2, per_device_batch_size=8)

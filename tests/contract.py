@@ -184,21 +184,23 @@ def test_validation_figures_do_not_depend_on_the_layout(method_or_toy: str, tmp_
 def test_samples_and_draws_do_not_depend_on_workers_ranks_accumulation_or_resume(
     method: str, bad_rows: bool, tmp_path: Path, ranks: Ranks
 ) -> None:
-    reference = table_of(method, tmp_path, {}, 0, 0, bad_rows)
+    all_steps = range(12)
+    reference = table_of(method, tmp_path, {}, all_steps, 0, bad_rows)
     assert [row[0] for row in reference] == list(range(96))
     assert (set(BAD_ROWS) & {row[1] for row in reference} == set()) == bad_rows
     for workers in (2,) if bad_rows else (2, 4):  # more workers than cores
-        assert table_of(method, tmp_path, {"per_device_batch_size": 2}, 0, workers, bad_rows) == reference
+        assert table_of(method, tmp_path, {"per_device_batch_size": 2}, all_steps, workers, bad_rows) == reference
     for per_device in (1,) if bad_rows else (4, 1):
         loop = {"per_device_batch_size": per_device}
-        first, second = ranks.two(table_of, method, tmp_path, loop, 0, 0, bad_rows)
+        first, second = ranks.two(table_of, method, tmp_path, loop, all_steps, 0, bad_rows)
         assert sorted(first + second) == reference
-    for start_step in range(12):
-        assert table_of(method, tmp_path, {}, start_step, 0, bad_rows) == reference[8 * start_step :]
+    for steps in (range(5, 12), *(range(step, step + 1) for step in all_steps)):  # resumed in each
+        found = table_of(method, tmp_path, {}, steps, 0, bad_rows)
+        assert found == reference[8 * steps.start : 8 * steps.stop]
 
 
 def test_each_epoch_holds_every_sample_once_with_other_draws(method: str, tmp_path: Path) -> None:
-    table, num_rows = table_of(method, tmp_path, {}, 0), len(open_small(method, tmp_path).rows.examples)
+    table, num_rows = table_of(method, tmp_path, {}, range(12)), len(open_small(method, tmp_path).rows.examples)
     epochs = [sorted(table[start : start + num_rows], key=lambda row: row[1]) for start in (0, num_rows)]
     assert [[row[1] for row in epoch] for epoch in epochs] == [list(range(num_rows))] * 2
     assert all(one[2] != other[2] and one[3] != other[3] for one, other in zip(*epochs, strict=True))

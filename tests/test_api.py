@@ -19,6 +19,7 @@ from hfssl.config.parse import parse
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.in_memory import as_dataset_path, as_files, modality_of
 from hfssl.errors import ConfigError
+from hfssl.evaluation import linear_probe
 from hfssl.methods.mae.config import MAEConfig
 from hfssl.methods.mae.objective import MAE
 from hfssl.training.interruption import StopRequest
@@ -176,6 +177,7 @@ def test_every_block_of_the_page_on_python_runs(tmp_path: Path, monkeypatch: pyt
     page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     assert len(blocks) >= 5
+    monkeypatch.setattr(linear_probe, "NUM_DRAWS", 2)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in blocks:

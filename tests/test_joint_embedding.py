@@ -215,7 +215,9 @@ def test_what_the_backbone_can_not_do_is_refused() -> None:
 
 
 def test_a_batch_of_one_for_a_batch_norm_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="compares the samples of a batch: one alone has nothing to be compared with"):
+    with pytest.raises(
+        ConfigError, match="compares the samples of a batch, and a single sample has nothing to be compared with"
+    ):
         open_small("simclr", tmp_path, global_batch_size=1)
 
 

@@ -40,7 +40,7 @@ Watched = TypeVar("Watched", Monitor, LabelledValidation)
 
 
 class _Data(NamedTuple):
-    """What a rank opens: rows to train on and to look at, a first micro-batch, and, on the main process, where they come from."""
+    """What a rank opens: rows to train and to validate on, a first micro-batch, and, on the main process, their origin."""
 
     rows: KeyedDataset
     monitor: Monitor | None
@@ -91,25 +91,8 @@ def open_session(context: RunContext, started: Start, *, verbose: bool = True) -
     """
     run, accelerator = context.run, context.accelerator
 
-    def open_data() -> _Data:
-        source = open_rows(run)
-        kept = run.data.keeps_processor and started.run_dir.processor.is_dir()
-        data = run.data.with_processor(str(started.run_dir.processor)) if kept else run.data
-        pipeline = context.objective_class.data_pipeline(run.method, data, source)
-        rows = KeyedDataset(pipeline.prepare(source), pipeline, run.loop.seed)
-        monitor = scored = None
-        if run.method.needs_labels:
-            settings = task_settings(run)
-            scoring = scoring_of(settings.output_type)
-            choice = BestStep(scoring.CHOSEN_BY, settings.early_stopping)
-            scored = open_labelled_validation(source, rows, partial(scoring.scores, settings), choice)
-        else:
-            monitor = open_monitor(source, rows)
-        known = provenance(source) if is_main_process() else {}
-        return _Data(rows, monitor, scored, _first_batch(rows, layout, started), known)
-
     layout = _layout(run, accelerator)
-    data = _on_all_ranks(open_data)
+    data = _on_all_ranks(lambda: _open_data(context, started, layout))
     rows, monitor, scored = data.rows, _agreed(data.monitor), _agreed(data.scored)
     pipeline, num_rows = rows.pipeline, len(rows.examples)
     max_steps = run.loop.max_steps or math.ceil((run.loop.num_epochs or 0) * num_rows / run.loop.global_batch_size)
@@ -124,18 +107,11 @@ def open_session(context: RunContext, started: Start, *, verbose: bool = True) -
     _check_continuation(run, state, max_steps, num_rows, accelerator.mixed_precision, pipeline.data_path)
     state = dataclasses.replace(state, max_steps=max_steps, config_digest=run.digest(), versions=versions())
     is_new = started.state is None
-    loud = verbose and is_main_process()
-    objective = build_objective(context, pipeline, load=is_new, verbose=loud)
+    objective = build_objective(context, pipeline, load=is_new, verbose=verbose and is_main_process())
     if run.loop.gradient_checkpointing:
         objective.enable_gradient_checkpointing()
     objective.to(accelerator.device).train()
-    joined = layout.per_device_batch_size * layout.world_size
-    is_alone = joined == 1 and run.method.default_micro_batch is None and not run.method.needs_labels
-    if is_alone and objective.batch_coupled:
-        raise BatchSizeError(
-            f"{run.recipe} compares the samples of a batch: one alone has nothing to be compared with; raise "
-            "--per_device_batch_size or --global_batch_size"
-        )
+    _check_batch(run, objective, layout)
     rehearsal = _on_all_ranks(lambda: _rehearse(accelerator, objective, pipeline, data.batch))
     if is_new:
         state.loss_scale = loss_scale_for(rehearsal.num_targets * layout.num_micro_batches * layout.world_size)
@@ -145,6 +121,37 @@ def open_session(context: RunContext, started: Start, *, verbose: bool = True) -
     session = Session(run, started.run_dir, accelerator, objective, rows, layout, workers, state, monitor, scored)
     session.provenance |= data.provenance
     return session, rehearsal
+
+
+def _open_data(context: RunContext, started: Start, layout: BatchLayout) -> _Data:
+    """Rows to train on, rows to watch, and the first batch of this rank."""
+    run = context.run
+    source = open_rows(run)
+    kept = run.data.keeps_processor and started.run_dir.processor.is_dir()
+    data = run.data.with_processor(str(started.run_dir.processor)) if kept else run.data
+    pipeline = context.objective_class.data_pipeline(run.method, data, source)
+    rows = KeyedDataset(pipeline.prepare(source), pipeline, run.loop.seed)
+    monitor = scored = None
+    if run.method.needs_labels:
+        settings = task_settings(run)
+        scoring = scoring_of(settings.output_type)
+        choice = BestStep(scoring.CHOSEN_BY, settings.early_stopping)
+        scored = open_labelled_validation(source, rows, partial(scoring.scores, settings), choice)
+    else:
+        monitor = open_monitor(source, rows)
+    known = provenance(source) if is_main_process() else {}
+    return _Data(rows, monitor, scored, _first_batch(rows, layout, started), known)
+
+
+def _check_batch(run: RunConfig, objective: Objective, layout: BatchLayout) -> None:
+    """Raise BatchSizeError where a batch of one sample has nothing to compare."""
+    joined = layout.per_device_batch_size * layout.world_size
+    is_alone = joined == 1 and run.method.default_micro_batch is None and not run.method.needs_labels
+    if is_alone and objective.batch_coupled:
+        raise BatchSizeError(
+            f"{run.recipe} compares the samples of a batch, and a single sample has nothing to be compared with; raise "
+            "--per_device_batch_size or --global_batch_size"
+        )
 
 
 def _agreed(validation: Watched | None) -> Watched | None:

@@ -161,18 +161,18 @@ class WithBadRows:
 
 
 def table_of(
-    name: str, folder: Path, loop: dict[str, Any], start_step: int, num_workers: int = 0, bad_rows: bool = False
+    name: str, folder: Path, loop: dict[str, Any], steps: range, num_workers: int = 0, bad_rows: bool = False
 ) -> list[list[Any]]:
-    """[position, sample id, key, digest of everything drawn] of this rank's samples of 12 steps, from `start_step` on."""
+    """[position, sample id, key, digest of everything drawn] of this rank's samples of `steps`, which begin anywhere."""
     opened = open_small(name, folder, **loop)
     if bad_rows:
         opened.rows.examples = WithBadRows(opened.rows.examples)
     layout = opened.layout
     stream = micro_batches(
-        opened.rows, layout, start_step=start_step, max_steps=12, num_workers=num_workers, pin_memory=False
+        opened.rows, layout, start_step=steps.start, max_steps=steps.stop, num_workers=num_workers, pin_memory=False
     )
     table: list[list[Any]] = []
-    for step in range(start_step, 12):
+    for step in steps:
         for micro_batch in range(layout.num_micro_batches):
             batch = next(stream)
             del batch["bad_ids"]

@@ -116,7 +116,12 @@ class LocalHub:
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = {name: value for name, value in os.environ.items() if not NOT_INHERITED.fullmatch(name)}
         home = tempfile.mkdtemp(prefix="home-", dir=self.folder)
-        kept |= {"HF_ENDPOINT": self.endpoint, "HF_HOME": home, "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1,localhost"}
+        kept |= {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": home,
+            "HF_HUB_DISABLE_XET": "1",
+            "NO_PROXY": "127.0.0.1,localhost",
+        }
         kept |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         return kept if token is None else {**kept, "HF_TOKEN": token}
 

@@ -10,6 +10,8 @@ from hfssl.data.demo import sets as demo
 from hfssl.data.demo.pydocs import AREAS, clean, documents, in_test_split
 from tests.support.interpreter import Interpreter
 
+pytestmark = pytest.mark.slow  # the first that opens the set makes it, which takes seconds
+
 EXTRACTED_AGAIN = """
 import os
 os.environ["HFSSL_CACHE"] = arguments[0]

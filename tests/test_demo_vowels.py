@@ -16,6 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from hfssl.data.demo import sets as demo
 from tests.support.interpreter import Interpreter
 
+pytestmark = pytest.mark.slow  # the first that opens the set makes it, which takes seconds
+
 FEWER = {"train": (4, 15), "test": (2, 10)}  # voices, clips of each
 MADE_AGAIN = f"""
 import os

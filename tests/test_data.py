@@ -69,7 +69,7 @@ def test_a_table_of_paths_is_read_relative_to_its_folder(tmp_path: Path) -> None
 
 def test_a_broken_table_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken.jsonl").write_text('{"image": 1}\n{"image": [}\n')
-    with pytest.raises(ConfigError, match="cannot be opened") as caught:
+    with pytest.raises(ConfigError, match=r"broken\.jsonl, line 2, is not JSON: Expecting value") as caught:
         open_images(ImageDataConfig(dataset=str(tmp_path / "broken.jsonl")))
     assert "\n" not in str(caught.value)
 

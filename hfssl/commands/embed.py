@@ -16,6 +16,7 @@ from hfssl.checkpoints.locate import config_of, find_checkpoint, public_name
 from hfssl.commands.embed_config import EmbedConfig
 from hfssl.console import quieten_libraries
 from hfssl.data.file_names import file_names
+from hfssl.data.folder_files import files_below, has_suffix
 from hfssl.data.images.cache import DecodedImages
 from hfssl.data.images.config import IMAGE_SUFFIXES
 from hfssl.data.images.files import decode
@@ -50,8 +51,8 @@ class QueryFiles:
     """Image files that the user asks about, decoded whenever they are asked for."""
 
     def __init__(self, path: Path, num_channels: int) -> None:
-        files = [path] if path.is_file() else sorted(path.rglob("*"))
-        self.files = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+        files = [path] if path.is_file() else sorted(files_below(path))
+        self.files = [file for file in files if has_suffix(file, IMAGE_SUFFIXES)]
         self._num_channels = num_channels
         require(bool(self.files), f"--query {path} holds no image")
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from hfssl.catalog import DATA_CONFIGS, task_config_of, task_names
 from hfssl.config.sections import MethodConfig
 from hfssl.data.folder_files import holds_files
+from hfssl.data.location_check import TABLE_SUFFIXES
 from hfssl.errors import ConfigError, one_line, require
 from hfssl.run_dir import Json
 from hfssl.tasks.columns import Columns, Holds
 from hfssl.tasks.task_config import TaskConfig
-
-_TABLES = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 
 
 def named_task(argv: Sequence[str]) -> type[MethodConfig] | None:
@@ -66,7 +65,7 @@ def task_for(dataset: str, dataset_config: str | None = None) -> str:
 
 def _kind_of_files(folder: Path) -> str | None:
     """Of a folder of images or recordings in class folders; None where it holds tables, or recordings with transcripts."""
-    if holds_files(folder, frozenset(_TABLES)):
+    if holds_files(folder, TABLE_SUFFIXES):
         return None
     fitting = {task.modality: name for name, task in _tasks().items() if task.takes_class_folders}
     found = (
@@ -109,21 +108,18 @@ def _columns(features: Json) -> Columns:
 
 
 def _features(dataset: str, dataset_config: str | None) -> Json:
-    """The columns and their types, of a local table, a saved data set or one of the Hub."""
-    from datasets import load_dataset, load_dataset_builder, load_from_disk
+    """The columns and their types of the data, opened as the task will open it."""
+    from datasets import load_dataset_builder
+    from datasets.exceptions import DatasetsError
+
+    from hfssl.data.local_columns import local_features
 
     path = Path(dataset).expanduser()
     try:
-        if path.is_file():
-            require(path.suffix in _TABLES, f"--dataset {dataset} is no table of the kinds {', '.join(_TABLES)}")
-            return dict(load_dataset(_TABLES[path.suffix], data_files=str(path), split="train").features)
-        if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-            opened = load_from_disk(str(path))
-            return dict((next(iter(opened.values())) if isinstance(opened, dict) else opened).features)
-        if path.is_dir():
-            return dict(next(iter(load_dataset(str(path)).values())).features)
+        if path.exists():
+            return local_features(path, dataset_config)
         return dict(load_dataset_builder(dataset, dataset_config).info.features or {})
     except ConfigError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"--dataset {dataset} cannot be opened: {one_line(error)}; or name --task") from error

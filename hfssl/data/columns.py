@@ -1,14 +1,19 @@
 """The columns of a split: which one holds the samples, which one the labels, found by type unless they are named."""
 
+import hashlib
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import datasets
+import pyarrow.compute as pc
 from datasets import Dataset
 
 from hfssl.errors import require
 
+_BLOCK = 8192
 FindColumn = Callable[[datasets.Features], list[str]]
 
 
@@ -68,14 +73,33 @@ def undecoded_files(
     feature = rows.features[column]
     if is_text(feature):
         rows = rows.map(partial(_below, str(folder.resolve()), column))
+        fingerprint = rows._fingerprint
         if paths_as is not None:
             rows = rows.cast_column(column, paths_as)
-        return rows.cast_column(column, undecoded)
-    if isinstance(feature, type(undecoded)):
+        rows = rows.cast_column(column, undecoded)
+    elif isinstance(feature, type(undecoded)):
         fingerprint = rows._fingerprint
         rows = rows.cast_column(column, undecoded)
-        rows._fingerprint = fingerprint
+    else:
+        return rows
+    rows._fingerprint = f"{fingerprint}{_state_of_files(rows, column)}"
     return rows
+
+
+def _state_of_files(rows: Dataset, column: str) -> str:
+    """A short name of the files that rows name by their paths, as they are now: none where rows hold all bytes."""
+    tables = rows.with_format("arrow")
+    state = hashlib.sha256()
+    has_files = False
+    for start in range(0, len(rows), _BLOCK):
+        stored = tables[start : start + _BLOCK][column]
+        paths = pc.filter(pc.struct_field(stored, "path"), pc.is_null(pc.struct_field(stored, "bytes")))
+        for path in filter(None, paths.to_pylist()):
+            has_files = True
+            with suppress(OSError):
+                now = os.stat(path.rpartition("#t=")[0] or path)  # which names a part of a recording
+                state.update(f"{path} {now.st_size} {now.st_mtime_ns}\n".encode())
+    return f"-{state.hexdigest()[:16]}" if has_files else ""
 
 
 def _below(folder: str, column: str, row: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -4,10 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hfssl.data.folder_files import files_below, holds_files
-from hfssl.errors import require
+from hfssl.data.unread_files import not_read
+from hfssl.errors import ConfigError, require
 
-TABLE_SUFFIXES = frozenset([".parquet", ".jsonl", ".json", ".csv", ".arrow"])
+TABLE_SUFFIXES = frozenset([".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".arrow"])
 SAVED_SET_FILES = ("dataset_dict.json", "state.json")
+
+
+def is_saved_set(path: Path) -> bool:
+    """Whether `datasets` saved a data set in the folder."""
+    return any((path / name).is_file() for name in SAVED_SET_FILES)
 
 
 def check_location(
@@ -30,7 +36,10 @@ def check_location(
         _check_folder(path, samples, suffixes)
     elif path.is_file():
         allowed = ", ".join(sorted(one_file))
-        require(path.suffix in one_file, f"--dataset {path} is a {path.suffix} file; a file must be one of {allowed}")
+        require(
+            path.suffix.lower() in one_file,
+            f"--dataset {path} is a {path.suffix} file; a file must be one of {allowed}",
+        )
     else:
         looks_local = dataset.startswith((".", "/", "~")) or dataset.count("/") > 1
         require(not looks_local, f"--dataset {dataset} does not exist: give a folder, a file or a Hub id")
@@ -39,6 +48,9 @@ def check_location(
 def _check_folder(folder: Path, samples: str, suffixes: frozenset[str]) -> None:
     if holds_files(folder, suffixes | TABLE_SUFFIXES):  # among them what marks a saved set
         return
-    require(any(files_below(folder)), f"--dataset {folder} is an empty folder")
-    shown = " ".join(sorted(suffixes))
-    require(False, f"--dataset {folder} holds neither {samples} ({shown}) nor tables (Parquet, JSONL, CSV)")
+    files = list(files_below(folder))
+    require(bool(files), f"--dataset {folder} is an empty folder")
+    raise ConfigError(
+        f"--dataset {folder} holds neither {samples} ({' '.join(sorted(suffixes))}) nor tables (Parquet, JSONL, CSV), but "
+        f"{', '.join(not_read(files))}"
+    )

@@ -12,11 +12,14 @@ from datasets.exceptions import DatasetsError
 from hfssl.config.sections import DataConfig
 from hfssl.data.columns import FindColumn, choose_column, choose_label, class_columns
 from hfssl.data.demo import sets as demo
-from hfssl.data.location_check import SAVED_SET_FILES
+from hfssl.data.folder_rows import LISTED
+from hfssl.data.location_check import is_saved_set
+from hfssl.data.reading import Opened, say
 from hfssl.data.source import Source, with_rows_held_out
-from hfssl.errors import ConfigError, require
+from hfssl.data.tables import open_tables
+from hfssl.distributed import is_main_process
+from hfssl.errors import ConfigError, one_line, require
 
-_TABLE_BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".arrow": "arrow"}
 _TEST_SPLIT = "test"
 _OTHER_SPLITS = (_TEST_SPLIT, "validation", "val", "valid")
 
@@ -51,7 +54,7 @@ class Reader:
 
     flag: str
     find: FindColumn
-    open_files: Callable[[Path], DatasetDict | None]
+    open_files: Callable[[Path], Opened | None]
     load: Callable[[str, str | None], DatasetDict] = load_from_hub
     filter_rows: Callable[[Dataset, str, str], Dataset] = keep_all
     undecoded: Callable[[Dataset, str, Path], Dataset] = as_they_are
@@ -88,7 +91,9 @@ def open_source(
         ConfigError: nothing there, no such split, no or several fitting columns.
     """
     assert config.dataset is not None
-    splits = _open_splits(config, reader)
+    splits, reading = _open_splits(config, reader)
+    if is_main_process():
+        say(reading)
     if config.split not in splits:
         raise ConfigError(f"--split {config.split} is not in {config.dataset}; it has: {', '.join(splits)}")
 
@@ -98,12 +103,14 @@ def open_source(
         chosen = choose_column(rows, reader.find, column, reader.flag)
         label = choose_label(rows, label_column, split, labelling.find, is_needed=split == config.split)
         require(chosen != label, f"--{reader.flag} {chosen} is the column of the labels: choose another")
+        if LISTED in rows.features:  # the other files have no labels
+            rows = (_listed(rows) if label is not None else rows).remove_columns(LISTED)
         rows = reader.filter_rows(rows, chosen, f"{split} of {config.dataset}")
         samples = rows.select_columns([chosen] if label is None else [chosen, label])
         samples = reader.undecoded(samples, chosen, Path(str(config.dataset)).expanduser().parent)
         return Source(str(config.dataset), split, samples, chosen, label, None, rows)
 
-    source = of_split(config.split)
+    source = replace(of_split(config.split), reading=reading)
     others = [of_split(name) for name in _OTHER_SPLITS if name in splits and name != config.split]
     for other in others:
         _check_classes(source, other)
@@ -141,27 +148,42 @@ def _check_classes(source: Source, other: Source) -> None:
     )
 
 
-def _open_splits(config: DataConfig, reader: Reader) -> DatasetDict:
+def _listed(rows: Dataset) -> Dataset:
+    """Rows of the files that a metadata file lists."""
+    are_listed = rows[LISTED][:]
+    return rows if all(are_listed) else rows.select([row for row, is_listed in enumerate(are_listed) if is_listed])
+
+
+def _open_splits(config: DataConfig, reader: Reader) -> Opened:
     name = str(config.dataset)
     if name.startswith("demo:"):
-        return demo.SETS[name[5:]]()
+        return Opened(demo.SETS[name[5:]]())
     path = Path(name).expanduser()
     try:
-        return _open_local(path, reader) if path.exists() else reader.load(name, config.dataset_config)
+        if not path.exists():
+            return Opened(reader.load(name, config.dataset_config))
+        return reader.open_files(path) or open_local(path, config.dataset_config)
     except ConfigError:
         raise
     except (DatasetsError, RuntimeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError(f"--dataset {name} cannot be opened: {reason}") from error
+        raise ConfigError(f"--dataset {name} cannot be opened: {one_line(error)}") from error
 
 
-def _open_local(path: Path, reader: Reader) -> DatasetDict:
-    if any((path / name).is_file() for name in SAVED_SET_FILES):
+def open_local(path: Path, dataset_config: str | None = None) -> Opened:
+    """A saved data set, a repository of the Hub with its card, or tables, of any modality. Raises what reading them raises."""
+    if is_saved_set(path):
         opened = load_from_disk(str(path))
-        return opened if isinstance(opened, DatasetDict) else DatasetDict({"train": opened})
-    own_files = reader.open_files(path)
-    if own_files is not None:
-        return own_files
-    if path.is_file():
-        return load_dataset(_TABLE_BUILDERS[path.suffix], data_files=str(path))
-    return load_dataset(str(path))
+        return Opened(opened if isinstance(opened, DatasetDict) else DatasetDict({"train": opened}))
+    if _has_card(path):
+        return Opened(load_dataset(str(path), dataset_config))
+    return open_tables(path)
+
+
+def _has_card(path: Path) -> bool:
+    """Whether a README says which files are which split, as in a repository of the Hub."""
+    card = path / "README.md"
+    if not card.is_file():
+        return False
+    with card.open(encoding="utf-8", errors="replace") as lines:
+        head = list(takewhile(lambda line: line.strip() != "---", lines)) if next(lines, "").strip() == "---" else []
+    return any(line.startswith("configs:") for line in head)

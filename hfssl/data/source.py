@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from hfssl.data.reading import Reading
 from hfssl.errors import require
 from hfssl.objective import Array
 from hfssl.randomness import DataOrder
@@ -34,6 +35,7 @@ class Source:
     test: rows of the same data set that are opened once, for scores, or None; validation: rows for validation while
     training, or None. Neither is trained on; they are the same object where the data has nothing else to score.
     passed_over: splits that others are scored instead of: how many of their rows have no label, and how many there are.
+    reading: what was found where the data lies, and what of it is used.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Source:
     all_rows: Dataset
     validation: "Source | None" = None
     passed_over: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    reading: Reading = field(default_factory=Reading)
 
     def __len__(self) -> int:
         return len(self.rows)

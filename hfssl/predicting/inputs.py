@@ -9,6 +9,7 @@ from hfssl.data.audio.config import AUDIO_SUFFIXES
 from hfssl.data.folder_files import folder_files
 from hfssl.data.images.config import IMAGE_SUFFIXES
 from hfssl.data.texts.config import TEXT_SUFFIXES
+from hfssl.data.unread_files import HOW_TO_CONVERT, not_read
 from hfssl.errors import require
 from hfssl.predicting.predict_config import PredictConfig
 from hfssl.predicting.tables import AS_STORED, TABLE_SUFFIXES, cells, columns_of, is_table
@@ -133,8 +134,14 @@ def _open(path: Path, column: str | None, kind: Kind) -> Inputs:
         return _open_table(path, column, kind)
     require(column is None, f"--column has no effect: --input {path} is no table; leave it out")
     if path.is_dir():
-        files = folder_files(path, frozenset(suffixes)).files
-        require(bool(files), f"--input {path} holds no {kind} ({shown})")
+        files, others = folder_files(path, frozenset(suffixes))
+        require(
+            bool(files), f"--input {path} holds no {kind} ({shown}), but {', '.join(not_read(others)) or 'nothing'}"
+        )
+        if not are_texts:  # each gets a row that says why it cannot be read
+            files = sorted([*files, *(file for file in others if file.suffix.lower() in HOW_TO_CONVERT)])
+        if others:
+            print(f"files       {len(files)} {kind}; {', '.join(not_read(others))}")
         return Inputs(Files(path, files, are_texts), len(files))
     is_fit = path.suffix.lower() in suffixes
     require(

@@ -105,6 +105,11 @@ class Facts:
         last = max((rows[-1] for rows in (self.validation, self.training) if rows), key=_step_of, default={})
         return list(last.get("warnings", []))
 
+    @property
+    def left_out(self) -> list[str]:
+        """What of the data was left out, where it was more than a little, in sentences."""
+        return list(self.environment.get("data", {}).get("left_out", []))
+
     def last(self, key: str) -> Any:
         """`key` of the last training row; None where nothing was logged."""
         return self.training[-1].get(key) if self.training else None

@@ -57,7 +57,8 @@ class RunKind(ABC):
 
     def warnings(self) -> list[str]:
         """Everything in the folder that speaks against the run, in sentences."""
-        return shared_warnings(self.facts, of_waiting=self.steps_take_time) + self.own_warnings()
+        shared = shared_warnings(self.facts, of_waiting=self.steps_take_time)
+        return self.facts.left_out + shared + self.own_warnings()
 
     def card_warnings(self) -> list[str]:
         """The same as a card has them."""

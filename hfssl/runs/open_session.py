@@ -22,6 +22,7 @@ from hfssl.errors import BatchSizeError, ConfigError, SharedError, require
 from hfssl.evaluation.scoring.output_types import scoring_of
 from hfssl.objective import BadRowError, Batch, DataPipeline, Objective
 from hfssl.randomness import combine, stream_id
+from hfssl.run_dir import Json
 from hfssl.runs.context import Blueprint, RunContext
 from hfssl.runs.init_from import start_of
 from hfssl.runs.validation import open_labelled_validation, open_monitor
@@ -46,7 +47,7 @@ class _Data(NamedTuple):
     monitor: Monitor | None
     scored: LabelledValidation | None
     batch: Batch
-    provenance: dict[str, str | None]
+    provenance: Json
 
 
 def open_rows(run: RunConfig) -> Source:
@@ -139,7 +140,7 @@ def _open_data(context: RunContext, started: Start, layout: BatchLayout) -> _Dat
         scored = open_labelled_validation(source, rows, partial(scoring.scores, settings), choice)
     else:
         monitor = open_monitor(source, rows)
-    known = provenance(source) if is_main_process() else {}
+    known: Json = provenance(source) | {"left_out": list(source.reading.warnings)} if is_main_process() else {}
     return _Data(rows, monitor, scored, _first_batch(rows, layout, started), known)
 
 

@@ -48,7 +48,7 @@ class Session:
     state: TrainState
     monitor: Monitor | None = None
     scored: LabelledValidation | None = None
-    provenance: dict[str, str | None] = field(default_factory=dict)
+    provenance: Json = field(default_factory=dict)
     collapse_monitor: CollapseMonitor = field(init=False)
 
     def __post_init__(self) -> None:

@@ -9,7 +9,25 @@ from hfssl.config.sections import DataConfig
 from hfssl.data.location_check import TABLE_SUFFIXES, check_location
 from hfssl.errors import require
 
-AUDIO_SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".mp3"])
+AUDIO_SUFFIXES = frozenset(  # of what libsndfile reads
+    [
+        ".wav",
+        ".wave",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".caf",
+        ".w64",
+        ".rf64",
+    ]
+)
 DEMO_SETS = ("vowels",)
 SPACE = "|"  # what stands for it in the vocabulary of a recogniser
 LEAST_SECONDS = 0.1  # shorter than a syllable, and than what any encoder of speech makes a few frames of

@@ -16,6 +16,7 @@ import soxr
 import torch
 from torch import Tensor
 
+from hfssl.data.audio.segments import segment_of
 from hfssl.data.source import StoredFile
 from hfssl.objective import Array, BadRowError
 
@@ -39,7 +40,7 @@ def decode(sample: StoredFile | None, sampling_rate: int) -> Tensor:
     """
     try:
         with _opened(sample) as file:
-            blocks = list(_resampled(file, sampling_rate))
+            blocks = list(_resampled(file, sampling_rate, _frames(file, sample)))
     except BadRowError:
         raise
     except Exception as error:  # whatever libsndfile, its decoders and the file system make of hostile bytes
@@ -60,7 +61,7 @@ def frames_of(sample: StoredFile | None, sampling_rate: int) -> int:
     """
     try:
         with _opened(sample) as file:
-            frames = round(file.frames * sampling_rate / file.samplerate)
+            frames = round(_frames(file, sample) * sampling_rate / file.samplerate)
     except BadRowError:
         raise
     except Exception as error:
@@ -73,8 +74,8 @@ def frames_of(sample: StoredFile | None, sampling_rate: int) -> int:
 def _opened(sample: StoredFile | None) -> soundfile.SoundFile:
     if sample is None or (sample["bytes"] is None and not sample["path"]):
         raise BadRowError("the row holds no recording")
-    content = sample["bytes"]
-    file = soundfile.SoundFile(sample["path"] if content is None else io.BytesIO(content))
+    content, path = sample["bytes"], sample["path"]
+    file = soundfile.SoundFile(segment_of(str(path)).path if content is None else io.BytesIO(content))
     rate, hours = file.samplerate, file.frames / file.samplerate / 3600
     if not RATES[0] <= rate <= RATES[1] or hours > LONGEST_HOURS:
         file.close()
@@ -85,19 +86,35 @@ def _opened(sample: StoredFile | None) -> soundfile.SoundFile:
     return file
 
 
-def _resampled(file: soundfile.SoundFile, sampling_rate: int) -> Iterator[Array]:
-    """Blocks of mono audio, (n,) float32 each."""
+def _frames(file: soundfile.SoundFile, sample: StoredFile | None) -> int:
+    """How many frames belong to the sample, of which the file now gives the first: all, or those of its part."""
+    path = "" if sample is None or sample["bytes"] is not None else str(sample["path"])
+    _, start, end = segment_of(path)
+    first = round(start * file.samplerate)
+    last = file.frames if end is None else min(file.frames, round(end * file.samplerate))
+    if start and first >= file.frames:
+        raise BadRowError(f"begins at {start:g} s, after the end of the file ({file.frames / file.samplerate:g} s)")
+    if first:
+        file.seek(first)
+    return last - first
+
+
+def _resampled(file: soundfile.SoundFile, sampling_rate: int, num_frames: int) -> Iterator[Array]:
+    """Blocks of mono audio, (n,) float32 each, of the next frames of a file."""
     if file.samplerate == sampling_rate:
-        yield from _mono(file)
+        yield from _mono(file, num_frames)
         return
     stream = soxr.ResampleStream(file.samplerate, sampling_rate, 1, dtype="float32", quality=QUALITY)
-    for block in _mono(file):
+    for block in _mono(file, num_frames):
         yield stream.resample_chunk(block)
     yield stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
 
 
-def _mono(file: soundfile.SoundFile) -> Iterator[Array]:
-    while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+def _mono(file: soundfile.SoundFile, num_frames: int) -> Iterator[Array]:
+    is_whole = num_frames >= file.frames  # its header may promise fewer frames than it holds
+    left = num_frames
+    while len(block := file.read(_BLOCK if is_whole else min(_BLOCK, left), dtype="float32", always_2d=True)):
+        left -= len(block)
         largest = float(np.abs(block).max())  # not a number if one of them is none
         if not np.isfinite(largest):
             raise BadRowError("holds samples that are infinite or not a number")

@@ -3,17 +3,21 @@
 from pathlib import Path
 
 import datasets
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 
 from hfssl.data.audio.config import AUDIO_SUFFIXES, AudioDataConfig
 from hfssl.data.audio.folder import load_with_audio
+from hfssl.data.audio.segments import MANIFEST_COLUMN, with_segments
 from hfssl.data.columns import is_text, undecoded_files
 from hfssl.data.folder_files import holds_files
+from hfssl.data.folder_rows import open_folder
+from hfssl.data.location_check import is_saved_set
 from hfssl.data.open_source import Reader, open_source
+from hfssl.data.reading import Opened
 from hfssl.data.source import Source
 from hfssl.errors import require
 
-_PATH_NAMES = ("audio", "path", "file", "file_name", "filename", "filepath")
+_PATH_NAMES = ("audio", "path", "file", "file_name", "filename", "filepath", MANIFEST_COLUMN)
 
 
 def audio_columns(features: datasets.Features) -> list[str]:
@@ -40,10 +44,11 @@ def _is_file(feature: object) -> bool:
     return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
 
 
-def _open_files(path: Path) -> DatasetDict | None:
-    if not path.is_dir() or not holds_files(path, AUDIO_SUFFIXES):
+def open_recording_files(path: Path) -> Opened | None:
+    """The files of a folder of recordings; None where there are none."""
+    if not path.is_dir() or is_saved_set(path) or not holds_files(path, AUDIO_SUFFIXES):
         return None
-    return load_with_audio("audiofolder", data_dir=str(path))
+    return open_folder(path, "audio", datasets.Audio(decode=False), AUDIO_SUFFIXES)
 
 
 def _undecoded(samples: Dataset, column: str, folder: Path) -> Dataset:
@@ -54,7 +59,8 @@ def _undecoded(samples: Dataset, column: str, folder: Path) -> Dataset:
 _READER = Reader(
     flag="audio_column",
     find=audio_columns,
-    open_files=_open_files,
+    open_files=open_recording_files,
     load=load_with_audio,
+    filter_rows=with_segments,
     undecoded=_undecoded,
 )

@@ -13,7 +13,8 @@ from hfssl.errors import require
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"])
+_PHOTOS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".avif"}
+IMAGE_SUFFIXES = frozenset(_PHOTOS | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga"})
 DEMO_SETS = ("digits",)
 
 

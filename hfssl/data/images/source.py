@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import datasets
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset
 
 from hfssl.data.columns import is_text, undecoded_files
 from hfssl.data.folder_files import holds_files
+from hfssl.data.folder_rows import open_folder
 from hfssl.data.images.config import IMAGE_SUFFIXES, ImageDataConfig
+from hfssl.data.location_check import is_saved_set
 from hfssl.data.open_source import Reader, open_source
+from hfssl.data.reading import Opened
 from hfssl.data.source import Source
 
 _PATH_NAMES = ("image", "path", "file", "file_name", "filename", "filepath")
@@ -28,14 +31,15 @@ def open_images(data: ImageDataConfig) -> Source:
     return open_source(data, _READER, column=data.image_column, label_column=data.label_column)
 
 
-def _open_files(path: Path) -> DatasetDict | None:
-    if not path.is_dir() or not holds_files(path, IMAGE_SUFFIXES):
+def open_image_files(path: Path) -> Opened | None:
+    """The files of a folder of images; None where there are none."""
+    if not path.is_dir() or is_saved_set(path) or not holds_files(path, IMAGE_SUFFIXES):
         return None
-    return load_dataset("imagefolder", data_dir=str(path))  # like audiofolder it takes labels from folder names
+    return open_folder(path, "image", datasets.Image(decode=False), IMAGE_SUFFIXES)
 
 
 def _undecoded(samples: Dataset, column: str, folder: Path) -> Dataset:
     return undecoded_files(samples, column, datasets.Image(decode=False), folder)
 
 
-_READER = Reader(flag="image_column", find=image_columns, open_files=_open_files, undecoded=_undecoded)
+_READER = Reader(flag="image_column", find=image_columns, open_files=open_image_files, undecoded=_undecoded)

@@ -8,6 +8,7 @@ from datasets import Dataset, DatasetDict, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
 from hfssl.data.folder_splits import as_data_files, files_of_splits
+from hfssl.data.reading import Opened
 from hfssl.data.texts.config import TEXT_SUFFIXES, TextDataConfig
 from hfssl.distributed import is_main_process
 from hfssl.errors import ConfigError
@@ -16,14 +17,15 @@ _BLOCK = 8192
 REPLACEMENT = "\ufffd"
 
 
-def open_text_files(config: TextDataConfig) -> DatasetDict:
+def open_text_files(config: TextDataConfig) -> Opened:
     """A row in the column `text` for each document, paragraph or line, in the order of file names.
 
     Raises:
         ConfigError: a file is not UTF-8, or some files of a folder belong to splits and others do not.
         DatasetsError: what `datasets` cannot read for another reason.
     """
-    splits = files_of_splits(Path(str(config.dataset)).expanduser().resolve(), TEXT_SUFFIXES, "text")
+    path = Path(str(config.dataset)).expanduser().resolve()
+    splits, _, reading = files_of_splits(path, TEXT_SUFFIXES, "text", names_say=True)
     try:
         opened = load_dataset(
             "text",
@@ -37,7 +39,7 @@ def open_text_files(config: TextDataConfig) -> DatasetDict:
         raise
     if config.invalid_utf8 == "replace" and is_main_process():
         _print_replaced(opened, config)
-    return opened
+    return Opened(opened, reading)
 
 
 def _name_what_is_not_utf8(files: list[Path]) -> None:

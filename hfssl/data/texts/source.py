@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import datasets
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 
 from hfssl.data.columns import FindColumn, is_text
 from hfssl.data.open_source import Labelling, Reader, open_source
+from hfssl.data.reading import Opened
 from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig, reads_text_files
 from hfssl.data.texts.documents import documents
@@ -24,7 +25,7 @@ def text_columns(features: datasets.Features) -> list[str]:
 def open_texts(data: TextDataConfig) -> Source:
     """The texts that the config names, without empty ones. Raises ConfigError."""
 
-    def open_files(path: Path) -> DatasetDict | None:
+    def open_files(path: Path) -> Opened | None:
         return open_text_files(data) if reads_text_files(str(path)) else None
 
     reader = Reader(flag=_FLAG, find=text_columns, open_files=open_files, filter_rows=_documents)

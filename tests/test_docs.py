@@ -16,6 +16,7 @@ from types import ModuleType
 import pytest
 import yaml
 
+import hfssl
 from hfssl.catalog import DATA_CONFIGS, task_config_of, task_names
 from hfssl.commands.registry import command_names, find
 from hfssl.config.flags import Flag, read_flags
@@ -294,7 +295,8 @@ def test_the_levels_of_the_architecture_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_file_of_the_code_that_a_page_names_exists(name: str) -> None:
     named = re.findall(r"`((?:\w+/)+\w+\.(?:py|json|yaml|md|mjs))`", (ROOT / name).read_text(encoding="utf-8"))
-    folders = (ROOT, ROOT / "hfssl", ROOT / "hfssl/methods/mae")
+    package = Path(hfssl.__file__).parent  # in the checkout, or installed
+    folders = (ROOT, package.parent, package, package / "methods/mae")
     missing = [
         path for path in named if not path.startswith(_OF_A_RUN) and not any((up / path).is_file() for up in folders)
     ]

@@ -103,6 +103,8 @@ def test_what_cannot_work_is_an_exception_in_one_line(run: hfssl.Run, tmp_path: 
         (lambda: hfssl.pretrain("maee"), "there is no method maee; there are: byol"),
         (lambda: hfssl.pretrain("mae", mask_ratio=75), "for 75 % write 0.75"),
         (lambda: hfssl.pretrain("mae", dataset=[1, 2]), "got a list of int"),
+        (lambda: hfssl.pretrain("mae", dataset=[np.zeros((4, 4))]), "got a list of float64 arrays (4, 4)"),
+        (lambda: hfssl.pretrain("mae", dataset=[*pictures(2), "text"]), "element 0 is image, element 2 is text"),
         (lambda: hfssl.pretrain("mae", dataset=[]), "the list of samples is empty"),
         (lambda: hfssl.pretrain("wav2vec2", dataset=[np.zeros(99)]), "waveforms need sampling_rate"),
         (lambda: hfssl.embed(run, pictures(), neighbors=3), "unknown keyword neighbors; did you mean neighbours?"),

@@ -520,7 +520,7 @@ def test_what_can_not_be_predicted_says_why_in_one_line(
         ({"model": str(tmp_path / "nowhere")}, "does not exist: name a run folder, an export or a Hub id"),
         ({"model": str(tmp_path / "empty")}, "holds no model"),
         ({"input": str(tmp_path / "empty")}, "holds no images (.avif .bmp"),
-        ({"input": str(photographs / "notes.txt")}, "the model reads images (.bmp"),
+        ({"input": str(photographs / "notes.txt")}, "the model reads images (.avif .bmp"),
         (
             {"input": str(tmp_path / "t.csv")},
             "has the columns a, b: name that of the images, or of their paths, with --col",

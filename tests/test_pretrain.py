@@ -190,6 +190,7 @@ LAUNCHES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", LAUNCHES)
 def test_launches_that_would_train_wrongly_are_refused(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(LoopConfig(max_steps=1, cpu_threads=1))  # Accelerate keeps what the first start of a process finds
     for name, value in LAUNCHES[case].items():
         monkeypatch.setenv(name, value)
     messages = {"accumulation": "leave it at 1", "strangers": "2 processes were launched but Accelerate sees 1"}

@@ -17,6 +17,7 @@ from scipy.sparse import issparse
 from hfssl.checkpoints.locate import Checkpoint, find_checkpoint, input_of
 from hfssl.config.invocation import this_command
 from hfssl.console import quieten_libraries
+from hfssl.data.provenance import is_public
 from hfssl.data.source import Source
 from hfssl.data.splits import held_out_rows
 from hfssl.errors import require
@@ -77,7 +78,7 @@ def evaluate(config: EvaluateConfig) -> Json:
     result |= {"model": checkpoint.name, "pooling": modality.pooling(opened.encoder)}
     result |= {"data": Path(str(config.dataset)).name}
     result |= {"classes": [str(label) for label in classes], "split": split, "seconds_of_features": seconds}
-    result |= {"local": Path(str(config.dataset)).expanduser().exists()}
+    result |= {"local": not is_public(str(config.dataset))}
     protocol = dict(modality.protocol) | dict(modality.checkpoint_protocol)
     result |= {"protocol": protocol, "versions": versions(), "command": this_command()}
     folder = _write(config, result)

@@ -131,8 +131,13 @@ def _closing_lines(run_dir: RunDir, summary: Json) -> list[str]:
         following = launched_command(recipe, "--dataset", "path/to/your/data")
     else:
         following = launched_command(recipe, "--init_from", str(run_dir.path), "--dataset", "path/to/more/data")
+    tuning = command("finetune", "--model", str(run_dir.path), "--dataset", "path/to/labelled/data")
     exporting = command("export", "--run", str(run_dir.path))
-    lines += [f"next        {following}", f"            {exporting} --step N   (an earlier checkpoint)"]
+    lines += [
+        f"next        {following}",
+        f"            {tuning}",
+        f"            {exporting} --step N   (an earlier checkpoint)",
+    ]
     if _is_adapter(export):
         lines.append(f"            {exporting} --merge   (the whole model, which needs no peft)")
     return lines

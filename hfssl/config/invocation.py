@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 _LAUNCHERS = ("accelerate", "torchrun")
@@ -62,6 +63,15 @@ def launcher_arguments() -> list[str] | None:
         if argument == "-m" and arguments[index + 1].startswith(_LAUNCHER_MODULES):
             return ["python", *arguments[index:]]
     return None
+
+
+def asked_processes() -> int:
+    """The processes that `accelerate launch --num_processes` asks for; 1 without it."""
+    words = [part for argument in launcher_arguments() or [] for part in argument.split("=", 1)]
+    for name, value in pairwise(words):
+        if name in ("--num_processes", "--num-processes") and value.isdecimal():
+            return int(value)
+    return 1
 
 
 def _words(name: str, runner: Sequence[str] | None) -> list[str]:

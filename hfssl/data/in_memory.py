@@ -56,7 +56,7 @@ def as_dataset_path(dataset: InMemory, sampling_rate: int | None = None) -> str:
 
 def as_files(samples: Sequence[Sample], folder: Path, sampling_rate: int | None = None) -> Path:
     """Images, texts or waveforms as files 00000.png, 00001.png, ... in `folder`."""
-    modality = modality_of(samples)
+    modality = _one_modality(samples)
     folder.mkdir(parents=True, exist_ok=True)
     for place, sample in enumerate(samples):
         content = sample.encode() if isinstance(sample, str) else _encoded(sample, modality, sampling_rate)
@@ -76,8 +76,23 @@ def modality_of(samples: Sequence[object]) -> Modality:
         return "audio"
     raise ConfigError(
         "data must be a path, a Hub id, a datasets.Dataset, or a list of PIL images, uint8 arrays (H, W[, C]), texts, float "
-        f"waveforms (T,) or dictionaries; got a list of {type(first).__name__}"
+        f"waveforms (T,) or dictionaries; got a list of {_described(first)}"
     )
+
+
+def _described(value: object) -> str:
+    return f"{value.dtype} arrays {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def _one_modality(samples: Sequence[object]) -> Modality:
+    modality = modality_of(samples)
+    for place, sample in enumerate(samples):
+        kind = modality_of([sample])
+        require(
+            kind == modality,
+            f"a list must hold samples of one kind: element 0 is {modality}, element {place} is {kind}",
+        )
+    return modality
 
 
 def _table(samples: Any, sampling_rate: int | None) -> datasets.Dataset:
@@ -86,7 +101,7 @@ def _table(samples: Any, sampling_rate: int | None) -> datasets.Dataset:
     require(isinstance(samples, Sequence), f"data must be a path, a Dataset or a list, got {type(samples).__name__}")
     if samples and isinstance(samples[0], Mapping):
         return _with_classes(datasets.Dataset.from_list([dict(row) for row in samples]))
-    modality = modality_of(samples)
+    modality = _one_modality(samples)
     if modality == "text":
         return datasets.Dataset.from_dict({"text": list(samples)})
     files = [{"bytes": _encoded(sample, modality, sampling_rate), "path": None} for sample in samples]

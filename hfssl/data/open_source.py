@@ -166,7 +166,8 @@ def _open_splits(config: DataConfig, reader: Reader) -> Opened:
     except ConfigError:
         raise
     except (DatasetsError, RuntimeError, ValueError, OSError) as error:
-        raise ConfigError(f"--dataset {name} cannot be opened: {one_line(error)}") from error
+        here = "" if path.exists() else f" (there is no file or folder {name} here)"
+        raise ConfigError(f"--dataset {name} cannot be opened{here}: {one_line(error)}") from error
 
 
 def open_local(path: Path, dataset_config: str | None = None) -> Opened:

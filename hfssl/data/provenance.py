@@ -1,11 +1,13 @@
 """Which rows exactly, and under what terms: the revision and the license of a run's data, where they are known."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi
 
 from hfssl.data.source import Source
+from hfssl.run_dir import Json, JsonView
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DEMO = "demo:"
@@ -16,18 +18,37 @@ _DEMO_LICENSES = {
 }
 
 
-def provenance(source: Source) -> dict[str, str | None]:
-    """`revision`, the commit that a data set of the Hub was read at, and `license`; None for what is not known.
+def provenance(source: Source) -> Json:
+    """`revision`, the commit that a data set of the Hub was read at, and `license`; None for what is not known. `is_public`:
+    whether anybody may see the rows.
 
     The license is what the data set's page says; without network nobody can tell.
     """
     name = source.name
     if name.startswith(_DEMO):
-        return {"revision": None, "license": _DEMO_LICENSES.get(name.removeprefix(_DEMO))}
+        return {"revision": None, "license": _DEMO_LICENSES.get(name.removeprefix(_DEMO)), "is_public": True}
     if Path(name).expanduser().exists():
-        return {"revision": None, "license": None}
+        return {"revision": None, "license": None, "is_public": False}
     revision = _revision(source)
-    return {"revision": revision, "license": _license(name, revision)}
+    return {"revision": revision, "license": _license(name, revision), "is_public": is_public(name)}
+
+
+def is_public(name: str) -> bool:
+    """Whether the Hub shows a data set to somebody without a token: it is neither private nor gated. Not known is no."""
+    if name.startswith(_DEMO):
+        return True
+    if Path(name).expanduser().exists():
+        return False
+    try:
+        found = HfApi().dataset_info(name, timeout=10.0, token=False)
+    except Exception:  # no such page without a token, or no network
+        return False
+    return not found.private and not found.gated
+
+
+def not_public(local: Sequence[str], known: JsonView) -> list[str]:
+    """Settings that no card, command or published file may name: those of `local` paths, and data that not everybody sees."""
+    return sorted({*local, *([] if known["is_public"] else ["dataset"])})
 
 
 def _revision(source: Source) -> str | None:

@@ -1,5 +1,6 @@
 """The rows and columns of results tables, laid out once for terminal, Markdown and HTML."""
 
+from itertools import compress
 from typing import NamedTuple
 
 from hfssl.evaluation.intervals import interval_of
@@ -52,12 +53,13 @@ def summary_lines(table: Row) -> list[str]:
 
 
 def terminal_lines(table: Table) -> list[str]:
-    """The table in columns of equal width, under its header."""
+    """The table in columns of equal width, under its header; columns without a figure are left out."""
     body = [
         [name, *(cell.value if cell.brief is None else cell.brief for cell in cells)] for name, cells in table.lines
     ]
-    lines = [table.header, *body]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(table.header))]
+    is_told = [any(line[column] != "-" for line in body) for column in range(len(table.header))]
+    lines = [list(compress(line, is_told)) for line in (table.header, *body)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     lines.insert(1, ["-" * width for width in widths])
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 

@@ -18,8 +18,11 @@ from hfssl.reporting.command import PLACEHOLDERS
 from hfssl.run_dir import JsonView, RunDir
 
 _PATH, _USER, _MACHINE, _TOKEN = "a path of this machine", "a user name", "the name of this machine", "an access token"
-_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HF_API_TOKEN")
-_ANY_TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
+_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HF_API_TOKEN", "WANDB_API_KEY", "GITHUB_TOKEN")
+_ANY_TOKEN = re.compile(  # of the Hub, GitHub, OpenAI, Anthropic, AWS, Slack
+    rb"hf_[A-Za-z0-9]{30,}|gh[opsu]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{50,}|sk-[A-Za-z0-9_-]{40,}"
+    rb"|AKIA[0-9A-Z]{16}(?![0-9A-Z])|xox[abprs]-[A-Za-z0-9-]{20,}"
+)
 _TEXTS = (".json", ".md", ".txt", ".jinja")
 _AMONG_NUMBERS = 12  # bytes of a secret that weights do not hold by chance
 

@@ -21,8 +21,10 @@ from hfssl.runs.context import Blueprint, RunContext
 from hfssl.runs.open_session import open_session
 from hfssl.training.accelerator import start
 from hfssl.training.energy import estimate_lines, power_of
+from hfssl.training.labelled_validation import LabelledValidation
 from hfssl.training.loop import Session
 from hfssl.training.measure import Measured, measure
+from hfssl.training.monitor import Monitor
 from hfssl.training.optimizer import NUM_MOMENTS, peak_learning_rate
 from hfssl.training.rehearsal import Rehearsal, estimated_bytes
 from hfssl.training.report import duration, size
@@ -170,13 +172,19 @@ def _trained_share(objective: Objective) -> str:
     return f"{trainable / 1e6:.2f} M trainable parameters{share}"
 
 
+def _counted(validation: LabelledValidation | Monitor) -> str:
+    """How many rows are looked at; a multiple of 8, which up to 8 ranks share equally."""
+    total = len(validation.examples if isinstance(validation, LabelledValidation) else validation.rows.examples)
+    return f"{len(validation.good)} of {total}" if len(validation.good) < total else f"{total}"
+
+
 def opening_lines(session: Session) -> list[str]:
     """What is going to be trained, on what, for how long."""
     run, state, layout = session.run, session.state, session.layout
     epochs = state.max_steps * layout.global_batch_size / state.num_rows
     cut = f"{layout.num_micro_batches} x {layout.per_device_batch_size} on {layout.world_size} process(es)"
     validation_rows = session.scored or session.monitor
-    validation = "" if validation_rows is None else f", validated on {len(validation_rows.good)} others"
+    validation = "" if validation_rows is None else f", validated on {_counted(validation_rows)} others"
     return [
         f"preset      {run.recipe}/{run.preset}",
         f"data        {run.data.dataset}, {state.num_rows} {run.rows_are} of the split {run.data.split}{validation}",

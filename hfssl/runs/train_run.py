@@ -6,6 +6,7 @@ from collections.abc import Callable
 from hfssl.checkpoints.exports import write_processor
 from hfssl.config.invocation import command, is_command, this_command
 from hfssl.config.run_config import RunConfig
+from hfssl.data.provenance import not_public
 from hfssl.distributed import barrier, broadcast_object, is_main_process
 from hfssl.errors import ConfigError, Interrupted, SharedError, require
 from hfssl.hub.errors import HubError
@@ -51,7 +52,7 @@ def train_run(
             forget_if_unused(run_dir)
         raise
     if is_main_process():
-        run_dir.write_config(run.stored())
+        run_dir.write_config(run.stored() | {"local": not_public(run.local(), session.provenance)})
         if session.state.step < session.max_steps:
             run_dir.forget_summary()
         if run.data.keeps_processor and not run_dir.processor.is_dir():

@@ -13,6 +13,7 @@ from accelerate.utils import (
     ProjectConfiguration,
 )
 
+from hfssl.config.invocation import asked_processes
 from hfssl.config.sections import LoopConfig
 from hfssl.errors import require
 
@@ -52,7 +53,12 @@ def start(loop: LoopConfig) -> Accelerator:
     require(
         device in ("cpu", "cuda"), f"the device {device} is not supported: set ACCELERATE_USE_CPU=true to use the CPU"
     )
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    launched, asked = int(os.environ.get("WORLD_SIZE", "1")), asked_processes()
+    require(
+        launched > 1 or asked == 1,
+        f"accelerate launch was asked for {asked} processes and started one: add --multi_gpu, or use torchrun "
+        f"--nproc_per_node {asked}",
+    )
     require(
         accelerator.num_processes == launched,
         f"{launched} processes were launched but Accelerate sees {accelerator.num_processes}: without a GPU, set "

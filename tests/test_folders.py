@@ -15,12 +15,14 @@ from hfssl.data.audio.source import open_recordings
 from hfssl.data.images.cache import cached
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.source import open_images
+from hfssl.data.labels import class_names_of
 from hfssl.data.local_columns import local_features
 from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.source import open_texts
 from hfssl.errors import ConfigError
 from hfssl.objective import BadRowError
+from hfssl.runs.labelled import check_all_are_learned
 
 
 def image(path: Path, grey: int = 100) -> Path:
@@ -132,6 +134,16 @@ def test_without_a_class_folder_for_each_file_there_are_no_labels_and_it_is_said
     source = images_of(tmp_path)
     assert source.label_column is None
     assert "labels      none: 1 of 3 files lie in no class folder (cat, dog)" in source.reading.lines
+
+
+def test_a_class_that_no_training_row_is_of_is_refused(tmp_path: Path) -> None:
+    for name in ("train/cat/0", "train/dog/0", "test/cat/0", "test/eel/0", "test/eel/1"):
+        image(tmp_path / f"{name}.png")
+    source = images_of(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"the split test has labels that the training rows do not have: eel \(2 rows\)"
+    ):
+        check_all_are_learned(source, class_names_of(source))
 
 
 def test_a_path_is_never_a_pattern(tmp_path: Path) -> None:

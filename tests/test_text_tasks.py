@@ -257,11 +257,13 @@ def test_rows_that_can_not_be_learnt_from_are_refused(tmp_path: Path) -> None:
     holes = table(
         [{"text": text, "label": None if row == 7 else 0.5} for row, text in enumerate(texts)], tmp_path / "holes.jsonl"
     )
+    whole = table([{"text": text, "label": float(row % 2)} for row, text in enumerate(texts)], tmp_path / "whole.jsonl")
     unlabelled = table([{"text": text} for text in texts], tmp_path / "bare.jsonl")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("cat")
     cases: list[tuple[str, dict[str, Any], str]] = [
         (floats, {"problem": "classes"}, "are floats, which name no classes"),
+        (whole, {}, r"are 0, 1, stored as floats: set --problem classes, or --problem numbers"),
         (floats, {"class_weights": "balanced"}, "class_weights has no effect where numbers"),
         (holes, {"test_share": 0.5}, "labels of the split .* are missing or not finite"),
         (unlabelled, {}, "no column of labels: name one with --label_column"),
@@ -270,6 +272,16 @@ def test_rows_that_can_not_be_learnt_from_are_refused(tmp_path: Path) -> None:
     for dataset, settings, message in cases:
         with pytest.raises(ConfigError, match=message):
             opened(run_of(SEQUENCE, model, dataset, tmp_path / "run", **settings))
+
+
+@pytest.mark.parametrize(("numbers", "names"), [((0.0, 1.0), ("0", "1")), ((-1, 1), ("-1", "1"))])
+def test_few_whole_numbers_and_minus_one_beside_one_are_classes(
+    numbers: tuple[float, float], names: tuple[str, str], tmp_path: Path
+) -> None:
+    rows = table([{"text": sentence(row), "label": numbers[row % 2]} for row in range(40)], tmp_path / "rows.jsonl")
+    settings = {"problem": "classes"} if isinstance(numbers[0], float) else {}
+    session = opened(run_of(SEQUENCE, checkpoint("bert", tmp_path / "model"), rows, tmp_path / "run", **settings))
+    assert session.run.method.class_names == names
 
 
 def test_the_export_answers_the_test_rows(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def class_names_of(source: Source) -> list[str]:
     assert source.label_column is not None
     labels = _known_labels(source)
     known = getattr(source.rows.features[source.label_column], "names", None)
-    names = list(known) if known is not None else [str(label) for label in np.unique(labels)]
+    names = list(known) if known is not None else [source.label_name(label) for label in np.unique(labels).tolist()]
     require(len(np.unique(labels)) > 1, f"all rows of the split {source.split} are {names[0]}: nothing to tell apart")
     return names
 
@@ -72,7 +72,11 @@ def num_unnamed(source: Source) -> int:
 
 def refuse_missing(source: Source, count: int, what: str = "labels", are: str = "missing, or withheld as -1") -> None:
     """Raise ConfigError where `count` rows have none; `what` they are called, and what those `are` that there are not."""
-    require(count == 0, f"{count} of {len(source)} {what} of the split {source.split} are {are}: leave these rows out")
+    named = ", or name the classes by texts where -1 is one of them" if "-1" in are else ""
+    require(
+        count == 0,
+        f"{count} of {len(source)} {what} of the split {source.split} are {are}: leave these rows out{named}",
+    )
 
 
 def refuse_unseen(source: Source, rows_of: Counter[str], what: str = "labels") -> None:

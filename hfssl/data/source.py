@@ -68,19 +68,24 @@ class Source:
             not any(isinstance(value, (list, dict)) for value in values[:1]),
             f"the label column {self.label_column} must hold one class per row, not several: choose one with --label_column",
         )
-        return None if None in values or -1 in values else np.asarray(values)
+        return None if self.num_withheld() else np.asarray(values)
 
     def num_withheld(self) -> int:
-        """Rows whose label is missing, or -1."""
+        """Rows whose label is missing, or -1. Where all others are 1, -1 is a class."""
         values = [] if self.label_column is None else self.rows[self.label_column][:]
-        return sum(value is None or value == -1 for value in values)
+        num_missing = sum(value is None for value in values)
+        is_a_class = set(values) - {None} == {-1, 1} and not isinstance(
+            self.rows.features[str(self.label_column)], datasets.ClassLabel
+        )
+        return num_missing if is_a_class else num_missing + sum(value == -1 for value in values)
 
     def label_name(self, label: int | float | str) -> str:
         """A stored label in words, where the data has words for its numbers."""
         feature = None if self.label_column is None else self.rows.features[self.label_column]
-        return (
-            feature.int2str(int(label)) if isinstance(feature, datasets.ClassLabel) and int(label) >= 0 else str(label)
-        )
+        if isinstance(feature, datasets.ClassLabel) and int(label) >= 0:
+            return str(feature.int2str(int(label)))
+        is_whole = isinstance(label, float) and label.is_integer()
+        return str(int(label)) if is_whole else str(label)
 
     def column_values(self, name: str) -> Array:
         """Another column, (rows,). Raises ConfigError where there is none of that name."""

@@ -1,7 +1,8 @@
 """What a run on labelled rows needs before and after its training: its model, its rows in three parts, predictions on rows."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from transformers import PretrainedConfig
 from hfssl.checkpoints.locate import find_checkpoint
 from hfssl.config.run_config import RunConfig
 from hfssl.data.labelled_splits import Divided, divided
-from hfssl.data.labels import class_counts, class_names_of, class_numbers, imbalance_sentence
+from hfssl.data.labels import class_counts, class_names_of, class_numbers, imbalance_sentence, refuse_unseen
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
 from hfssl.errors import require
@@ -62,11 +63,12 @@ def check_and_say(task_class: type[Task], run: RunConfig, opened: Divided) -> No
     said = [*opened.notes, *_unscored(opened.source)]
     for side in (opened.source, opened.source.validation, opened.source.test):
         said += [] if side is None else task_class.check_rows(run.method, side)
+    if (names := task_settings(run).class_names) is not None and task_settings(run).output_type == "classes":
+        check_all_are_learned(opened.source, names)
     if not is_main_process():
         return
     for sentence in said:
         print(f"rows        {sentence}")
-    names = task_settings(run).class_names
     if names is None or task_settings(run).output_type != "classes":
         return
     counts_C = class_counts(class_numbers(opened.source, names), len(names))
@@ -74,6 +76,15 @@ def check_and_say(task_class: type[Task], run: RunConfig, opened: Divided) -> No
     print(f"classes     {', '.join(parts)}{f' and {len(names) - 10} more' if len(names) > 10 else ''}")
     for sentence in class_warnings(run, opened.source):
         print(f"            {sentence}")
+
+
+def check_all_are_learned(source: Source, names: Sequence[str]) -> None:
+    """Raise ConfigError where rows that are not trained on are of a class that no training row is of."""
+    has_rows_C = class_counts(class_numbers(source, names), len(names)) > 0
+    for side in (source.validation, source.test):
+        if side is not None:
+            found = Counter(names[number] for number in class_numbers(side, names).tolist() if not has_rows_C[number])
+            refuse_unseen(side, found)
 
 
 def _unscored(source: Source) -> list[str]:

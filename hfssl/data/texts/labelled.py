@@ -26,6 +26,7 @@ from hfssl.randomness import sample_keys
 
 _LABEL = "label"
 _BLOCK = 4096
+_MOST_CLASSES = 10  # that whole numbers stored as floats may stand for
 Encoded = tuple[dict[str, Tensor], int | float]  # inputs (T,) of the model, and the class or the number
 _TRIAL = ("one", "one two three two one two three")
 
@@ -55,7 +56,8 @@ def open_labelled_texts(data: TextDataConfig, method: PairSettings) -> Source:
         return [name for name, feature in features.items() if is_text(feature) and name not in taken]
 
     source = open_text_rows(data, texts, Labelling(label_columns, _num_missing))
-    if source.label_column is not None and (method.problem == "numbers" or holds_floats(source)):
+    are_numbers = method.problem == "numbers" or (method.problem == "auto" and holds_floats(source))
+    if source.label_column is not None and are_numbers:
         numbers_of(source)
     else:
         refuse_missing(source, num_unnamed(source))
@@ -81,6 +83,14 @@ def holds_floats(source: Source) -> bool:
     """Whether the labels are floats, which are numbers to say and no classes."""
     feature = None if source.label_column is None else source.rows.features[source.label_column]
     return isinstance(feature, datasets.Value) and feature.dtype.startswith(("float", "double"))
+
+
+def few_whole_numbers(source: Source) -> list[str] | None:
+    """The labels in words where they are few whole numbers, which may as well be classes; None else."""
+    values = set(source.rows[source.label_column][:]) - {None}
+    if len(values) > _MOST_CLASSES or not all(float(value).is_integer() for value in values):
+        return None
+    return [str(int(value)) for value in sorted(values)]
 
 
 def _num_missing(source: Source) -> int:

@@ -32,7 +32,8 @@ from hfssl.data.head_inputs import HeadInputsPipeline, content_of
 from hfssl.data.labels import balanced_weights, class_numbers
 from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
-from hfssl.data.texts.labelled import LabelledTexts, holds_floats, numbers_of
+from hfssl.data.texts.labelled import LabelledTexts, few_whole_numbers, holds_floats, numbers_of
+from hfssl.distributed import is_main_process
 from hfssl.errors import require
 from hfssl.models.head_reading import head_logits, read, reading_of
 from hfssl.models.text_head import body_of, load_into
@@ -60,12 +61,20 @@ class SequenceClassification(TextTask[SequenceClassificationConfig, LabelledText
     def with_rows(cls, config: SequenceClassificationConfig, source: Source) -> SequenceClassificationConfig:
         """`problem` as the labels decide it."""
         has_floats = holds_floats(source)
+        few = few_whole_numbers(source) if has_floats else None
         require(
-            not (has_floats and config.problem == "classes"),
+            few is None or config.problem != "auto",
+            f"the labels in {source.label_column} are {', '.join(few or [])}, stored as floats: set --problem classes, or "
+            "--problem numbers to learn them as numbers",
+        )
+        require(
+            not has_floats or few is not None or config.problem != "classes",
             f"the labels in {source.label_column} are floats, which name no classes: leave --problem classes out",
         )
         if config.problem == "auto":
             config = replace(config, problem="numbers" if has_floats else "classes")
+            if has_floats and is_main_process():
+                print(f"labels      the column {source.label_column} holds floats: numbers are learned (a regression)")
         return config
 
     @classmethod

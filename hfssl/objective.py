@@ -68,6 +68,7 @@ class DataPipeline(ABC):
     """How rows become batches. Order of calls: prepare once; transform and collate in a worker; augment on the device."""
 
     processor: Saves  # the image processor, tokenizer or feature extractor that training and the export share
+    warnings: tuple[str, ...] = ()  # what `prepare` found in the rows that report and card should say, in sentences
 
     @property
     def data_path(self) -> str:

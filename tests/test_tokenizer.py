@@ -10,6 +10,7 @@ from transformers import BertConfig, CanineTokenizer, GPT2Config, PreTrainedToke
 from hfssl.data.demo import sets as demo
 from hfssl.data.texts import tokenizer
 from hfssl.data.texts.config import TextDataConfig, TokenizerKind
+from hfssl.data.texts.pipeline import TextPipeline
 from hfssl.data.texts.source import open_texts
 from hfssl.data.texts.tokenizer import open_tokenizer, train_tokenizer
 from hfssl.errors import ConfigError
@@ -152,3 +153,21 @@ def test_a_loaded_tokenizer_is_as_it_was_saved(trained: dict[str, PreTrainedToke
     loaded = open_tokenizer(TextDataConfig(tokenizer=str(tmp_path), max_length=64), None)  # type: ignore[arg-type]
     assert loaded.backend_tokenizer.to_str() == trained["bpe"].backend_tokenizer.to_str()
     assert loaded.model_max_length == 512
+
+
+def test_a_tokenizer_that_does_not_know_the_texts_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "english.txt").write_text("the cat sat on the mat and the dog sat on the cat " * 50)
+    (tmp_path / "thai.txt").write_text(
+        "\u0e41\u0e21\u0e27\u0e19\u0e31\u0e48\u0e07\u0e1a\u0e19\u0e40\u0e2a\u0e37\u0e48\u0e2d " * 50
+    )
+    told = {}
+    for name in ("english", "thai"):
+        data = TextDataConfig(dataset=str(tmp_path / "english.txt"), train_tokenizer="wordpiece", vocab_size=300)
+        tokenizer = open_tokenizer(data, open_texts(data))
+        pipeline = TextPipeline(data, tokenizer, is_causal=False, draw=lambda keys, batch: {})
+        pipeline.prepare(open_texts(TextDataConfig(dataset=str(tmp_path / f"{name}.txt"), text_unit="line")))
+        told[name] = pipeline.warnings
+    assert told["english"] == ()
+    assert told["thai"][0].startswith(
+        "100% of the tokens are [UNK]: the tokenizer does not know these texts; take another one"
+    )

@@ -140,7 +140,11 @@ def _open_data(context: RunContext, started: Start, layout: BatchLayout) -> _Dat
         scored = open_labelled_validation(source, rows, partial(scoring.scores, settings), choice)
     else:
         monitor = open_monitor(source, rows)
-    known: Json = provenance(source) | {"left_out": list(source.reading.warnings)} if is_main_process() else {}
+    known: Json = {}
+    if is_main_process():
+        for warning in pipeline.warnings:
+            print(f"warning     {warning}", flush=True)
+        known = provenance(source) | {"left_out": [*source.reading.warnings, *pipeline.warnings]}
     return _Data(rows, monitor, scored, _first_batch(rows, layout, started), known)
 
 

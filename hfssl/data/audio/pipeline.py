@@ -18,6 +18,7 @@ from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Processor
 from hfssl.data.audio.cache import CachedAudio, DecodedAudio, Recording, Recordings, recordings_of
 from hfssl.data.audio.config import LEAST_SECONDS, AudioDataConfig
 from hfssl.data.audio.windows import WindowPlan, window_plan, window_start
+from hfssl.data.reading import MOST_LEFT_OUT
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
 from hfssl.errors import require
@@ -127,7 +128,7 @@ class AudioPipeline(DataPipeline):
         """
         recordings = self._recordings(source)
         long_enough = recordings.lengths >= self.data.shortest_window
-        _report(source, recordings, int(long_enough.sum()), self.data.min_duration_seconds)
+        self.warnings = _report(source, recordings, int(long_enough.sum()), self.data.min_duration_seconds)
         plan = window_plan(
             np.where(long_enough, recordings.lengths, 0),
             longest=self.data.longest_window,
@@ -196,8 +197,8 @@ def cropped(windows: Sequence[Tensor], window_keys_N: Tensor) -> list[Tensor]:
     return [window[start : start + shortest] for start, window in zip(starts, windows, strict=True)]
 
 
-def _report(source: Source, recordings: Recordings, num_kept: int, least_seconds: float) -> None:
-    """Say what is left out of training. Raises ConfigError, see `prepare`."""
+def _report(source: Source, recordings: Recordings, num_kept: int, least_seconds: float) -> tuple[str, ...]:
+    """Say what is left out of training; a warning where it is much. Raises ConfigError, see `prepare`."""
     total, bad = len(recordings), recordings.bad_rows
     name = f"the {total} recordings of {source.split} of {source.name}"
     named = "; ".join(f"row {row} {reason}" for row, reason in list(bad.items())[:3])
@@ -211,9 +212,13 @@ def _report(source: Source, recordings: Recordings, num_kept: int, least_seconds
         num_kept > 0,
         f"all of {name} are shorter than {least_seconds} s: lower --min_duration_seconds",
     )
-    if num_kept == total or not is_main_process():
-        return
     too_short = total - num_kept - len(bad)
-    print(f"{total - num_kept} of {name} are left out: {too_short} are shorter than {least_seconds} s", flush=True)
-    if bad:
-        print(f"  {len(bad)} cannot be used: {named}", flush=True)
+    reason = f"{too_short} are shorter than {least_seconds} s (--min_duration_seconds)"
+    if num_kept < total and is_main_process():
+        print(f"{total - num_kept} of {name} are left out: {reason}", flush=True)
+        if bad:
+            print(f"  {len(bad)} cannot be used: {named}", flush=True)
+    share = 1 - num_kept / total
+    if share <= MOST_LEFT_OUT:
+        return ()
+    return (f"{share:.1%} of the recordings are left out of training: {reason}, {len(bad)} cannot be used",)

@@ -40,6 +40,7 @@ class TextBatch(NamedTuple):
     word_starts_BT: Tensor
 
 
+MOST_UNKNOWN = 0.05
 Piece = tuple[int, int, int]  # document, start, length
 Draw = Callable[[Tensor, TextBatch], dict[str, Tensor]]
 
@@ -132,6 +133,16 @@ def joined(parts: "Sequence[tuple[Array, ...]]") -> TextRow:
     return TextRow(*(torch.from_numpy(column) for column in (ids, segments, maskable, starts)))
 
 
+def _warnings_of(tokens: CachedTokens, tokenizer: PreTrainedTokenizerFast) -> tuple[str, ...]:
+    share = 0.0 if tokenizer.unk_token_id is None else tokens.share_of(tokenizer.unk_token_id)
+    if share <= MOST_UNKNOWN:
+        return ()
+    return (
+        f"{share:.0%} of the tokens are {tokenizer.unk_token}: the tokenizer does not know these texts; take another one, or "
+        "train one with --train_tokenizer unigram or bpe, which need no spaces between words",
+    )
+
+
 class TextPipeline(DataPipeline):
     """`draw` adds what the method hides or predicts."""
 
@@ -159,6 +170,7 @@ class TextPipeline(DataPipeline):
 
     def prepare(self, source: Source) -> PackedRows:
         tokens = tokens_of(source, self.processor)
+        self.warnings = _warnings_of(tokens, self.processor)
         kind = ConcatenatedRows if self._is_causal else PackedRows
         extra = len(self._frame)
         plan = packing_plan(

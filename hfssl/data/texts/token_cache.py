@@ -28,6 +28,7 @@ FORMAT = 1  # of the files and of the rules: a new number leaves old caches alon
 _BATCH_CHARACTERS = 1_000_000
 _LONGEST_PIECE = 100_000
 _CHARACTERS_A_LINE = 50_000_000
+_BLOCK_OF_TOKENS = 1 << 24
 _WORD_MARK = "\u2581"  # SentencePiece's space: a token that begins with it begins a word
 
 
@@ -57,6 +58,12 @@ class CachedTokens:
     def starts_of(self, index: int) -> Array:
         """`word_starts` of one document, a view of the mapped file."""
         return self.word_starts[self.offsets[index] : self.offsets[index + 1]]
+
+    def share_of(self, token: int) -> float:
+        """How much of all tokens this one is."""
+        blocks = range(0, len(self.ids), _BLOCK_OF_TOKENS)
+        count = sum(int(np.count_nonzero(self.ids[start : start + _BLOCK_OF_TOKENS] == token)) for start in blocks)
+        return count / max(1, len(self.ids))
 
     @property
     def lengths(self) -> Array:

@@ -5,10 +5,13 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import soundfile
 from PIL import Image
 
+from hfssl.commands.task_choice import task_for
 from hfssl.data.audio.config import AudioDataConfig
 from hfssl.data.audio.files import decode, frames_of
 from hfssl.data.audio.source import open_recordings
@@ -17,6 +20,7 @@ from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.source import open_images
 from hfssl.data.labels import class_names_of
 from hfssl.data.local_columns import local_features
+from hfssl.data.open_source import open_local
 from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.source import open_texts
@@ -262,6 +266,41 @@ def test_tables_of_other_columns_or_kinds_are_named(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text('{"text": "x"}\n')
     with pytest.raises(ConfigError, match=r"tables of several kinds"):
         texts_of(tmp_path, text_column="text")
+
+
+def test_tables_of_other_columns_are_joined_and_other_types_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n')
+    (tmp_path / "b.jsonl").write_text('{"text": "y", "more": 1}\n')
+    rows = texts_of(tmp_path, text_column="text").all_rows
+    assert (rows["text"][:], rows["more"][:]) == (["x", "y"], [None, 1])
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "more": 1}\n')
+    (tmp_path / "b.jsonl").write_text('{"text": "y", "more": "z"}\n')
+    with pytest.raises(ConfigError, match=r"the columns of .*a\.jsonl and .*b\.jsonl are of different types") as caught:
+        texts_of(tmp_path, text_column="text")
+    assert "\n" not in str(caught.value)
+
+
+def test_texts_of_polars_are_texts(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pa.table({"text": pa.array(["a b", "c d"], pa.string_view())}), tmp_path / "a.parquet")
+    assert texts_of(tmp_path / "a.parquet").rows["text"][:] == ["a b", "c d"]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_one_object_with_all_rows_is_read_as_rows(indent: int | None, tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text(
+        json.dumps({"version": "1", "data": [{"text": "x"}, {"text": "y"}]}, indent=indent)
+    )
+    assert texts_of(tmp_path / "rows.json").rows["text"][:] == ["x", "y"]
+    asked = {"id": "7", "question": "what?", "answers": [{"text": "def", "answer_start": 4}]}
+    article = {"title": "t", "paragraphs": [{"context": "abc def", "qas": [asked]}]}
+    (tmp_path / "squad.json").write_text(json.dumps({"version": "1.1", "data": [article]}, indent=indent))
+    rows = open_local(tmp_path / "squad.json").splits["train"]
+    answers = {"text": ["def"], "answer_start": [4]}
+    assert rows[:] == {"id": ["7"], "title": ["t"], "context": ["abc def"], "question": ["what?"], "answers": [answers]}
+    assert task_for(str(tmp_path / "squad.json")) == "question_answering"
+    (tmp_path / "other.json").write_text(json.dumps({"version": "1", "rows": 3}, indent=1))
+    with pytest.raises(ConfigError, match="one JSON object without a list of rows in data"):
+        texts_of(tmp_path / "other.json")
 
 
 def test_images_that_were_written_again_are_decoded_again(tmp_path: Path) -> None:

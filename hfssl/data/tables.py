@@ -12,10 +12,11 @@ import datasets
 import pandas
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetsError
 
 from hfssl.data.folder_splits import as_data_files, files_of_splits
+from hfssl.data.json_objects import holds_rows, read_rows
 from hfssl.data.location_check import TABLE_SUFFIXES
 from hfssl.data.reading import Opened
 from hfssl.errors import ConfigError, one_line, require
@@ -57,12 +58,39 @@ def open_tables(path: Path) -> Opened:
 def read_tables(files: Sequence[Path]) -> Dataset:
     """The rows of tables of one kind, one after the other. Raises ConfigError."""
     kind = _BUILDERS[files[0].suffix.lower()]
+    if kind == "json" and any(holds_rows(file) for file in files):
+        return _joined([read_rows(file) if holds_rows(file) else _read([file], kind) for file in files], files)
+    try:
+        rows = _read(files, kind)
+    except ConfigError:
+        if kind == "csv" or len(files) == 1:
+            raise
+        return _joined([_read([file], kind) for file in files], files)  # their columns differ, or one is damaged
+    return with_numbers(rows) if kind == "csv" else rows
+
+
+def _read(files: Sequence[Path], kind: str) -> Dataset:
     settings = _csv_settings(files) if kind == "csv" else {}
     try:
         rows: Dataset = load_dataset(kind, data_files={"train": as_data_files([*files])}, split="train", **settings)
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         raise ConfigError(_what_is_wrong(files, kind, error)) from error
-    return with_numbers(rows) if kind == "csv" else rows
+    for name, feature in rows.features.items():
+        if getattr(feature, "dtype", None) == "string_view":  # as polars writes texts
+            rows = rows.cast_column(name, datasets.Value("string"))
+    return rows
+
+
+def _joined(parts: Sequence[Dataset], files: Sequence[Path]) -> Dataset:
+    """Rows with the columns of all files, missing values where a file has not all of them."""
+    for file, part in zip(files[1:], parts[1:], strict=True):
+        try:
+            concatenate_datasets([parts[0].select([]), part.select([])])
+        except ValueError as error:
+            raise ConfigError(
+                f"the columns of {files[0]} and {file} are of different types: {one_line(error)}"
+            ) from error
+    return concatenate_datasets([*parts])
 
 
 def with_numbers(rows: Dataset) -> Dataset:

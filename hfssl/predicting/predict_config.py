@@ -14,7 +14,9 @@ class PredictConfig:
     model: str | None = option(
         None, "folder, run folder or Hub id of a checkpoint with the head of a task, or of a LoRA adapter with one"
     )
-    input: str | None = option(None, "file, folder, or table (.csv, .jsonl, .parquet) of images, texts or recordings")
+    input: str | None = option(
+        None, "file, folder, or table (.csv, .tsv, .jsonl, .parquet) of images, texts or recordings"
+    )
     column: str | None = option(
         None,
         "column of a table that holds texts, lists of words, or paths (default: the only one; with questions: context)",

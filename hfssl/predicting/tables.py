@@ -1,4 +1,4 @@
-"""Columns of CSV, JSONL and Parquet files, read row by row."""
+"""Columns of CSV, TSV, JSONL and Parquet files, read row by row."""
 
 import csv
 import json
@@ -15,6 +15,7 @@ from hfssl.run_dir import Json
 
 _LONGEST_FIELD = 1 << 30
 _ROWS_AT_ONCE = 64
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 AS_STORED: Json = {
     "encoding": "utf-8-sig",
     "errors": "surrogateescape",
@@ -52,7 +53,7 @@ def columns_of(path: Path, *, lists: bool) -> Columns:
             opened = pyarrow.parquet.ParquetFile(path)
             fitting = [field.name for field in opened.schema_arrow if _can_hold_samples(field.type, lists)]
             return Columns(opened.schema_arrow.names, fitting, opened.metadata.num_rows)
-        if path.suffix.lower() == ".csv":
+        if path.suffix.lower() in _SEPARATORS:
             names = _csv_names(path)
             return Columns(names, names, None)
         first = next((row for row in _jsonl_objects(path) if row is not None), {})
@@ -77,7 +78,9 @@ def _can_hold_samples(kind: Any, lists: bool) -> bool:
 
 
 def _is_text(kind: object) -> bool:
-    return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))
+    return bool(
+        pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_string_view(kind)
+    )
 
 
 def _is_list_of_texts(value: object) -> bool:
@@ -86,13 +89,13 @@ def _is_list_of_texts(value: object) -> bool:
 
 def _csv_names(path: Path) -> list[str]:
     with path.open(newline="", **AS_STORED) as file:
-        return next(csv.reader(file), [])
+        return next(csv.reader(file, delimiter=_SEPARATORS[path.suffix.lower()]), [])
 
 
 def _csv_cells(path: Path, columns: Sequence[str]) -> Iterator[Cells]:
     csv.field_size_limit(_LONGEST_FIELD)
     with path.open(newline="", **AS_STORED) as file:
-        lines = csv.reader(file)
+        lines = csv.reader(file, delimiter=_SEPARATORS[path.suffix.lower()])
         names = next(lines)
         indices = [names.index(column) for column in columns]
         for line in lines:
@@ -126,6 +129,7 @@ def _parquet_cells(path: Path, columns: Sequence[str]) -> Iterator[Cells]:
 
 _CELLS: dict[str, Callable[[Path, Sequence[str]], Iterator[Cells]]] = {
     ".csv": _csv_cells,
+    ".tsv": _csv_cells,
     ".jsonl": _jsonl_cells,
     ".parquet": _parquet_cells,
 }

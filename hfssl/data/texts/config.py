@@ -119,7 +119,7 @@ def reads_text_files(dataset: str) -> bool:
     """
     path = Path(dataset).expanduser()
     if not path.is_dir():
-        return path.is_file() and path.suffix in TEXT_SUFFIXES
+        return path.is_file() and has_suffix(path, TEXT_SUFFIXES)
     if any((path / name).is_file() for name in SAVED_SET_FILES):
         return False
     texts, others = folder_files(path, TEXT_SUFFIXES)

@@ -3,6 +3,9 @@
 B images, G global crops, V crops in all (the global ones first), K prototypes.
 """
 
+from collections.abc import Sequence
+from functools import reduce
+
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, softmax
@@ -21,10 +24,20 @@ def cross_view_cross_entropy(targets_BGK: Tensor, logits_BVK: Tensor) -> Tensor:
         0-d, float32 or float64: the sum over `num_view_pairs(B, G, V)` targets.
     """
     with no_autocast(logits_BVK):
-        log_probabilities_BVK = log_softmax(to_float32(logits_BVK), dim=2)
-        pairs_GV = -torch.einsum("bgk,bvk->gv", to_float32(targets_BGK.detach()), log_probabilities_BVK)
-        same_view_GV = torch.eye(*pairs_GV.shape, dtype=torch.bool, device=pairs_GV.device)
-        return pairs_GV.masked_fill(same_view_GV, 0.0).sum()
+        log_probabilities = log_softmax(to_float32(logits_BVK), dim=2).unbind(dim=1)
+        targets = to_float32(targets_BGK.detach()).unbind(dim=1)
+        all_targets_BK = _sum_of(targets)
+        losses_B = []
+        for view, log_probabilities_BK in enumerate(log_probabilities):
+            others = [target_BK for crop, target_BK in enumerate(targets) if crop != view]
+            if others:
+                expected_BK = all_targets_BK if len(others) == len(targets) else _sum_of(others)
+                losses_B.append(-(expected_BK * log_probabilities_BK).sum(dim=1))  # a matrix product rounds far more
+        return torch.cat(losses_B).sum()
+
+
+def _sum_of(tensors: Sequence[Tensor]) -> Tensor:
+    return reduce(torch.add, tensors)
 
 
 def num_view_pairs(num_images: int, num_targets: int, num_views: int) -> int:

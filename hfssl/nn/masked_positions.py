@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
+
+from hfssl.nn.cross_entropy import summed_cross_entropy
 
 IGNORED = -100  # the label of a position that is no target, as in transformers
 _MOST_LOGITS = 1 << 26  # of a chunk: 256 MiB in float32
@@ -54,7 +55,7 @@ def masked_position_loss(logits_BSV: Tensor, labels_BS: Tensor) -> tuple[Tensor,
     Without a label the sum is a 0 that is connected to the graph.
     """
     wide_BSV = logits_BSV.to(torch.promote_types(logits_BSV.dtype, torch.float32))
-    loss_sum = cross_entropy(wide_BSV.flatten(0, 1), labels_BS.flatten(), ignore_index=IGNORED, reduction="sum")
+    loss_sum = summed_cross_entropy(wide_BSV.flatten(0, 1), labels_BS.flatten(), ignore_index=IGNORED)
     return loss_sum, (labels_BS != IGNORED).sum()
 
 

@@ -15,6 +15,11 @@ def unit_rows(tensor: Tensor) -> Tensor:
     return normalize(to_float32(tensor), dim=-1)
 
 
+def norms(tensors: list[Tensor]) -> list[Tensor]:
+    """The l2 norm of each tensor; 0-d float64. On a CPU, float32 is off by 0.4 % at 50 million elements."""
+    return list(torch._foreach_norm(tensors, 2, torch.float64))
+
+
 def no_autocast(tensor: Tensor) -> torch.autocast:
     """A context on the tensor's device in which matrix products keep the dtype of their factors."""
     return torch.autocast(tensor.device.type, enabled=False)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from hfssl.nn.precision import to_float32, unit_rows
+from hfssl.nn.precision import norms, to_float32, unit_rows
 from hfssl.objective import is_matrix
 
 _LOOKED_AT = 16  # pixels a side of a view that are compared: a few hundred tell as much as all
@@ -118,4 +118,4 @@ def weight_mark(parameters: Iterable[Tensor]) -> Tensor:
 
 
 def _norm(tensors: list[Tensor]) -> Tensor:
-    return torch.stack(torch._foreach_norm(tensors)).double().norm()
+    return torch.stack(norms(tensors)).norm()

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hfssl.nn.precision import norms
 from hfssl.objective import is_matrix
 
 MOMENTUM = 0.9
@@ -42,8 +43,9 @@ class LARS(torch.optim.Optimizer):
         gradients = [p.grad for p in parameters if p.grad is not None]
         changes = list(torch._foreach_add(gradients, parameters, alpha=weight_decay))
         if is_adapted:
-            norms = zip(torch._foreach_norm(parameters), torch._foreach_norm(changes), strict=True)
-            torch._foreach_mul_(changes, [_trust(weight, change) for weight, change in norms])
+            pairs = zip(norms(parameters), norms(changes), strict=True)
+            trusts = [_trust(weight, change).to(changes[0].dtype) for weight, change in pairs]
+            torch._foreach_mul_(changes, trusts)
         velocities = [self._velocity(p) for p in parameters]
         moved = torch._foreach_mul(velocities, MOMENTUM)
         torch._foreach_add_(moved, changes, alpha=rate)

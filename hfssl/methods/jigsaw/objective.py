@@ -20,7 +20,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from transformers import ViTImageProcessor
 
 from hfssl.data.images.config import ImageDataConfig
@@ -32,6 +31,7 @@ from hfssl.methods.jigsaw.permutations import permutation_set
 from hfssl.methods.jigsaw.tiles import Grid, PuzzleDraw, cut_tiles, normalised_tiles
 from hfssl.methods.vision_objective import VisionObjective, by_image
 from hfssl.models.backbone import Backbone
+from hfssl.nn.cross_entropy import summed_cross_entropy
 from hfssl.nn.precision import to_float32
 from hfssl.objective import Batch, Diagnosis, Picture, Pretext, StepOutput
 
@@ -74,7 +74,7 @@ class Jigsaw(VisionObjective[JigsawConfig]):
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         puzzles_BQ = batch["puzzles"]
         logits_BQP = to_float32(self._logits(batch["tiles"], puzzles_BQ))
-        loss_sum = cross_entropy(logits_BQP.flatten(0, 1), puzzles_BQ.flatten(), reduction="sum")
+        loss_sum = summed_cross_entropy(logits_BQP.flatten(0, 1), puzzles_BQ.flatten())
         metrics = {
             "accuracy": (logits_BQP.detach().argmax(dim=2) == puzzles_BQ).float().mean(),
             "baseline_loss": torch.full_like(loss_sum.detach(), math.log(len(self.permutations_PT))),

@@ -88,12 +88,12 @@ class MLM(LanguageModel[MLMConfig]):
 
     def validation_figures(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Share of the masked tokens that are the first, or among the first five guesses."""
-        hits, targets = torch.zeros(2), 0
+        hits, targets = torch.zeros(2, dtype=torch.int64), 0
         for batch in batches:
             right_BSK = (self.guesses(batch, 5) == batch["labels"][:, :, None]).cpu()
             hits += torch.stack([right_BSK[:, :, 0].sum(), right_BSK.any(dim=2).sum()])
             targets += int((batch["labels"] != IGNORED).sum())
-        return {"top_1": float(hits[0]) / max(1, targets), "top_5": float(hits[1]) / max(1, targets)}
+        return {"top_1": int(hits[0]) / max(1, targets), "top_5": int(hits[1]) / max(1, targets)}
 
     def demonstrate(self, export: Path, samples: Iterable[str], longest: int) -> list[Example]:
         return filled_blanks(export, self._tokenizer, samples)

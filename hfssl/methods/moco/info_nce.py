@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from hfssl.nn.cross_entropy import summed_cross_entropy
 from hfssl.nn.precision import no_autocast, unit_rows
 
 
@@ -25,4 +25,4 @@ def info_nce(queries_BD: Tensor, keys_BD: Tensor, queue_QD: Tensor, temperature:
         positive_B1 = (queries_BD * keys_BD).sum(dim=1, keepdim=True)
         negative_BQ = queries_BD @ queue_QD.detach().to(queries_BD.dtype).T
         logits = torch.cat([positive_B1, negative_BQ], dim=1) / temperature
-        return cross_entropy(logits, torch.zeros_like(logits[:, 0], dtype=torch.int64), reduction="sum")
+        return summed_cross_entropy(logits, torch.zeros_like(logits[:, 0], dtype=torch.int64))

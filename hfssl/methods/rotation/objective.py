@@ -21,7 +21,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2.functional import center_crop
 from transformers import ViTImageProcessor
 
@@ -32,6 +31,7 @@ from hfssl.methods.rotation.config import RotationConfig
 from hfssl.methods.rotation.quarter_turns import DEGREES, quarter_turns
 from hfssl.methods.vision_objective import VisionObjective, by_image
 from hfssl.models.backbone import Backbone
+from hfssl.nn.cross_entropy import summed_cross_entropy
 from hfssl.nn.precision import to_float32
 from hfssl.objective import Batch, Diagnosis, Picture, Pretext, StepOutput
 
@@ -66,7 +66,7 @@ class Rotation(VisionObjective[RotationConfig]):
     def forward(self, batch: Batch, progress: float) -> StepOutput:
         logits_BRR = to_float32(self._logits(batch["rotations"]))
         turns_BR = _turns(logits_BRR)
-        loss_sum = cross_entropy(logits_BRR.flatten(0, 1), turns_BR.flatten(), reduction="sum")
+        loss_sum = summed_cross_entropy(logits_BRR.flatten(0, 1), turns_BR.flatten())
         metrics = {
             "accuracy": (logits_BRR.detach().argmax(dim=2) == turns_BR).float().mean(),
             "baseline_loss": torch.full_like(loss_sum.detach(), math.log(len(DEGREES))),

@@ -5,9 +5,9 @@ B images per rank, N images over all ranks, D width.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from hfssl.distributed import all_gather_with_gradient, rank, world_size
+from hfssl.nn.cross_entropy import summed_cross_entropy
 from hfssl.nn.precision import no_autocast, unit_rows
 
 
@@ -34,4 +34,4 @@ def nt_xent(first_BD: Tensor, second_BD: Tensor, temperature: float) -> Tensor:
         itself = torch.cat([places_B, places_B + num_joined])
         positives = torch.cat([places_B + num_joined, places_B])
         logits = logits.scatter(1, itself[:, None], -torch.inf)
-        return cross_entropy(logits, positives, reduction="sum")
+        return summed_cross_entropy(logits, positives)

@@ -25,7 +25,6 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from transformers import PretrainedConfig, Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav2Vec2Model
 
 from hfssl.checkpoints.weights import read_weights, take_weights
@@ -35,6 +34,7 @@ from hfssl.data.source import Source
 from hfssl.methods.wav2vec2.config import Wav2Vec2PretrainingConfig
 from hfssl.methods.wav2vec2.contrast import Contrast, attention, contrast
 from hfssl.methods.wav2vec2.gumbel import code_perplexity, gumbel_noise
+from hfssl.nn.cross_entropy import summed_cross_entropy
 from hfssl.nn.frames import num_frames
 from hfssl.nn.masked_positions import IGNORED
 from hfssl.nn.signals import embedding_std
@@ -89,8 +89,8 @@ class Wav2Vec2(Objective[Wav2Vec2PretrainingConfig, AudioPipeline]):
         found = self._contrast(batch, progress)
         asked_NS = _asked(batch)
         count = asked_NS.sum()
-        contrastive = cross_entropy(
-            found.logits_NSK.flatten(0, 1), _first(asked_NS).flatten(), ignore_index=IGNORED, reduction="sum"
+        contrastive = summed_cross_entropy(
+            found.logits_NSK.flatten(0, 1), _first(asked_NS).flatten(), ignore_index=IGNORED
         )
         quantizer = self.model.quantizer
         num_codes = quantizer.num_groups * quantizer.num_vars

@@ -13,7 +13,6 @@ from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import ctc_loss, log_softmax
 from transformers import MODEL_FOR_CTC_MAPPING, AutoModelForCTC, PretrainedConfig, Wav2Vec2Processor
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
@@ -28,7 +27,7 @@ from hfssl.data.audio.transcripts import (
 from hfssl.data.source import Source
 from hfssl.errors import require
 from hfssl.models.speech_model import body_of, frame_counts, in_groups, model_inputs, speech_config
-from hfssl.nn.precision import no_autocast
+from hfssl.nn.ctc import summed_ctc_loss
 from hfssl.objective import Array, Batch, StepOutput
 from hfssl.tasks.speech_recognition.config import SpeechRecognitionConfig
 from hfssl.tasks.speech_task import SpecAugmentDraw, SpeechTask, fresh_task_model
@@ -95,16 +94,13 @@ class SpeechRecognition(SpeechTask[SpeechRecognitionConfig, TranscribedRecording
         """Minus log-likelihood of the transcripts, over their characters; 0 for one that has not enough frames."""
         logits_BFV, labels_BU = self.logits(batch), batch["labels"]
         own_BU = labels_BU != IGNORED
-        with no_autocast(logits_BFV), torch.backends.cudnn.flags(enabled=False):
-            loss_sum = ctc_loss(
-                log_softmax(logits_BFV, dim=2).transpose(0, 1),
-                labels_BU.masked_fill(~own_BU, 0),
-                frame_counts(self.config, batch["lengths"]),
-                own_BU.sum(dim=1),
-                blank=self._processor.tokenizer.pad_token_id,
-                reduction="sum",
-                zero_infinity=True,
-            )
+        loss_sum = summed_ctc_loss(
+            logits_BFV,
+            labels_BU.masked_fill(~own_BU, 0),
+            frames_B=frame_counts(self.config, batch["lengths"]),
+            characters_B=own_BU.sum(dim=1),
+            blank=self._processor.tokenizer.pad_token_id,
+        )
         return StepOutput(loss_sum, own_BU.sum().to(loss_sum.dtype), {})
 
     def raw_logits(self, batch: Batch) -> Tensor:

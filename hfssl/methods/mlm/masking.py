@@ -14,12 +14,14 @@ from hfssl.randomness import random_bits, uniform
 
 MASKED_SHARE, RANDOM_SHARE = 0.8, 0.1  # of the chosen tokens; the rest is left as it is (BERT, section 3.1)
 _LAST = torch.iinfo(torch.int64).max
+_LONGEST_WORD = 8  # tokens of a word for which there is always room
 _ROUNDING = 1e-9  # 0.07 * 100 is a little more than 7 and must not become 8
 
 
-def num_masked_positions(max_length: int, ratio: float) -> int:
-    """The most tokens that are masked in a row of `max_length`."""
-    return math.ceil(ratio * max_length - _ROUNDING)
+def num_masked_positions(max_length: int, ratio: float, *, whole_word: bool = False) -> int:
+    """The most tokens that are masked in a row of `max_length`; whole words may exceed the share by one long word."""
+    share = math.ceil(ratio * max_length - _ROUNDING)
+    return min(max_length, share + _LONGEST_WORD) if whole_word else share
 
 
 def masked_positions_of(
@@ -33,8 +35,9 @@ def masked_positions_of(
     """A keyed choice of `ratio` of the maskable tokens of each row.
 
     The number of a row is `ratio` times its maskable tokens, rounded up or down by a keyed draw, so that the share holds
-    in the mean. Whole words are taken in a keyed order while they fit into it: one that does not is passed over. A word
-    is a run of maskable tokens from one start to the next; a special token and a piece's end close it too.
+    in the mean. Of whole words each is chosen with probability `ratio`, long ones as often as short ones. A row's share
+    then differs by up to the length of its longest word, and a word of more than 8 tokens may find no room. A word is a
+    run of maskable tokens from one start to the next; a special token and a piece's end close it too.
 
     Args:
         maskable_BT: bool, false on special tokens and padding.
@@ -45,14 +48,15 @@ def masked_positions_of(
     Returns:
         (slots_BS int64, used_BS bool): positions, each at most once in a row; unused slots point anywhere.
     """
-    slots = num_masked_positions(maskable_BT.shape[1], ratio)
-    counts_B = _counts(keys_B, maskable_BT, ratio).clamp(max=slots)
+    slots = num_masked_positions(maskable_BT.shape[1], ratio, whole_word=word_starts_BT is not None)
     if word_starts_BT is None:
+        counts_B = _counts(keys_B, maskable_BT, ratio).clamp(max=slots)
         order_BT = _keyed_order(keys_B, maskable_BT)
         used_BT = torch.arange(maskable_BT.shape[1]) < counts_B[:, None]
         return order_BT[:, :slots], used_BT[:, :slots]
     words_BT = _word_numbers(maskable_BT, word_starts_BT, segments_BT)
-    chosen_BT = _whole_words(keys_B, maskable_BT, words_BT, counts_B)
+    lengths_BW = torch.zeros_like(words_BT).scatter_add(1, words_BT, maskable_BT.to(torch.int64))
+    chosen_BT = _whole_words(keys_B, lengths_BW, ratio, slots).gather(1, words_BT) & maskable_BT
     first_BT = chosen_BT.sort(dim=1, descending=True, stable=True)
     return first_BT.indices[:, :slots], first_BT.values[:, :slots]
 
@@ -98,24 +102,21 @@ def _word_numbers(maskable_BT: Tensor, word_starts_BT: Tensor, segments_BT: Tens
     return (starts_BT & maskable_BT).cumsum(dim=1).sub(1).clamp(min=0)
 
 
-def _whole_words(keys_B: Tensor, maskable_BT: Tensor, words_BT: Tensor, counts_B: Tensor) -> Tensor:
-    """The tokens of words taken one after the other while they fit into what is left of a row's count; (B, T) bool.
+def _whole_words(keys_B: Tensor, lengths_BW: Tensor, ratio: float, slots: int) -> Tensor:
+    """Which words of a row are chosen: each with probability `ratio`, whatever its length; (B, W) bool.
 
-    Done in a few rounds instead of word by word: a word longer than what is left will never fit; of the others, all up
-    to the first misfit are taken at once. Each round takes one word at least in every row that still can.
+    Words are sorted by length, those of one length in a keyed order, and every (1 / ratio)-th is taken from a keyed start
+    on (systematic sampling). The chosen tokens are then `ratio` of all to within the longest word. What does not fit into
+    the slots is left out, the longest words first.
     """
-    lengths_BW = torch.zeros_like(words_BT).scatter_add(1, words_BT, maskable_BT.to(torch.int64))
-    order_BW = _keyed_order(keys_B, lengths_BW > 0)
-    waiting_BW = lengths_BW.gather(1, order_BW)
-    left_B1 = counts_B[:, None]
-    taken_BW = torch.zeros_like(maskable_BT)
-    while True:
-        waiting_BW = waiting_BW.masked_fill(waiting_BW > left_B1, 0)
-        fits_BW = (waiting_BW > 0) & (waiting_BW.cumsum(dim=1) <= left_B1)
-        if not bool(fits_BW.any()):
-            break
-        taken_BW |= fits_BW
-        left_B1 = left_B1 - (waiting_BW * fits_BW).sum(dim=1, keepdim=True)
-        waiting_BW = waiting_BW.masked_fill(fits_BW, 0)
-    taken_of_word_BW = torch.zeros_like(taken_BW).scatter(1, order_BW, taken_BW)
-    return taken_of_word_BW.gather(1, words_BT) & maskable_BT
+    num_words_B1 = (lengths_BW > 0).sum(dim=1, keepdim=True)
+    keyed_BW = _keyed_order(keys_B, lengths_BW > 0)
+    waiting_BW = lengths_BW.gather(1, keyed_BW)
+    by_length = waiting_BW.masked_fill(waiting_BW == 0, _LAST).sort(dim=1, stable=True)
+    order_BW = keyed_BW.gather(1, by_length.indices)
+    numbers_W = torch.arange(lengths_BW.shape[1] + 1, dtype=torch.float64)
+    passed_BW = (ratio * numbers_W + uniform(keys_B, "mask/start", 1)).floor()
+    taken_BW = (passed_BW.diff(dim=1) > 0) & (numbers_W[:-1] < num_words_B1)
+    sizes_BW = by_length.values * taken_BW
+    taken_BW &= sizes_BW.cumsum(dim=1) <= slots
+    return torch.zeros_like(taken_BW).scatter(1, order_BW, taken_BW)

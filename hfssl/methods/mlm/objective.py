@@ -8,7 +8,8 @@ B rows, T tokens, S slots, V vocabulary.
 The model is any stock one behind `AutoModelForMaskedLM`. Where we differ from transformers' example and its collator:
 - the head and the loss are computed at the chosen tokens only: the same numbers for a sixth of the work.
 - documents are packed into full rows and never see each other; nothing is cut off.
-- masks belong to the sample, the number of slots is fixed, and `--whole_word` keeps the mask ratio.
+- masks belong to the sample, the number of slots is fixed, and `--whole_word` keeps the mask ratio for words of
+  every length. BERT's release takes words while they fit, which masks long ones half as often.
 - there is no next-sentence task (Liu et al. 2019, arXiv 1907.11692, table 2).
 
     hfssl mlm --dataset path/to/texts --train_tokenizer wordpiece

@@ -1,6 +1,7 @@
 """Metrics against scikit-learn, jiwer, published examples and plain formulas; what is undefined is None."""
 
 import importlib.util
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hfssl.evaluation.metrics import (
     Span,
     WordErrorRate,
     answer_words,
+    gold_words,
     spans_of,
 )
 
@@ -117,6 +119,14 @@ def test_an_empty_answer_is_right_where_no_answer_is() -> None:
     assert found == {"exact_match": pytest.approx(1 / 3), "f1": pytest.approx(1 / 3)}
 
 
+def test_a_gold_answer_of_which_nothing_is_left_counts_only_without_another() -> None:
+    golds = [["The", "Broncos"], ["the", "..."], ["", "a yes"]]
+    found = QuestionAnswering().compute(predictions=["", "", "yes"], references=golds)
+    assert found == {"exact_match": pytest.approx(2 / 3), "f1": pytest.approx(2 / 3)}
+    assert gold_words(golds[0]) == [["broncos"]]
+    assert gold_words(["the"]) == gold_words([]) == [[]]
+
+
 def test_entities_are_those_of_seqevals_example() -> None:
     true = [["O", "O", "O", "B-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
     said = [["O", "O", "B-MISC", "I-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
@@ -150,7 +160,47 @@ def test_an_entity_of_the_wrong_type_or_length_is_a_miss_and_a_false_alarm() -> 
     found = EntityF1().compute(predictions=[["O", "O"]], references=[["B-X", "O"]])
     assert (found["precision"], found["recall"], found["f1"]) == (None, 0.0, 0.0)
     found = EntityF1().compute(predictions=[["O"], []], references=[["O"], []])
-    assert found == {"precision": None, "recall": None, "f1": None, "support": 0, "per_type": {}}
+    nothing = {"precision": None, "recall": None, "f1": None, "conlleval_f1": None, "support": 0, "per_type": {}}
+    assert found == nothing
+
+
+def conlleval_f1(said: list[list[str]], true: list[list[str]]) -> float:
+    """The shared task's rules for starts and ends, tag by tag."""
+
+    def chunks(sentences: list[list[str]]) -> set[tuple[int, int, int, str]]:
+        found = set()
+        for number, tags in enumerate(sentences):
+            parts = [("O", ""), *((tag[0], tag[2:]) for tag in tags), ("O", "")]
+            start = 0
+            for place, ((before, old), (now, new)) in enumerate(pairwise(parts)):
+                if before != "O" and (now != "I" or new != old):
+                    found.add((number, start, place, old))
+                if now == "B" or (now == "I" and (before == "O" or new != old)):
+                    start = place
+        return found
+
+    ours, theirs = chunks(said), chunks(true)
+    return 2 * len(ours & theirs) / (len(ours) + len(theirs))
+
+
+def test_the_second_f1_is_conllevals_and_the_first_strict() -> None:
+    true = [["B-X", "I-X", "O", "B-Y"], ["B-X", "O"]]
+    said = [["I-X", "I-X", "O", "B-Y"], ["B-X", "I-Y"]]
+    found = EntityF1().compute(predictions=said, references=true)
+    assert found["f1"] == pytest.approx(2 * 2 / (2 + 3))  # the first X is begun by an I
+    assert found["conlleval_f1"] == pytest.approx(2 * 3 / (4 + 3)) == pytest.approx(conlleval_f1(said, true))
+    generator = np.random.default_rng(0)
+    said = [list(generator.choice(["O", "B-X", "I-X", "B-Y", "I-Y"], 12)) for _ in range(200)]
+    true = [list(generator.choice(["O", "B-X", "I-X", "B-Y", "I-Y"], 12)) for _ in range(200)]
+    for row in true:
+        for place, tag in enumerate(row):
+            if tag[0] == "I" and (not place or row[place - 1][2:] != tag[2:]):
+                row[place] = f"B-{tag[2:]}"
+    found = EntityF1().compute(predictions=said, references=true)
+    assert found["conlleval_f1"] == pytest.approx(conlleval_f1(said, true))
+    assert found["f1"] != pytest.approx(found["conlleval_f1"])
+    same = EntityF1().compute(predictions=true, references=true)
+    assert same["f1"] == same["conlleval_f1"] == 1.0
 
 
 def test_tags_that_can_not_be_read_are_refused() -> None:
@@ -185,6 +235,14 @@ def test_error_rates_are_jiwers() -> None:
     )
 
 
+@pytest.mark.parametrize("said", ["a\tb c", "a \t b c", " a\n\nb\u00a0c ", "a\tb  c\t", "a\u2003\u2003b c", "\t"])
+def test_words_end_where_jiwer_ends_them(said: str) -> None:
+    found = WordErrorRate().compute(predictions=[said, "x\ty"], references=["a b c", "x\ty"])
+    assert found["wer"] == pytest.approx(jiwer.wer(["a b c", "x\ty"], [said, "x\ty"]))
+    characters = CharacterErrorRate().compute(predictions=[said], references=["a\tb c"])
+    assert characters["cer"] == pytest.approx(jiwer.cer(["a\tb c"], [said]))
+
+
 def test_word_errors_are_summed_before_they_are_divided() -> None:
     found = WordErrorRate().compute(predictions=["a b c d", "z", ""], references=["a b c", "y", "e f"])
     assert found == {"wer": 4 / 6, "edits": 4, "words": 6}
@@ -201,7 +259,10 @@ def test_word_errors_are_summed_before_they_are_divided() -> None:
         (MatthewsCorrelation, {"matthews_correlation": None}),
         (PearsonSpearman, {"pearson": None, "spearman": None}),
         (QuestionAnswering, {"exact_match": None, "f1": None}),
-        (EntityF1, {"precision": None, "recall": None, "f1": None, "support": 0, "per_type": {}}),
+        (
+            EntityF1,
+            {"precision": None, "recall": None, "f1": None, "conlleval_f1": None, "support": 0, "per_type": {}},
+        ),
         (WordErrorRate, {"wer": None, "edits": 0, "words": 0}),
         (CharacterErrorRate, {"cer": None, "edits": 0, "characters": 0}),
     ],

@@ -9,7 +9,7 @@ of no rows, or a denominator of 0. They ask no Hub and write no file. They see t
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import datasets
@@ -104,7 +104,8 @@ class QuestionAnswering(StockMetric):
 
     Answers are compared in lower case, without ASCII punctuation, without a, an and the. f1 is that of the bags of their words.
     Predictions are texts, references lists of texts; a question without a gold answer asks for an empty prediction. Where one
-    of two answers is empty f1 is 1 if both are, as in SQuAD 2.0's script; that of v1.1 gives 0.
+    of two answers is empty f1 is 1 if both are, as in SQuAD 2.0's script; that of v1.1 gives 0. As there, a gold answer of
+    which nothing is left, such as "the", counts only where there is no other.
     """
 
     def _info(self) -> MetricInfo:
@@ -114,7 +115,7 @@ class QuestionAnswering(StockMetric):
         exact, shared = 0.0, 0.0
         for prediction, golds in zip(predictions, references, strict=True):
             said = answer_words(prediction)
-            true = [answer_words(gold) for gold in golds] or [[]]
+            true = gold_words(golds)
             exact += said in true
             shared += max(shared_words(said, words) for words in true)
         return {"exact_match": ratio(exact, len(references)), "f1": ratio(shared, len(references))}
@@ -124,6 +125,11 @@ def answer_words(text: str) -> list[str]:
     """SQuAD's normalisation, in its order: lower case, punctuation, articles, spaces."""
     bare = text.lower().translate(str.maketrans("", "", string.punctuation))
     return re.sub(r"\b(a|an|the)\b", " ", bare).split()
+
+
+def gold_words(golds: Sequence[str]) -> list[list[str]]:
+    """The words of each gold answer that has any; one empty answer where none has."""
+    return [words for gold in golds if (words := answer_words(gold))] or [[]]
 
 
 def shared_words(said: Sequence[str], true: Sequence[str]) -> float:
@@ -145,28 +151,35 @@ class EntityF1(StockMetric):
     """precision, recall, f1 of whole entities, over all types together (micro), and per_type each with its support.
 
     An entity counts where type and both ends agree (Tjong Kim Sang & De Meulder 2003, the task of CoNLL-2003). Tags are IOB2,
-    read strictly: B-X begins an entity, I-X continues one of type X, any other I-X belongs to none. (The shared task's
-    script conlleval lets such an I-X begin one, and so gives other scores.) References must be IOB2 throughout.
+    read strictly, as in seqeval's strict mode: B-X begins an entity, I-X continues one of type X, any other I-X belongs to none.
+    `conlleval_f1` is that of the shared task's script, in which such an I-X begins an entity. References must be IOB2 throughout.
     """
 
     def _info(self) -> MetricInfo:
         return _described(self, _TEXTS, _TEXTS, "Tjong Kim Sang & De Meulder 2003, arXiv cs/0306050")
 
     def _compute(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> Json:
-        hits: Counter[str] = Counter()
-        said: Counter[str] = Counter()
-        true: Counter[str] = Counter()
+        true_spans = []
         for number, (said_tags, true_tags) in enumerate(zip(predictions, references, strict=True)):
             if len(said_tags) != len(true_tags):
                 raise ValueError(f"sentence {number} has {len(true_tags)} tags, and {len(said_tags)} are predicted")
-            said_spans, true_spans = spans_of(said_tags), spans_of(true_tags, is_checked=True)
-            hits.update(span.kind for span in said_spans & true_spans)
-            said.update(span.kind for span in said_spans)
-            true.update(span.kind for span in true_spans)
+            true_spans.append(spans_of(true_tags, is_checked=True))
+        hits, said, true = _counts(map(spans_of, predictions), true_spans)
+        lenient = _counts((spans_of(tags, is_lenient=True) for tags in predictions), true_spans)
         kinds = sorted(said | true)
         return _entity_scores(hits.total(), said.total(), true.total()) | {
-            "per_type": {kind: _entity_scores(hits[kind], said[kind], true[kind]) for kind in kinds}
+            "conlleval_f1": _entity_scores(*(counts.total() for counts in lenient))["f1"],
+            "per_type": {kind: _entity_scores(hits[kind], said[kind], true[kind]) for kind in kinds},
         }
+
+
+def _counts(said: Iterable[set[Span]], true: Iterable[set[Span]]) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """(entities found, said, true) of each type."""
+    found: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
+    for said_spans, true_spans in zip(said, true, strict=True):
+        for counter, spans in zip(found, (said_spans & true_spans, said_spans, true_spans), strict=True):
+            counter.update(span.kind for span in spans)
+    return found
 
 
 def _entity_scores(hits: int, said: int, true: int) -> Json:
@@ -178,8 +191,8 @@ def _entity_scores(hits: int, said: int, true: int) -> Json:
     }
 
 
-def spans_of(tags: Sequence[str], *, is_checked: bool = False) -> set[Span]:
-    """The entities of one sentence in IOB2.
+def spans_of(tags: Sequence[str], *, is_checked: bool = False, is_lenient: bool = False) -> set[Span]:
+    """The entities of one sentence in IOB2; `is_lenient`: an I-type that continues nothing begins one, as in conlleval.
 
     Raises:
         ValueError: a tag is not O, B-type or I-type; `is_checked`: or an I-type continues nothing.
@@ -196,22 +209,23 @@ def spans_of(tags: Sequence[str], *, is_checked: bool = False) -> set[Span]:
             spans.add(Span(open_kind, start, position))
         if is_checked and prefix == "I":
             raise ValueError(f"{tag} at word {position} continues no {kind}: references must be IOB2, each begun by B-")
-        open_kind, start = (kind if prefix == "B" else None), position
+        begins = prefix == "B" or (is_lenient and prefix == "I")
+        open_kind, start = (kind if begins else None), position
     return spans
 
 
 class WordErrorRate(StockMetric):
     """wer: edits between said and true words over the number of true words, summed over all texts; beyond 1 if much is added.
 
-    Words are what spaces separate; case and punctuation count, so bring both sides to one form. The edits are counted by
-    `edits.num_edits`.
+    Words are what blanks separate, as in jiwer: two white spaces or more are one blank, a lone tab or line break is part of
+    its word. Case and punctuation count, so bring both sides to one form. The edits are counted by `edits.num_edits`.
     """
 
     def _info(self) -> MetricInfo:
         return _described(self, _TEXT, _TEXT, "Morris et al. 2004, From WER and RIL to MER and WIL")
 
     def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> Json:
-        edits, words = _edits_and_length(predictions, references, str.split)
+        edits, words = _edits_and_length(predictions, references, spoken_words)
         return {"wer": ratio(edits, words), "edits": edits, "words": words}
 
 
@@ -224,6 +238,11 @@ class CharacterErrorRate(StockMetric):
     def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> Json:
         edits, characters = _edits_and_length(predictions, references, lambda text: list(text.strip()))
         return {"cer": ratio(edits, characters), "edits": edits, "characters": characters}
+
+
+def spoken_words(text: str) -> list[str]:
+    """What jiwer counts as the words of a transcript."""
+    return [word for word in re.sub(r"\s\s+", " ", text).strip().split(" ") if word]
 
 
 def _edits_and_length(

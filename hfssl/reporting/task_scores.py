@@ -20,6 +20,7 @@ _WORDS = {
     "num_mistakes": "mistakes",
     "macro_f1": "macro F1",
     "f1": "F1",
+    "conlleval_f1": "F1 by conlleval (a lone I- tag begins an entity)",
     "most_frequent_share": "majority-class baseline",
     "of_mean": "always the mean",
     "calibration_error": "calibration error (ECE)",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hfssl.evaluation.metrics import QuestionAnswering, answer_words, shared_words
+from hfssl.evaluation.metrics import QuestionAnswering, answer_words, gold_words, shared_words
 from hfssl.evaluation.scoring.output_types import AnswerSettings, Shown
 from hfssl.run_dir import Json, RunDir
 
@@ -50,4 +50,4 @@ def lines(summary: Json) -> list[str]:
 
 def _f1(answer: Answer) -> float:
     said, golds = answer
-    return max(shared_words(answer_words(said), answer_words(gold)) for gold in golds or [""])
+    return max(shared_words(answer_words(said), true) for true in gold_words(golds))

@@ -29,7 +29,7 @@ def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[
     )
     summary: Json = {"rows": len(predictions), "words": sum(len(true) for _, true in predictions)}
     summary |= scores(method, predictions)
-    summary |= {"entities": found["support"], "per_type": found["per_type"]}
+    summary |= {name: found[name] for name in ("conlleval_f1", "per_type")} | {"entities": found["support"]}
     summary["outside_share"] = _share_outside(predictions)
     summary["mistakes"] = _mistakes(predictions, shown)
     entity_figure(run_dir, summary)
@@ -40,6 +40,7 @@ def lines(summary: Json) -> list[str]:
     found = [
         f"entity F1   {_figure(summary['f1'])}   precision {_figure(summary['precision'])}, recall "
         f"{_figure(summary['recall'])}, of {summary['entities']} entities",
+        f"conlleval   {_figure(summary['conlleval_f1'])}   F1 where an I- tag may begin an entity",
         f"word tags   {_figure(summary['accuracy'])}   always O {_figure(summary['outside_share'])}",
     ]
     kinds = list(summary["per_type"].items())

@@ -1,5 +1,6 @@
 """Sinkhorn codes and the centre: equal to the papers, and the same on two ranks as on one."""
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -35,6 +36,21 @@ def test_codes_equal_the_papers_and_use_all_prototypes_equally() -> None:
     lone = torch.full((4, 2), -1.0)
     lone[:, 0] = 1.0
     assert bool(sinkhorn(lone, epsilon=0.01, iterations=3).isfinite().all())  # exp(100) is infinite in float32
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.01, 0.001])
+def test_codes_of_opposite_samples_and_prototypes_are_those_of_float64(epsilon: float) -> None:
+    scores = cosines(12).float()
+    scores[3] = -1.0 - 1e-3 * torch.arange(PROTOTYPES)  # a sample opposite to every prototype
+    scores[:, 2] = -1.0  # a prototype opposite to every sample
+    codes = sinkhorn(scores, epsilon=epsilon, iterations=3)
+    log_codes = scores.double() / epsilon
+    for _ in range(3):
+        log_codes = log_codes - log_codes.logsumexp(dim=0)
+        log_codes = log_codes - log_codes.logsumexp(dim=1, keepdim=True)
+    assert bool(codes.isfinite().all())
+    assert torch.allclose(codes.sum(dim=1), torch.ones(12))
+    assert torch.allclose(codes.double(), log_codes.exp(), atol=1e-3)
 
 
 def codes_of(sizes: list[int]) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ B samples per rank, N samples over all ranks, Q rows of a queue, K prototypes.
 
 import torch
 from torch import Tensor
+from torch.nn.functional import log_softmax
 
 from hfssl.distributed import all_reduce_max, all_reduce_sum, rank, world_size
 from hfssl.nn.precision import no_autocast, to_float32
@@ -15,7 +16,8 @@ def sinkhorn(scores_BK: Tensor, *, epsilon: float, iterations: int, queued_QK: T
     """Soft codes near the scores under equal use of the prototypes (Caron et al. 2020, section 3.1, equations 3 to 5,
     and the appendix on the implementation; Cuturi 2013).
 
-    Call it crop by crop. Ranks may hold different numbers of samples.
+    Call it crop by crop. Ranks may hold different numbers of samples. Logarithms are normalised, since at a small epsilon the
+    codes of a sample or prototype that is opposite to all others are 0 in float32.
 
     Args:
         scores_BK: cosines of samples and prototypes.
@@ -30,11 +32,15 @@ def sinkhorn(scores_BK: Tensor, *, epsilon: float, iterations: int, queued_QK: T
     if queued_QK is not None:
         scores_BK = torch.cat([to_float32(scores_BK), to_float32(queued_QK[rank() :: world_size()])])
     with no_autocast(scores_BK):
-        scaled_BK = to_float32(scores_BK) / epsilon
-        codes_BK = torch.exp(
-            scaled_BK - all_reduce_max(scaled_BK.amax(dim=0))
-        )  # a factor a prototype, divided out below
+        log_codes_BK = to_float32(scores_BK) / epsilon
         for _ in range(iterations):
-            codes_BK = codes_BK / all_reduce_sum(codes_BK.sum(dim=0))
-            codes_BK = codes_BK / codes_BK.sum(dim=1, keepdim=True)
-    return codes_BK[:num_samples]
+            log_codes_BK = log_codes_BK - _log_sum_of_samples(log_codes_BK)
+            log_codes_BK = log_softmax(log_codes_BK, dim=1)
+    return log_codes_BK[:num_samples].exp()
+
+
+def _log_sum_of_samples(log_codes_BK: Tensor) -> Tensor:
+    """The logarithm of each prototype's sum over the samples of all ranks; (K,)."""
+    own_K = log_codes_BK.logsumexp(dim=0)
+    largest_K = all_reduce_max(own_K)
+    return largest_K + all_reduce_sum((own_K - largest_K).exp()).log()

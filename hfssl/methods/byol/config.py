@@ -11,7 +11,7 @@ from hfssl.methods.joint_embedding_settings import JointEmbeddingConfig, check_m
 @dataclass(frozen=True, kw_only=True)
 class BYOLConfig(JointEmbeddingConfig):
     recipe: ClassVar[str] = "byol"
-    loss_unit: ClassVar[str] = "2 - 2 cos per view"
+    loss_unit: ClassVar[str] = "2 - 2 cos of both views, per image"
     asymmetric: ClassVar[bool] = True
 
     projection_hidden_size: int = option(4096, "width of the projection head's hidden layer")

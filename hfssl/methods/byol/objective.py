@@ -1,7 +1,7 @@
 """BYOL: a student predicts the projection that a slowly moving teacher makes of the other view; there are no negatives.
 
-Grill et al. 2020, "Bootstrap your own latent", arXiv 2006.07733, equations 1 and 2. The loss is 2 - 2 cos between
-prediction and target, in both directions; the teacher is the moving average of student backbone and projection head.
+Grill et al. 2020, "Bootstrap your own latent", arXiv 2006.07733, equations 1 and 2. The loss of an image is 2 - 2 cos between
+prediction and target, the sum of both directions; the teacher is the moving average of student backbone and projection head.
 
 B images, V views, D width.
 
@@ -28,7 +28,7 @@ from hfssl.nn.signals import embedding_std
 from hfssl.nn.teacher import Teacher
 from hfssl.objective import Batch, Diagnosis, StepOutput
 
-_LOSS_OF_RANDOM_TARGETS = 2.0  # 2 - 2 cos where predictions and targets have nothing to do with each other
+_LOSS_OF_RANDOM_TARGETS = 4.0  # both directions of 2 - 2 cos, where predictions and targets are unrelated
 
 
 class BYOL(WithTeacher[BYOLConfig]):
@@ -49,7 +49,7 @@ class BYOL(WithTeacher[BYOLConfig]):
         loss_sum = cosine_regression(predictions_BVD.flatten(0, 1), targets_BVD.flatten(0, 1))
         signals = self.signals(batch, loss_sum, _LOSS_OF_RANDOM_TARGETS)
         signals["embedding_std"] = embedding_std(projections_BVD[:, 0])
-        return StepOutput(loss_sum, torch.full_like(loss_sum, 2.0 * len(crops)), signals)
+        return StepOutput(loss_sum, torch.full_like(loss_sum, float(len(crops))), signals)
 
     def on_step_end(self, progress: float, applied: Tensor) -> None:
         self.teacher.follow(self.student(), cosine(progress, self.config.teacher_momentum, 1.0), applied)

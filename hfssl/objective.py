@@ -178,8 +178,11 @@ class ToldApart(NamedTuple):
 
 
 def is_matrix(parameter: Tensor) -> bool:
-    """A weight that may decay: two dimensions larger than 1, unlike norms, biases and tokens."""
-    return parameter.squeeze().ndim >= 2
+    """A weight that may decay, unlike norms, biases and tokens: it has two dimensions, or two larger than 1 of more.
+
+    The weight (1, D) of a head with one output is a matrix, a token (1, 1, D) is none.
+    """
+    return parameter.ndim == 2 or parameter.squeeze().ndim >= 2
 
 
 Config = TypeVar("Config", default=Any)

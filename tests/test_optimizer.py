@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from hfssl.catalog import config_of
 from hfssl.config.parse import make_run, parse
@@ -13,13 +14,15 @@ from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.errors import ConfigError
 from hfssl.methods.mae.config import MAEConfig
+from hfssl.models.layer_decay import decayed_groups
+from hfssl.objective import is_matrix
 from hfssl.run_dir import RunDir
 from hfssl.runs.context import RunContext
 from hfssl.runs.open_session import open_session
 from hfssl.tasks.image_classification.config import ImageClassificationConfig
 from hfssl.training.accelerator import start
 from hfssl.training.checkpoint import save
-from hfssl.training.lars import LARS
+from hfssl.training.lars import LARS, MOMENTUM, TRUST_COEFFICIENT
 from hfssl.training.loop import Session, train
 from hfssl.training.optimizer import build_optimizer, peak_learning_rate, set_learning_rate, set_weight_decay
 from hfssl.training.start import Start, read_state
@@ -38,6 +41,42 @@ def test_weight_decay_spares_norms_biases_and_tokens(tmp_path: Path) -> None:
     assert all(names[id(p)].endswith(kinds) for p in spared["params"])
     trainable = sum(p.requires_grad for p in objective.parameters())
     assert len(decayed["params"]) + len(spared["params"]) == trainable
+
+
+def test_a_matrix_may_have_one_row_and_a_token_is_none() -> None:
+    matrices = [
+        nn.Linear(8, 1).weight,
+        nn.Linear(1, 8).weight,
+        nn.Conv2d(6, 6, 3, groups=6).weight,
+        torch.empty(1, 4, 8),
+    ]
+    others = [
+        nn.Linear(8, 1).bias,
+        nn.LayerNorm(8).weight,
+        torch.empty(1, 1, 8),
+        torch.empty(1, 1, 1, 8),
+        torch.empty(()),
+    ]
+    assert all(map(is_matrix, matrices))
+    assert not any(map(is_matrix, others))
+    body = nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(8, 8)]), "norm": nn.LayerNorm(8), "head": nn.Linear(8, 1)})
+    for decay in (1.0, 0.5):
+        groups = decayed_groups(body.named_parameters(), weight_decay=0.1, decay=decay)
+        decayed = {id(member) for group in groups if group["weight_decay"] for member in group["params"]}
+        assert decayed == {id(body["layers"][0].weight), id(body["head"].weight)}
+
+
+def test_the_rate_stays_inside_the_momentum_of_lars() -> None:
+    weight = nn.Parameter(torch.full((2, 2), 3.0, dtype=torch.float64))
+    optimizer = LARS([weight], lr=0.0)
+    expected, velocity = weight.detach().clone(), torch.zeros_like(weight)
+    for rate in (1.0, 0.1, 0.0):
+        weight.grad = torch.ones_like(weight)
+        optimizer.param_groups[0]["lr"] = rate
+        velocity = MOMENTUM * velocity + rate * TRUST_COEFFICIENT * expected.norm() / 2.0
+        expected = expected - velocity
+        optimizer.step()
+        assert torch.allclose(weight.detach(), expected, rtol=1e-12)
 
 
 def test_the_learning_rate_scales_with_the_batch_in_vision_alone() -> None:

@@ -19,6 +19,10 @@ class LARS(torch.optim.Optimizer):
 
         v <- MOMENTUM v + lr t d,  w <- w - v,  t = TRUST_COEFFICIENT |w| / |d|, 1 where either norm is 0.
 
+    The learning rate is inside the momentum, as in the paper and in SimCLR's published code (its classic momentum). BYOL's, MoCo
+    v3's and Barlow Twins' codes keep v <- MOMENTUM v + t d and step by lr v. Both are the same at a constant rate. While the
+    rate changes, theirs applies today's rate to earlier gradients, ours the rate that held then.
+
     Norms, biases and other tensors of fewer than two dimensions are not adapted, t = 1; they belong in a group without decay.
     Where `found_inf` (0-d, 1 or 0, on the device) is 1, the step leaves weights and momentum bit for bit.
     """

@@ -8,6 +8,8 @@ B images, N patches, D width.
 The model is transformers' `ViTMAEForPreTraining`. Where we differ from it:
 - initialisation as in the paper (section 3 and appendix A.1): sine-cosine positions, Xavier-uniform linear layers, tokens
   from N(0, 0.02). The stock class leaves positions and tokens at zero and draws every weight from N(0, 0.02).
+- queries, keys and values are drawn as three square matrices, as in the published code of ViT. That of MAE draws one joint
+  matrix of three times the outputs, whose Xavier bound is smaller by a factor of sqrt(2).
 - masks come from the sample's key, not from a generator.
 - the encoder is exported as a `ViTModel`, since `ViTMAEModel` hides patches at random even in eval mode.
 
@@ -183,7 +185,7 @@ def _vit_mae_config(config: MAEConfig, data: ImageDataConfig, model_config: Pret
 
 @torch.no_grad()
 def initialise(model: ViTMAEForPreTraining) -> None:
-    """The paper's initialisation (appendix A.1 and its published code) in place of the stock one."""
+    """The paper's initialisation (appendix A.1 and its published code) in place of the stock one, but for attention."""
     initialise_linear(model)
     embeddings = model.vit.embeddings
     initialise_patches(embeddings.patch_embeddings.projection)

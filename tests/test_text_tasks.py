@@ -1,5 +1,6 @@
 """The laws of fine-tuning on texts: stock's loss, strangers' answers, numbers, and what is refused."""
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,11 @@ from tests.support.texts_with_labels import (
     numbers,
     opened,
     opened_on,
+    question_rows,
     run_of,
     sentence,
     table,
+    tagged_rows,
     trained,
 )
 
@@ -293,3 +296,20 @@ def test_the_export_answers_the_test_rows(tmp_path: Path) -> None:
         said = parts.objective.logits(parts.rows.pipeline.eval_transform([whole[row] for row in range(len(tested))]))
     expected = float((said.argmax(dim=1) == torch.from_numpy(whole.numbers_N)).float().mean())
     assert scored_by_export(parts, tested)["accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("task", ["sequence_classification", "token_classification", "question_answering"])
+def test_a_tokenizer_trained_for_a_task_knows_every_word_that_the_task_reads(task: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    (tmp_path / "model" / "config.json").write_text(json.dumps({"model_type": "bert", **small}))
+    rows: list[dict[str, Any]] = {
+        "sequence_classification": [{"text": "cat", "second": "bond", "label": row % 2} for row in range(48)],
+        "token_classification": tagged_rows(),
+        "question_answering": question_rows(),
+    }[task]
+    settings: dict[str, Any] = {"text_column": "text", "second_text_column": "second"} if "second" in rows[0] else {}
+    settings |= {"train_tokenizer": "wordpiece", "vocab_size": 300, "loop": {"model_config": str(tmp_path / "model")}}
+    run = run_of(task, None, table(rows, tmp_path / "rows.jsonl"), tmp_path / "run", **settings)
+    tokenizer = opened(run).rows.pipeline.processor
+    assert tokenizer.tokenize("cat bond") == ["cat", "bond"]

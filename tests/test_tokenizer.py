@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any, get_args
 
+import datasets
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, CanineTokenizer, GPT2Config, PreTrainedTokenizerFast
 
 from hfssl.data.demo import sets as demo
+from hfssl.data.source import Source
+from hfssl.data.texts import rows as text_rows
 from hfssl.data.texts import tokenizer
 from hfssl.data.texts.config import TextDataConfig, TokenizerKind
 from hfssl.data.texts.pipeline import TextPipeline
@@ -171,3 +174,16 @@ def test_a_tokenizer_that_does_not_know_the_texts_is_warned_of(tmp_path: Path) -
     assert told["thai"][0].startswith(
         "100% of the tokens are [UNK]: the tokenizer does not know these texts; take another one"
     )
+
+
+def test_lists_of_words_and_further_columns_are_trained_on(tmp_path: Path) -> None:
+    rows = [{"words": ["zebra", None, "quail"], "other": "walrus"}, {"words": [], "other": None}, {"words": None}]
+    table = datasets.Dataset.from_list(rows * 20)
+    source = Source("rows", "train", table.select_columns("words"), "words", None, None, all_rows=table)
+    assert list(text_rows.texts(source))[:3] == ["zebra quail", "", ""]
+    assert sorted(set(text_rows.texts(source, further=["other"]))) == ["", "walrus", "zebra quail"]
+    assert len(list(text_rows.texts(source, 2, further=["other"]))) == 60
+    data = TextDataConfig(train_tokenizer="wordpiece", vocab_size=300)
+    of_words, of_both = open_tokenizer(data, source), open_tokenizer(data, source, ["other"])
+    assert of_words.tokenize("zebra quail walrus") == ["zebra", "quail", "[UNK]"]
+    assert of_both.tokenize("zebra quail walrus") == ["zebra", "quail", "walrus"]

@@ -42,6 +42,11 @@ class TextTaskConfig(TaskConfig):
         limits = [limit for limit in (room, self._tokenizer_limit(data)) if limit is not None]
         return self, dataclasses.replace(data, max_length=min(limits, default=_LONGEST))
 
+    @property
+    def further_texts(self) -> tuple[str, ...]:
+        """Columns of texts that are read with those of the data's own column."""
+        return ()
+
     def _tokenizer_limit(self, data: TextDataConfig) -> int | None:
         """Where a plain call with `truncation=True` cuts."""
         place = data.tokenizer or self.model

@@ -78,7 +78,7 @@ def task_tokenizer(config: TextTaskConfig, data: TextDataConfig, source: Source 
         config.model is not None or data.tokenizer is not None or data.train_tokenizer is not None,
         "a model from scratch needs a tokenizer: set --tokenizer or --train_tokenizer",
     )
-    tokenizer = with_pad_token(open_tokenizer(data, source))
+    tokenizer = with_pad_token(open_tokenizer(data, source, config.further_texts))
     tokenizer.model_max_length = data.max_length
     return tokenizer
 

@@ -123,7 +123,7 @@ def question_rows(count: int = 48) -> list[dict[str, Any]]:
 
 
 def run_of(
-    task: str, model: str, dataset: str, folder: Path, *, loop: dict[str, Any] | None = None, **method: Any
+    task: str, model: str | None, dataset: str, folder: Path, *, loop: dict[str, Any] | None = None, **method: Any
 ) -> RunConfig:
     """A run of a task; keywords of its data are told from those of the task by their names."""
     of_data = {name: method.pop(name) for name in list(method) if name in TextDataConfig.__dataclass_fields__}

@@ -3,10 +3,11 @@
 Trained ones are stock `PreTrainedTokenizerFast`: `AutoTokenizer` opens them without hfssl.
 """
 
+import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -184,8 +185,11 @@ def _around(tokenizer: Tokenizer, special: dict[str, str]) -> processors.Templat
     return processors.TemplateProcessing(single=f"{cls} $A {sep}", pair=pairs[cls], special_tokens=ids)
 
 
-def open_tokenizer(data: TextDataConfig, source: Source | None) -> PreTrainedTokenizerFast:
+def open_tokenizer(data: TextDataConfig, source: Source | None, further: Sequence[str] = ()) -> PreTrainedTokenizerFast:
     """The tokenizer that `data` names, or one trained on `source`, which is kept on disk for all ranks and later runs.
+
+    Args:
+        further: columns of texts that it is trained on too.
 
     Raises:
         ConfigError: neither is asked for, it cannot be loaded, or it is not a fast one.
@@ -197,8 +201,9 @@ def open_tokenizer(data: TextDataConfig, source: Source | None) -> PreTrainedTok
     assert source is not None
     case = "lower" if data.lowercase else "cased"
     settings = f"{data.train_tokenizer}-{data.trained_vocab_size}-{case}"
-    folder = cache_root("tokenizers") / f"{source.fingerprint()}-{settings}-v{FORMAT}"
-    made_once(folder, _is_whole, partial(_train_into, data=data, source=source))
+    columns = hashlib.sha256(json.dumps(further).encode()).hexdigest()[:8] + "-" if further else ""
+    folder = cache_root("tokenizers") / f"{source.fingerprint()}-{columns}{settings}-v{FORMAT}"
+    made_once(folder, _is_whole, partial(_train_into, data=data, source=source, further=further))
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     tokenizer.model_max_length = data.max_length
     return tokenizer
@@ -219,10 +224,11 @@ def _is_whole(folder: Path) -> bool:
     return (folder / "tokenizer.json").is_file() and (folder / "tokenizer_config.json").is_file()
 
 
-def _train_into(folder: Path, data: TextDataConfig, source: Source) -> None:
+def _train_into(folder: Path, data: TextDataConfig, source: Source, further: Sequence[str]) -> None:
     assert data.train_tokenizer is not None
     every = max(1, math.ceil(text_bytes(source) / TRAINING_BYTES))
     part = "" if every == 1 else f" on every {every}th row"
     print(f"training a {data.train_tokenizer} tokenizer{part}", flush=True)
-    tokenizer = train_tokenizer(texts(source, every), data.train_tokenizer, data.trained_vocab_size, data.lowercase)
+    rows = texts(source, every, further=further)
+    tokenizer = train_tokenizer(rows, data.train_tokenizer, data.trained_vocab_size, data.lowercase)
     tokenizer.save_pretrained(folder)

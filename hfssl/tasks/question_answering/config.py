@@ -43,6 +43,10 @@ class QuestionAnsweringConfig(TextTaskConfig):
     def output_type(self) -> Literal["classes", "numbers", "tags", "spans", "transcripts"]:
         return "spans"
 
+    @property
+    def further_texts(self) -> tuple[str, ...]:
+        return (self.question_column,)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         given = {

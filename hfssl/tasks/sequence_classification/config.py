@@ -44,6 +44,10 @@ class SequenceClassificationConfig(TextTaskConfig):
         for name, is_given in given.items():
             require(not is_given, f"{name} has no effect where numbers are to be said, not classes: leave it out")
 
+    @property
+    def further_texts(self) -> tuple[str, ...]:
+        return () if self.second_text_column is None else (self.second_text_column,)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.problem == "numbers":

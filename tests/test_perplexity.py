@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, GPT2Config, PreTrainedTokenizerFast, T5Config
 
 from hfssl.checkpoints.exports import write_export
 from hfssl.commands.evaluate import evaluate
 from hfssl.evaluation.evaluate_config import EvaluateConfig
 from hfssl.evaluation.knn import knn_predictions
-from hfssl.evaluation.perplexity import LanguageModel, open_language_model, perplexity_of, scored
+from hfssl.evaluation.perplexity import LanguageModel, open_language_model, perplexity_of, scored, sentence
+from hfssl.evaluation.text_features import open_text_encoder, sentences_of_cut, text_features, what_is_cut
 from hfssl.evaluation.texts import tfidf
+from hfssl.models.text_length import longest_text
 from tests.support.adapters import fill_adapters, open_adapted_run, write_base
 from tests.support.language_models import VOCABULARY, tiny_causal, tiny_masked
 
@@ -87,6 +89,97 @@ def test_perplexity_counts_tokens_and_lies_in_its_interval() -> None:
     assert figures["bits_a_byte"] == pytest.approx(losses.sum() / math.log(2) / sum(map(len, texts)))
     assert figures["of_token_frequencies"] == pytest.approx(VOCABULARY + 3, rel=0.1)  # nearly all unseen: one each
     assert perplexity_of(language_model, [""], texts) is None
+
+
+def slow_windows(num_tokens: int, room: int) -> list[tuple[int, int, int]]:
+    """(start, end, first token that is scored) of windows that share half of their tokens with the one before."""
+    shared, windows, start = room // 2, [], 0
+    while True:
+        end = min(num_tokens, start + room)
+        windows.append((start, end, start + (shared if start else 0)))
+        if end == num_tokens:
+            return windows
+        start = end - shared
+
+
+@pytest.mark.parametrize("num_words", [1, 7, 8, 9, 12, 13, 40])
+def test_a_causal_model_reads_long_texts_in_windows_and_predicts_each_token_once(num_words: int) -> None:
+    model, plain = tiny_causal("gpt2"), tokenizer(frame=False)
+    text = " ".join(np.random.default_rng(0).choice(WORDS, num_words))
+    ids = torch.tensor(plain(text)["input_ids"])
+    found = scored(LanguageModel(model, plain, is_causal=True, max_length=8), text)
+    expected = []
+    for start, end, first in slow_windows(num_words, 8):
+        rows = model(input_ids=ids[None, start:end]).logits[0].log_softmax(dim=1)
+        expected += [-float(rows[place - 1 - start, ids[place]].detach()) for place in range(max(1, first), end)]
+    assert found.ids.tolist() == ids[1:].tolist()
+    assert np.allclose(found.losses, expected, atol=1e-5)
+    assert found.num_bytes == (len(text.split(" ", 1)[1]) if num_words > 1 else 0)
+    assert found.num_windows == len(slow_windows(num_words, 8))
+
+
+def test_a_masked_model_reads_long_texts_in_framed_windows() -> None:
+    model, framed = tiny_masked("bert"), tokenizer(frame=True)
+    text = " ".join(np.random.default_rng(1).choice(WORDS, 15))
+    found = scored(LanguageModel(model, framed, is_causal=False, max_length=8), text)
+    ids = framed(text, add_special_tokens=False)["input_ids"]
+    expected = []
+    for start, end, first in slow_windows(15, 6):  # two of eight tokens are [CLS] and [SEP]
+        for place in range(first, end):
+            window = torch.tensor([2, *ids[start:end], 3])
+            window[1 + place - start] = framed.mask_token_id
+            logits = model(input_ids=window[None]).logits[0, 1 + place - start]
+            expected.append(-float(logits.log_softmax(dim=0)[ids[place]].detach()))
+    assert found.ids.tolist() == ids
+    assert np.allclose(found.losses, expected, atol=1e-5)
+    assert found.num_bytes == len(text)
+
+
+def test_a_uniform_model_has_the_perplexity_of_its_vocabulary_over_any_number_of_tokens() -> None:
+    model = tiny_causal("gpt2")
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    texts = [" ".join(["w1"] * 20_000)] * 3
+    figures = perplexity_of(
+        LanguageModel(model, tokenizer(frame=False), is_causal=True, max_length=64), texts, ["w1 w2"]
+    )
+    assert figures is not None
+    assert figures["value"] == pytest.approx(model.config.vocab_size, rel=1e-6)
+    assert (figures["tokens"], figures["documents_in_windows"]) == (3 * 19_999, 3)
+    assert (figures["window"], figures["stride"]) == (64, 32)
+    assert "3 texts of more than 64 tokens were read in windows, each 32 tokens after the one before it" in sentence(
+        figures
+    )
+
+
+@pytest.mark.parametrize(
+    ("positions", "limit", "expected"), [(2048, 1024, 1024), (1024, None, 1024), (None, 700, 700), (None, None, 512)]
+)
+def test_as_many_tokens_are_read_as_tokenizer_and_model_allow(
+    positions: int | None, limit: int | None, expected: int
+) -> None:
+    config = GPT2Config(n_positions=positions) if positions else T5Config()
+    plain = tokenizer(frame=False)
+    if limit is not None:
+        plain.model_max_length = limit
+    assert longest_text(config, plain) == expected
+
+
+def test_what_is_cut_off_is_counted_and_long_texts_share_smaller_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = open_text_encoder(saved(tiny_masked("bert"), True, tmp_path / "bert"), CPU)
+    limit = encoder.max_length
+    texts = [" ".join(["w1"] * size) for size in (limit - 2, limit - 1, limit + 8, 3)]
+    cut = what_is_cut(encoder.tokenizer, limit, texts)
+    assert (cut["limit"], cut["texts"], cut["texts_cut"]) == (limit, 4, 2)
+    assert (cut["tokens"], cut["tokens_cut"]) == (3 * limit + 8 + 5 + 3, 1 + 10)
+    assert "2 of 4 texts are longer than the" in sentences_of_cut(cut)[0]
+    assert sentences_of_cut(what_is_cut(encoder.tokenizer, limit, texts[:1])) == []
+    whole = text_features(encoder, texts * 3)
+    assert whole.shape == (12, encoder.model.config.hidden_size)
+    monkeypatch.setattr("hfssl.evaluation.text_features._USUAL_LENGTH", 10)
+    assert np.allclose(text_features(encoder, texts * 3), whole, atol=1e-5)
 
 
 def test_a_checkpoint_without_a_trained_head_has_no_perplexity(tmp_path: Path) -> None:

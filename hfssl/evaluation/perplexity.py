@@ -32,11 +32,12 @@ from hfssl.run_dir import Json
 
 RESAMPLES = 2000
 _HIDDEN_AT_ONCE = 64
+_LONGEST_CAUSAL_WINDOW, _LONGEST_MASKED_WINDOW = 4096, 512
 _MASKED, _CAUSAL = ("ForMaskedLM", "ForPreTraining"), ("ForCausalLM", "LMHeadModel")
 
 
 class LanguageModel(NamedTuple):
-    """A checkpoint with a trained head, in eval mode; `max_length` tokens of a document are read."""
+    """A checkpoint with a trained head, in eval mode; `max_length` tokens of a document are read at once."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -45,15 +46,18 @@ class LanguageModel(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """One document: ids (n,) of its scored tokens, their negative log-likelihoods (n,) in nats, and their UTF-8 bytes."""
+    """One document: ids (n,) of its scored tokens, their negative log-likelihoods (n,) in nats, their UTF-8 bytes, and the
+    windows that it was read in."""
 
     ids: Array
     losses: Array
     num_bytes: int
+    num_windows: int
 
 
 def open_language_model(location: str, max_length: int, device: torch.device) -> LanguageModel | None:
-    """None where the checkpoint holds no language-model head."""
+    """None where the checkpoint holds no language-model head. Windows have at most `max_length` tokens, and no more than
+    4,096 of a causal and 512 of a masked model, since a masked one reads a window once for each of its tokens."""
     adapter = adapter_at(location)
     name = _architecture(location) if adapter is None else str(adapter.architecture)
     is_causal = name.endswith(_CAUSAL)
@@ -63,7 +67,8 @@ def open_language_model(location: str, max_length: int, device: torch.device) ->
     tokenizer = AutoTokenizer.from_pretrained(location)
     if info["missing_keys"] or (not is_causal and tokenizer.mask_token_id is None):
         return None
-    return LanguageModel(ready(model, device), tokenizer, is_causal, max_length)
+    longest = _LONGEST_CAUSAL_WINDOW if is_causal else _LONGEST_MASKED_WINDOW
+    return LanguageModel(ready(model, device), tokenizer, is_causal, min(max_length, longest))
 
 
 def _architecture(location: str) -> str:
@@ -74,28 +79,47 @@ def _architecture(location: str) -> str:
 
 @torch.inference_mode()
 def scored(language_model: LanguageModel, text: str) -> Scored:
-    """The tokens of one document that the model predicts: all ordinary ones, but a causal model's first without a BOS."""
+    """The tokens of one document that the model predicts: all ordinary ones, but a causal model's first without a BOS.
+
+    A document longer than a window is read in several, and each token is predicted once. The second half of a window is
+    scored, after a first half that the window before it has scored; of the first window all is.
+    """
     model, tokenizer, is_causal, max_length = language_model
     device = next(model.parameters()).device
     encoded = tokenizer(
         text,
         truncation=True,
         max_length=max_length,
+        stride=overlap(language_model),
+        return_overflowing_tokens=True,
         return_special_tokens_mask=True,
         return_offsets_mapping=True,
         return_token_type_ids=False,
-        return_tensors="pt",
     )
-    ids_1T = encoded["input_ids"].to(device)
-    ordinary = np.flatnonzero(encoded["special_tokens_mask"][0].numpy() == 0)
-    positions = torch.from_numpy(ordinary[ordinary > 0] if is_causal else ordinary).to(device)
-    if not len(positions):
-        return Scored(np.zeros(0, dtype=np.int64), np.zeros(0), 0)
-    losses = _next_token(model, ids_1T, positions) if is_causal else _hidden(model, tokenizer, ids_1T, positions)
-    ends = encoded["offset_mapping"][0][:, 1]
-    first = int(encoded["offset_mapping"][0][positions[0], 0])
-    num_bytes = len(text[first : int(ends.max())].encode())
-    return Scored(ids_1T[0, positions].cpu().numpy(), losses.double().cpu().numpy(), num_bytes)
+    ids, losses, offsets = [np.zeros(0, dtype=np.int64)], [np.zeros(0)], []
+    for window in range(len(encoded["input_ids"])):
+        ordinary = np.flatnonzero(np.array(encoded["special_tokens_mask"][window]) == 0)
+        ordinary = ordinary[overlap(language_model) :] if window else ordinary
+        positions = torch.from_numpy(ordinary[ordinary > 0] if is_causal else ordinary).to(device)
+        if not len(positions):
+            continue
+        ids_1T = torch.tensor(encoded["input_ids"][window], device=device)[None]
+        of_window = _next_token(model, ids_1T, positions) if is_causal else _hidden(model, tokenizer, ids_1T, positions)
+        ids.append(ids_1T[0, positions].cpu().numpy())
+        losses.append(of_window.double().cpu().numpy())
+        offsets += [encoded["offset_mapping"][window][position] for position in positions.tolist()]
+    num_bytes = len(text[offsets[0][0] : max(end for _, end in offsets)].encode()) if offsets else 0
+    return Scored(np.concatenate(ids), np.concatenate(losses), num_bytes, len(encoded["input_ids"]))
+
+
+def overlap(language_model: LanguageModel) -> int:
+    """Ordinary tokens that a window shares with the one before it: half of them."""
+    return max(0, _room(language_model)) // 2
+
+
+def _room(language_model: LanguageModel) -> int:
+    """Ordinary tokens of a full window."""
+    return language_model.max_length - language_model.tokenizer.num_special_tokens_to_add()
 
 
 def _next_token(model: PreTrainedModel, ids_1T: Tensor, positions: Tensor) -> Tensor:
@@ -139,6 +163,9 @@ def perplexity_of(language_model: LanguageModel, texts: Sequence[str], training_
         "of_token_frequencies": _exp(alone),
         "documents": len(documents),
         "tokens": int(counts.sum()),
+        "window": language_model.max_length,
+        "stride": _room(language_model) - overlap(language_model),
+        "documents_in_windows": sum(document.num_windows > 1 for document in documents),
     }
 
 
@@ -151,9 +178,7 @@ def _loss_of_frequencies(
 ) -> float:
     """Nats a token by the training texts' token frequencies, each raised by one."""
     counts = np.ones(len(language_model.tokenizer))
-    encoded = language_model.tokenizer(
-        list(training_texts), add_special_tokens=False, truncation=True, max_length=language_model.max_length
-    )
+    encoded = language_model.tokenizer(list(training_texts), add_special_tokens=False, verbose=False)
     for ids in encoded["input_ids"]:
         np.add.at(counts, ids, 1)
     log_shares = np.log(counts / counts.sum())
@@ -165,5 +190,6 @@ def sentence(figures: Json) -> str:
     return (
         f"{figures['kind']} of {figures['documents']} test texts {figures['value']:.1f} (95 % interval {figures['low']:.1f} to "
         f"{figures['high']:.1f}; {figures['tokens']:,} tokens, {figures['bits_a_byte']:.2f} bits a byte); token frequencies "
-        f"of the training texts only: {figures['of_token_frequencies']:.1f}"
+        f"of the training texts only: {figures['of_token_frequencies']:.1f}; {figures['documents_in_windows']} texts of more "
+        f"than {figures['window']:,} tokens were read in windows, each {figures['stride']:,} tokens after the one before it"
     )

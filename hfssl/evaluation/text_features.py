@@ -3,7 +3,7 @@
 N documents, B of a batch, T tokens, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoTokenizer,
+    BatchEncoding,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -24,11 +25,13 @@ from hfssl.checkpoints.locate import loading
 from hfssl.errors import require
 from hfssl.models.pooler import untrained
 from hfssl.models.stock_encoder import ready
+from hfssl.models.text_length import longest_text
 from hfssl.objective import Array
-from hfssl.run_dir import Json
+from hfssl.run_dir import Json, JsonView
 
 BATCH = 64
-_LONGEST = 512  # where the tokenizer names no limit
+_USUAL_LENGTH = 512  # tokens of a text; longer ones go through the encoder in smaller batches
+_COUNTED_AT_ONCE = 1000
 
 
 class TextEncoder(NamedTuple):
@@ -54,7 +57,7 @@ def open_text_encoder(name: str | Path, device: torch.device) -> TextEncoder:
     )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return TextEncoder(ready(model, device), tokenizer, min(tokenizer.model_max_length, _LONGEST))
+    return TextEncoder(ready(model, device), tokenizer, longest_text(model.config, tokenizer))
 
 
 def untrained_text_encoder(name: str | Path, seed: int, device: torch.device) -> TextEncoder:
@@ -85,6 +88,20 @@ def text_features(encoder: TextEncoder, texts: Sequence[str], batch_size: int = 
     device = next(encoder.model.parameters()).device
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # little padding
     features: Array | None = None
+    for rows, encoded in _batches(encoder, texts, order, batch_size):
+        encoded = encoded.to(device)
+        pooled_BD = _pooled(encoder.model(**encoded).last_hidden_state, encoded["attention_mask"]).float().cpu()
+        if features is None:
+            features = np.empty((len(texts), pooled_BD.shape[1]), dtype=np.float32)
+        features[rows] = pooled_BD.numpy()
+    assert features is not None
+    return features
+
+
+def _batches(
+    encoder: TextEncoder, texts: Sequence[str], order: list[int], batch_size: int
+) -> Iterator[tuple[list[int], BatchEncoding]]:
+    """(numbers of texts, their padded tokens), halved where long texts make a batch too large."""
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         encoded = encoder.tokenizer(
@@ -94,13 +111,35 @@ def text_features(encoder: TextEncoder, texts: Sequence[str], batch_size: int = 
             max_length=encoder.max_length,
             return_token_type_ids=False,
             return_tensors="pt",
-        ).to(device)
-        pooled_BD = _pooled(encoder.model(**encoded).last_hidden_state, encoded["attention_mask"]).float().cpu()
-        if features is None:
-            features = np.empty((len(texts), pooled_BD.shape[1]), dtype=np.float32)
-        features[rows] = pooled_BD.numpy()
-    assert features is not None
-    return features
+        )
+        if len(rows) > 1 and encoded["input_ids"].numel() > len(rows) * _USUAL_LENGTH:
+            yield from _batches(encoder, texts, rows, (len(rows) + 1) // 2)
+        else:
+            yield rows, encoded
+
+
+def what_is_cut(tokenizer: PreTrainedTokenizerBase, limit: int, texts: Sequence[str]) -> Json:
+    """How many of the texts, and of their tokens, are beyond the first `limit` tokens of a text."""
+    found = {"limit": limit, "texts": len(texts), "texts_cut": 0, "tokens": 0, "tokens_cut": 0}
+    for start in range(0, len(texts), _COUNTED_AT_ONCE):
+        block = list(texts[start : start + _COUNTED_AT_ONCE])
+        for ids in tokenizer(block, return_attention_mask=False, verbose=False)["input_ids"]:
+            beyond = max(0, len(ids) - limit)
+            found["texts_cut"] += int(beyond > 0)
+            found["tokens"] += len(ids)
+            found["tokens_cut"] += beyond
+    return found
+
+
+def sentences_of_cut(found: JsonView) -> list[str]:
+    """The same for people; nothing where nothing is cut."""
+    if not found["texts_cut"]:
+        return []
+    share = found["tokens_cut"] / found["tokens"]
+    return [
+        f"{found['texts_cut']:,} of {found['texts']:,} texts are longer than the {found['limit']:,} tokens that the model reads: "
+        f"{share:.1%} of all tokens were cut off for the features"
+    ]
 
 
 def _pooled(hidden_BTD: Tensor, seen_BT: Tensor) -> Tensor:

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.errors import require
+from hfssl.models.text_length import LONGEST, positions_of, tokenizer_limit
 from hfssl.tasks.task_config import TaskConfig
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
-
-_LONGEST = 512  # tokens, where neither model nor tokenizer names a limit
-_NO_LIMIT = 1_000_000  # what tokenizers call their limit where they have none is above
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +30,7 @@ class TextTaskConfig(TaskConfig):
         self, data: TextDataConfig, model_config: "PretrainedConfig", given: frozenset[str]
     ) -> tuple[Self, TextDataConfig]:
         """As many tokens as the model has positions and its tokenizer allows, unless told."""
-        room = _positions(model_config)
+        room = positions_of(model_config)
         if "max_length" in given:
             require(
                 room is None or data.max_length <= room,
@@ -40,7 +38,7 @@ class TextTaskConfig(TaskConfig):
             )
             return self, data
         limits = [limit for limit in (room, self._tokenizer_limit(data)) if limit is not None]
-        return self, dataclasses.replace(data, max_length=min(limits, default=_LONGEST))
+        return self, dataclasses.replace(data, max_length=min(limits, default=LONGEST))
 
     @property
     def further_texts(self) -> tuple[str, ...]:
@@ -55,13 +53,4 @@ class TextTaskConfig(TaskConfig):
         from hfssl.data.texts.tokenizer import open_tokenizer  # heavy, and asked for where a model is opened anyway
 
         tokenizer = open_tokenizer(dataclasses.replace(data, tokenizer=place, train_tokenizer=None), None)
-        limit = int(tokenizer.model_max_length)
-        return limit if limit < _NO_LIMIT else None
-
-
-def _positions(model_config: "PretrainedConfig") -> int | None:
-    """Tokens that the model has positions for; RoBERTa and its kin count from the padding id on."""
-    positions = getattr(model_config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(positions, int) or positions < 1:
-        return None
-    return positions - 2 if getattr(model_config, "pad_token_id", None) == 1 else positions
+        return tokenizer_limit(tokenizer)

@@ -1,19 +1,21 @@
 """The end of a text run: what the model learnt, in numbers with baselines that need no model, and in words."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hfssl.data.loader import KeyedDataset
 from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.pipeline import PackedRows, TextPipeline
 from hfssl.evaluation.results_table import encoded_rows, results_table
+from hfssl.evaluation.text_features import sentences_of_cut, what_is_cut
 from hfssl.evaluation.text_modality import TextModality
+from hfssl.models.text_length import longest_text
 from hfssl.objective import Array, Batch
 from hfssl.run_dir import Json
 from hfssl.training.loop import Session
@@ -23,13 +25,22 @@ from hfssl.training.monitor import Monitor
 def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> Json:
     """The results table of the exported `encoders`, and what the language model itself can do, under `language`."""
     print("evaluating the export ...", flush=True)
-    table = results_table(encoded_rows(TextModality(), encoders, source, session.accelerator.device))
+    rows = encoded_rows(TextModality(), encoders, source, session.accelerator.device)
+    table = results_table(rows)
     figures = language_figures(session)
     texts = source.test or source
     assert isinstance(session.run.data, TextDataConfig)
     samples = (texts.sample(row) for row in range(len(texts)))
     examples = session.objective.demonstrate(session.run_dir.export, samples, session.run.data.max_length)
-    return table | {"language": figures, "notes": _sentences(figures), "examples": examples}
+    cut = _what_is_cut(session, [*rows.train.texts, *(rows.test.texts if rows.test is not None else [])])
+    notes = [*_sentences(figures), *sentences_of_cut(cut)]
+    return table | {"language": figures, "cut_texts": cut, "notes": notes, "examples": examples}
+
+
+def _what_is_cut(session: Session, texts: Sequence[str]) -> Json:
+    model, tokenizer = session.objective.get_submodule("model"), _tokenizer(session)
+    assert isinstance(model, PreTrainedModel)
+    return what_is_cut(tokenizer, longest_text(model.config, tokenizer), texts)
 
 
 def language_figures(session: Session) -> dict[str, float]:

@@ -9,6 +9,7 @@ from peft import PeftModel
 from transformers import AutoModel, AutoModelForQuestionAnswering
 
 from hfssl.checkpoints.exports import write_export
+from hfssl.data.texts.answer_places import answer_places
 from hfssl.data.texts.questions import text_of
 from hfssl.errors import ConfigError
 from hfssl.models.text_head import body_of
@@ -125,7 +126,7 @@ def test_questions_without_answers_are_noticed_and_scored(tmp_path: Path, capsys
     rows = question_rows()
     for row in rows[::3]:
         row["answers"] = {"text": [], "answer_start": []}
-    for row in rows[1::3]:
+    for row in rows[1::6]:
         row["answers"] = {"text": ["nowhere"], "answer_start": [0]}
     parts = asking_on("bert", tmp_path, rows)
     assert parts.run.method.unanswerable is True
@@ -135,6 +136,50 @@ def test_questions_without_answers_are_noticed_and_scored(tmp_path: Path, capsys
     said = capsys.readouterr().out
     assert "do not stand at their answer_start" in said
     assert "questions of train make" in said
+
+
+def test_a_question_whose_answer_stands_elsewhere_is_left_out_of_training(tmp_path: Path) -> None:
+    rows = question_rows()
+    whole = asking_on("bert", tmp_path / "whole", rows)
+    for row in rows[::4]:
+        row["answers"]["answer_start"] = [row["answers"]["answer_start"][0] + 1]
+    parts = asking_on("bert", tmp_path / "some", rows)
+    lost = {row["question"] + row["context"] for row in rows[::4]}
+    questions = [questions_of(parts)[index] for index in range(len(questions_of(parts)))]
+    kept = [one for one in questions if one["question"] + one["context"] not in lost]
+    assert len(parts.rows.examples) == sum(len(one["windows"]) for one in kept) < len(whole.rows.examples)
+    for row in rows:
+        row["answers"]["answer_start"] = [row["answers"]["answer_start"][0] + 2]
+    with pytest.raises(ConfigError, match="answers of train do not stand at their answer_start, which counts the char"):
+        asking_on("bert", tmp_path / "none", rows)
+
+
+def test_starts_that_count_bytes_are_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    context = "Düsseldorf и Käse"
+    in_bytes = len("Düsseldorf и ".encode())
+    found = answer_places(
+        [
+            {"text": ["Käse"], "answer_start": [in_bytes]},
+            {"text": ["Käse"], "answer_start": [context.index("K")]},
+            {"text": ["none", "Käse"], "answer_start": [0, context.index("K")]},
+            {"text": ["Käse"], "answer_start": [-4]},
+            {"text": ["Käse"], "answer_start": [10_000]},
+            {"text": [], "answer_start": []},
+        ],
+        [context] * 6,
+    )
+    place = (context.index("K"), len(context))
+    assert found.spans == [place, place, place, None, None, None]
+    assert found.is_lost == [False, False, False, True, True, False]
+    assert found.num_in_bytes == 1
+    rows = question_rows()
+    for row in rows:
+        start = row["answers"]["answer_start"][0]
+        row["context"] = "é" + row["context"]
+        row["answers"]["answer_start"] = [start + 2]
+    parts = asking_on("bert", tmp_path, rows)
+    assert "stand at an answer_start that counts bytes: read as such" in capsys.readouterr().out
+    assert any(int(parts.rows.examples[window]["targets"][0]) for window in range(len(parts.rows.examples)))
 
 
 def _all(parts: Any) -> dict[str, torch.Tensor]:

@@ -4,8 +4,9 @@ N questions, M windows, B samples, T tokens, L characters, G gold answers.
 """
 
 from collections.abc import Sequence
-from typing import Protocol, TypedDict
+from typing import NamedTuple, Protocol, TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
@@ -14,6 +15,7 @@ from hfssl.data.columns import FindColumn, is_text
 from hfssl.data.labels import refuse_missing
 from hfssl.data.open_source import Labelling
 from hfssl.data.source import Source
+from hfssl.data.texts.answer_places import Gold, Places, answer_places, refuse_lost
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.encodings import encoded_batch
 from hfssl.data.texts.question_windows import NOT_TEXT, Windows, windows_of
@@ -33,13 +35,6 @@ class QuestionSettings(Protocol):
 
     @property
     def question_column(self) -> str: ...
-
-
-class Gold(TypedDict):
-    """The right answers to a question, none where both lists are empty: texts, and the characters at which they begin."""
-
-    text: list[str]
-    answer_start: list[int]
 
 
 class Asked(TypedDict):
@@ -120,17 +115,25 @@ class Questions:
         }
 
 
-class TrainingWindows:
-    """Windows one by one."""
+class _Opened(NamedTuple):
+    """Questions, and which of them have an answer that does not stand where it should."""
 
-    def __init__(self, windows: Windows) -> None:
+    questions: Questions
+    is_lost: list[bool]
+
+
+class TrainingWindows:
+    """The `kept` windows, one by one."""
+
+    def __init__(self, windows: Windows, kept: Sequence[int]) -> None:
         self._windows = windows
+        self._kept = kept
 
     def __len__(self) -> int:
-        return len(self._windows.tokens)
+        return len(self._kept)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return one_window(self._windows, index)
+        return one_window(self._windows, self._kept[index])
 
 
 def one_window(windows: Windows, index: int) -> dict[str, Tensor]:
@@ -163,20 +166,28 @@ class QuestionPipeline(DataPipeline):
         return False
 
     def prepare(self, source: Source) -> TrainingWindows:
-        return TrainingWindows(self.whole_examples(source).windows)
+        """Windows of the questions whose answer stands where the data says, and of those without an answer."""
+        opened = self._opened(source, is_trained_on=True)
+        kept = ~np.array(opened.is_lost, dtype=bool)[opened.questions.windows.questions_M]
+        return TrainingWindows(opened.questions.windows, np.flatnonzero(kept).tolist())
 
     def whole_examples(self, source: Source) -> Questions:
+        return self._opened(source, is_trained_on=False).questions
+
+    def _opened(self, source: Source, *, is_trained_on: bool) -> _Opened:
         contexts = [text or "" for text in source.rows[source.column][:]]
         questions = [text or "" for text in source.all_rows[self._question_column][:]]
         golds = gold_answers(source)
-        places = [_place(gold, context) for gold, context in zip(golds, contexts, strict=True)]
+        places = answer_places(golds, contexts)
+        if is_trained_on:
+            refuse_lost(places, golds, source.split)
         windows = windows_of(
-            self.processor, questions, contexts, places, max_length=self.data.max_length, shared=self._shared
+            self.processor, questions, contexts, places.spans, max_length=self.data.max_length, shared=self._shared
         )
-        num_lost = sum(bool(gold["text"]) and place is None for gold, place in zip(golds, places, strict=True))
         if is_main_process():
-            _say(source.split, len(questions), len(windows.tokens), windows.num_cut, num_lost)
-        return Questions(windows, questions, contexts, [[str(text) for text in gold["text"]] for gold in golds])
+            _say(source.split, len(questions), windows, places)
+        texts = [[str(text) for text in gold["text"]] for gold in golds]
+        return _Opened(Questions(windows, questions, contexts, texts), places.is_lost)
 
     def transform(self, example: dict[str, Tensor], key: Tensor) -> dict[str, Tensor]:
         return example
@@ -207,14 +218,6 @@ class QuestionPipeline(DataPipeline):
         return str(example["question"])
 
 
-def _place(gold: Gold, context: str) -> tuple[int, int] | None:
-    """Where the first answer lies; None where there is none or something else stands there."""
-    if not gold["text"] or not gold["answer_start"]:
-        return None
-    text, start = str(gold["text"][0]), int(gold["answer_start"][0])
-    return (start, start + len(text)) if text and context[start : start + len(text)] == text else None
-
-
 def _code_points(text: str | None) -> Tensor:
     """(L,) int64; of no text one that no text has."""
     return torch.tensor([NOT_TEXT - 1] if text is None else [ord(letter) for letter in text], dtype=torch.int64)
@@ -234,10 +237,12 @@ def _padded(rows: Sequence[Tensor]) -> Tensor:
     return joined
 
 
-def _say(split: str, num_questions: int, num_windows: int, num_cut: int, num_lost: int) -> None:
-    if num_windows > num_questions:
+def _say(split: str, num_questions: int, windows: Windows, places: Places) -> None:
+    if (num_windows := len(windows.tokens)) > num_questions:
         print(f"{num_questions} questions of {split} make {num_windows} windows")
-    if num_cut:
-        print(f"{num_cut} questions of {split} are longer than half of a window and are cut there")
-    if num_lost:
-        print(f"{num_lost} answers of {split} do not stand at their answer_start: not trained on")
+    if windows.num_cut:
+        print(f"{windows.num_cut} questions of {split} are longer than half of a window and are cut there")
+    if places.num_in_bytes:
+        print(f"{places.num_in_bytes} answers of {split} stand at an answer_start that counts bytes: read as such")
+    if num_lost := sum(places.is_lost):
+        print(f"{num_lost} of {num_questions} answers of {split} do not stand at their answer_start: not trained on")

@@ -5,12 +5,9 @@ report.html  README.md
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import re
-import struct
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +17,7 @@ from typing import Any
 import yaml
 
 from hfssl.errors import ConfigError, one_line
+from hfssl.run_lock import LOCK, is_locked
 
 Json = dict[str, Any]
 """An object as the files of a run hold it: the settings of a section, a row of metrics, an evaluation."""
@@ -28,16 +26,10 @@ JsonView = Mapping[str, Any]
 """The same, only read."""
 
 RUNS = Path("runs")
-LOCK = ".lock"
 LAYOUT = 2  # of a run folder, `layout` in its config.yaml; raised where an older folder can no longer be read
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
 _SUMMARY = "summary"
 LABEL_STUDY = "label_study"  # the name of a study's figures, eval/label_study.json and figures/label_study.png
-# struct flock: type, whence, start, length, process; elsewhere than on Linux start, length, process, type, whence
-_IS_LINUX = sys.platform.startswith("linux")
-_LOCK_LAYOUT = "hhqqi" if _IS_LINUX else "qqihh"
-_LOCK_QUESTION = (fcntl.F_WRLCK, 0, 0, 0, 0) if _IS_LINUX else (0, 0, 0, fcntl.F_WRLCK, 0)
-_LOCK_TYPE = 0 if _IS_LINUX else 3
 _YAML = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # the same content, ten times as fast
 
 
@@ -111,6 +103,20 @@ class RunDir:
             raise LayoutError(f"{self.path} {problem}")
         return config
 
+    @property
+    def closing_log(self) -> Path:
+        return self.path / "closing.log"
+
+    def write_closing(self, record: Json) -> None:
+        write_text(self.path / "closing.json", json.dumps(record, indent=1) + "\n")
+
+    def read_closing(self) -> Json:
+        """How the closing steps ended; empty where that is not recorded, or cannot be read."""
+        try:
+            return _mapping(self.path / "closing.json", json.loads)
+        except ConfigError:
+            return {}
+
     def write_environment(self, facts: Json) -> None:
         write_text(self.path / "environment.json", json.dumps(facts, indent=1) + "\n")
 
@@ -179,14 +185,8 @@ class RunDir:
         return self.read_eval(_SUMMARY) if self.is_finished() else None
 
     def is_in_use(self) -> bool:
-        """Whether a process trains here now. It asks about the lock without taking it, so that no run is disturbed."""
-        try:
-            with (self.path / LOCK).open("rb") as file:
-                asked = struct.pack(_LOCK_LAYOUT, *_LOCK_QUESTION)
-                answer = struct.unpack(_LOCK_LAYOUT, fcntl.fcntl(file, fcntl.F_GETLK, asked))
-        except OSError:
-            return False
-        return bool(answer[_LOCK_TYPE] != fcntl.F_UNLCK)
+        """Whether a process trains here now."""
+        return is_locked(self.path)
 
     def is_finished(self) -> bool:
         return (self.path / "eval" / f"{_SUMMARY}.json").is_file()

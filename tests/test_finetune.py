@@ -31,6 +31,7 @@ from hfssl.runs import open_session as session
 from hfssl.tasks.image_classification.config import ImageClassificationConfig
 from hfssl.tasks.image_classification.objective import ImageClassification
 from hfssl.training.checkpoint import TrainState, newest_whole, read_state
+from hfssl.training.closing_record import read_record
 from hfssl.training.labelled_validation import BestStep
 from hfssl.training.loop import train
 from hfssl.training.step import train_step
@@ -216,6 +217,31 @@ def test_what_is_printed_stored_and_drawn(encoder: Path, tmp_path: Path, capsys:
     again = finetune(ImageClassification, digits_run(tmp_path / "run", encoder, max_steps=4))
     assert again.path == run_dir.path
     assert f"accuracy    {scores['accuracy']:.3f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["scores", "confusion figure", "curve of the scores"])
+def test_a_closing_part_of_a_fine_tuning_fails_singly(
+    part: str, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: Any) -> None:
+        raise ZeroDivisionError("a fault of a library")
+
+    broken = {
+        "scores": "hfssl.evaluation.scoring.classes.final_scores",
+        "confusion figure": "hfssl.evaluation.scoring.classes.confusion_figure",
+        "curve of the scores": "hfssl.figures.curves.score_curve",
+    }
+    monkeypatch.setattr(broken[part], fail)
+    run_dir = finetune(ImageClassification, digits_run(tmp_path / "run", encoder, max_steps=2))
+    assert read_record(run_dir).failed == {part: "ZeroDivisionError"}
+    summary = run_dir.read_summary()
+    assert summary is not None
+    assert ("scores" in summary) == (part != "scores")
+    figures = {file.name for file in run_dir.figures.iterdir()}
+    assert "loss.png" in figures
+    assert {"calibration.png", "mistakes.png"} <= figures or part == "scores"
+    for page in (run_dir.report_file, run_dir.card_file):
+        assert f"the {part} could not be made (ZeroDivisionError)" in page.read_text(encoding="utf-8")
 
 
 def weights_after(folder: Path, encoder: Path, num_steps: int) -> dict[str, Any]:

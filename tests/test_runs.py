@@ -18,7 +18,8 @@ from hfssl.errors import ConfigError
 from hfssl.reporting.curve_thinning import thinned
 from hfssl.reporting.run_listing import ListedRun, list_runs, listed
 from hfssl.reporting.runs_table import in_order, table_lines
-from hfssl.run_dir import LOCK, RunDir
+from hfssl.run_dir import RunDir
+from hfssl.run_lock import LOCK
 from tests.support.finetuned_folder import begun_task, finished_task
 from tests.support.pictured_folder import finished_study
 from tests.support.run_folder import begun, finished, training_row

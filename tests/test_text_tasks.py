@@ -22,6 +22,7 @@ from hfssl.errors import ConfigError, Interrupted
 from hfssl.evaluation.scoring import numbers as scoring_of_numbers
 from hfssl.models.layer_decay import depths_of
 from hfssl.models.text_head import body_of
+from hfssl.runs.closing import Closing
 from hfssl.runs.open_session import open_rows
 from hfssl.training.interruption import StopRequest
 from tests.support.texts_with_labels import (
@@ -295,7 +296,7 @@ def test_the_export_answers_the_test_rows(tmp_path: Path) -> None:
         whole = parts.rows.pipeline.whole_examples(tested)
         said = parts.objective.logits(parts.rows.pipeline.eval_transform([whole[row] for row in range(len(tested))]))
     expected = float((said.argmax(dim=1) == torch.from_numpy(whole.numbers_N)).float().mean())
-    assert scored_by_export(parts, tested)["accuracy"] == pytest.approx(expected)
+    assert scored_by_export(parts, tested, Closing(parts.run_dir))["accuracy"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("task", ["sequence_classification", "token_classification", "question_answering"])

@@ -35,6 +35,7 @@ from hfssl.evaluation.text_modality import TextModality
 from hfssl.figures import curves as figures
 from hfssl.objective import Array
 from hfssl.run_dir import Json, JsonView, RunDir, write_text
+from hfssl.runs.closing import line_of
 from hfssl.training.start import versions
 
 _MODALITIES: tuple[Modality[Any, Any], ...] = (ImageModality(), TextModality(), AudioModality())
@@ -223,7 +224,10 @@ def _write(config: EvaluateConfig, result: JsonView) -> Path:
     folder = default if config.output_dir is None else Path(config.output_dir)
     name = "evaluate-" + re.sub(r"[^A-Za-z0-9._-]+", "-", str(result["data"]))
     write_text(folder / f"{name}.json", json.dumps(result, indent=1) + "\n")
-    figures.label_curves(folder / f"{name}.png", result["rows"], str(result["data"]))
+    try:
+        figures.label_curves(folder / f"{name}.png", result["rows"], str(result["data"]))
+    except Exception as error:  # whatever it is, the scores stay
+        print(f"warning: the figure of the label curves could not be made: {line_of(error)}")
     return folder
 
 

@@ -7,7 +7,6 @@ from transformers import PreTrainedModel
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hfssl.checkpoints.adapter_files import adapter_at
-from hfssl.checkpoints.exports import write_export
 from hfssl.config.invocation import command
 from hfssl.config.run_config import RunConfig
 from hfssl.console import quieten_libraries
@@ -19,9 +18,9 @@ from hfssl.figures import curves as figures
 from hfssl.models.stock_encoder import ready
 from hfssl.objective import DataPipeline
 from hfssl.predicting.adapted import open_adapted_model
-from hfssl.reporting.card import write_card
 from hfssl.reporting.report import write_report
 from hfssl.run_dir import Json, RunDir
+from hfssl.runs.closing import Closing, export_run, written_lines
 from hfssl.runs.context import RunContext
 from hfssl.runs.label_study import study
 from hfssl.runs.labelled import (
@@ -37,6 +36,7 @@ from hfssl.runs.train_run import train_run
 from hfssl.tasks.task import Task
 from hfssl.tasks.task_config import task_settings
 from hfssl.training.accelerator import start
+from hfssl.training.closing_record import read_record
 from hfssl.training.loop import Session
 
 _BLOCK = 64
@@ -61,7 +61,9 @@ def _finetune(task_class: type[Task], run: RunConfig, accelerator: Accelerator) 
     if task_settings(run).label_fractions is not None:
         run_dir = study(context)
         if is_main_process():
-            print(f"report      {write_report(run_dir)}")
+            closing = Closing(run_dir, read_record(run_dir).failed)
+            if closing.attempt("report", lambda: write_report(run_dir)) is not None:
+                print(f"report      {run_dir.report_file}")
         return run_dir
     return train_run(context, finish=_finish, summarise=_print_summary)
 
@@ -73,32 +75,32 @@ def _finish(session: Session) -> None:
     """
     run, run_dir, state, task = session.run, session.run_dir, session.state, session.objective
     load_best(session)
-    write_export(task.eval().export(), run_dir.export)
-    figures.loss_curve(run_dir, run.method.loss_unit)
-    figures.score_curve(run_dir, state.best_step)
-    opened = open_divided(run)
-    summary: Json = {
-        "data": run.data.dataset,
-        "notes": opened.notes,
-        "rows": [],
-        "output_type": task_settings(run).output_type,
-    }
-    summary |= {"train_rows": len(opened.source), "steps": state.step, "samples_seen": state.samples_seen}
+    export_run(task.eval().export(), run_dir)
+    closing = Closing(run_dir)
+    closing.attempt("loss curve", lambda: figures.loss_curve(run_dir, run.method.loss_unit))
+    closing.attempt("curve of the scores", lambda: figures.score_curve(run_dir, state.best_step))
+    summary: Json = {"data": run.data.dataset, "rows": [], "output_type": task_settings(run).output_type}
+    summary |= {"steps": state.step, "samples_seen": state.samples_seen, "train_rows": len(session.rows.examples)}
     summary |= {"best_step": state.best_step, "best_score": state.best_reached and state.best_reached[0]}
-    summary |= {
-        "chosen_by": scoring_of(task_settings(run).output_type).CHOSEN_BY,
-        "warnings": class_warnings(run, opened.source),
-    }
-    if opened.source.test is not None:
-        scores = scored_by_export(session, opened.source.test)
-        summary |= {"scores": scores, "test_rows": scores["rows"], "test_split": opened.source.test.split}
-    run_dir.write_summary(summary)
-    write_report(run_dir)
-    write_card(run_dir)
+    summary |= {"chosen_by": scoring_of(task_settings(run).output_type).CHOSEN_BY, "notes": [], "warnings": []}
+    summary |= closing.attempt("scores", lambda: _scores(session, closing)) or {}
+    closing.finish(summary)
+    closing.write_pages()
     _print_summary(run_dir)
 
 
-def scored_by_export(session: Session, tested: Source) -> Json:
+def _scores(session: Session, closing: Closing) -> Json:
+    """What is known of the rows, and the scores of the test rows where there are some."""
+    opened = open_divided(session.run)
+    found: Json = {"notes": opened.notes, "train_rows": len(opened.source)}
+    found |= {"warnings": class_warnings(session.run, opened.source)}
+    if opened.source.test is not None:
+        scores = scored_by_export(session, opened.source.test, closing)
+        found |= {"scores": scores, "test_rows": scores["rows"], "test_split": opened.source.test.split}
+    return found
+
+
+def scored_by_export(session: Session, tested: Source, closing: Closing) -> Json:
     """Scores of the exported model, loaded with plain `from_pretrained`, on labelled rows; figures go into the run folder."""
     run, run_dir, device = session.run, session.run_dir, session.accelerator.device
     task, own, settings = session.objective, session.rows.pipeline, task_settings(run)
@@ -112,7 +114,10 @@ def scored_by_export(session: Session, tested: Source) -> Json:
     def shown(place: int) -> str | Tensor:
         return pipeline.shown(examples[rows[place]])
 
-    summary = scoring_of(settings.output_type).final_scores(run_dir, settings, answers, shown)
+    scoring = scoring_of(settings.output_type)
+    summary = scoring.final_scores(settings, answers, shown)
+    for figure, draw in scoring.drawings(run_dir, answers, summary, shown).items():
+        closing.attempt(figure, draw)
     return summary | {"unreadable_rows": len(tested) - len(rows)}
 
 
@@ -142,8 +147,6 @@ def _print_summary(run_dir: RunDir) -> None:
     if summary["best_step"] is not None:
         print(f"weights of step {summary['best_step']} of {summary['steps']}, the best on the validation rows")
     print(f"export      {run_dir.export}")
-    print(f"figures     {run_dir.figures}")
-    print(f"report      {run_dir.report_file}")
-    print(f"card        {run_dir.card_file}")
+    print("\n".join(written_lines(run_dir)))
     given = "TABLE" if summary["output_type"] == "spans" else "FILE_OR_FOLDER"
     print(f"next        {command('predict', '--model', str(run_dir.path), '--input', given)}")

@@ -12,8 +12,10 @@ from hfssl.config.run_config import RunConfig
 from hfssl.console import quieten_libraries
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
+from hfssl.evaluation.table import summary_lines, unscored
 from hfssl.objective import Objective
 from hfssl.run_dir import Json, RunDir
+from hfssl.runs.closing import Closing, export_run, written_lines
 from hfssl.runs.context import RunContext
 from hfssl.runs.init_from import adopt_checkpoint
 from hfssl.runs.open_session import OPENERS, build_objective
@@ -45,26 +47,32 @@ def pretrain(objective_class: type[Objective], run: RunConfig) -> RunDir:
 def _finish(context: RunContext, session: Session) -> None:
     """Export, evaluate, draw, and print the table. For the main process only."""
     from hfssl.figures import curves as figures
-    from hfssl.reporting.card import write_card
-    from hfssl.reporting.report import write_report
 
-    run, run_dir, objective = session.run, session.run_dir, session.objective.eval()
-    write_export(objective.export(), run_dir.export)
-    figures.loss_curve(run_dir, run.method.loss_unit)
-    figures.watch_curve(run_dir)
+    run, run_dir = session.run, session.run_dir
+    export_run(session.objective.eval().export(), run_dir)
+    closing = Closing(run_dir)
+    closing.attempt("loss curve", lambda: figures.loss_curve(run_dir, run.method.loss_unit))
+    closing.attempt("curve of the validation", lambda: figures.watch_curve(run_dir))
+    nothing_scored = unscored(run.data.dataset, len(session.rows.examples))
+    table = closing.attempt("final evaluation", lambda: _table(context, session, closing)) or nothing_scored
+    rows = run_dir.training_rows()
+    table |= {"steps": session.state.step, "samples_seen": session.state.samples_seen, "final_loss": rows[-1]["loss"]}
+    closing.finish(table)
+    closing.write_pages()
+    _print_summary(run_dir)
+
+
+def _table(context: RunContext, session: Session, closing: Closing) -> Json:
+    """The results table of the export, and of the encoder as it was before."""
+    run, objective = session.run, session.objective
     final_table = importlib.import_module(f"hfssl.runs.final_evaluation.{objective.modality}").final_table
     with tempfile.TemporaryDirectory(prefix="hfssl-") as scratch:
         untrained = build_objective(context.with_run(run), session.rows.pipeline, load=True, verbose=False)
         write_export(untrained.export(), Path(scratch) / "untrained")
         before = "untrained" if run.loop.init_from is None else "before this run"
-        encoders = {before: Path(scratch) / "untrained", "pretrained": run_dir.export}
-        table = final_table(session, _source_of_scores(run, objective.modality), encoders)
-    rows = run_dir.training_rows()
-    table |= {"steps": session.state.step, "samples_seen": session.state.samples_seen, "final_loss": rows[-1]["loss"]}
-    run_dir.write_summary(table)
-    write_report(run_dir)
-    write_card(run_dir)
-    _print_summary(run_dir)
+        encoders = {before: Path(scratch) / "untrained", "pretrained": session.run_dir.export}
+        table: Json = final_table(session, _source_of_scores(run, objective.modality), encoders, closing)
+    return table
 
 
 def _source_of_scores(run: RunConfig, modality: str) -> Source:
@@ -75,8 +83,6 @@ def _source_of_scores(run: RunConfig, modality: str) -> Source:
 
 
 def _print_summary(run_dir: RunDir) -> None:
-    from hfssl.evaluation.table import summary_lines
-
     summary = run_dir.read_summary()
     if summary is None or not is_main_process():
         return
@@ -121,12 +127,7 @@ def _closing_lines(run_dir: RunDir, summary: Json) -> list[str]:
     if not any("knn" in row for row in summary["rows"]):
         lines.append("no scores: the data has no labels or no split to score (test or validation)")
     export, recipe = run_dir.export, run_dir.read_config()["recipe"]
-    lines += [
-        f"export      {export}   loads with {_loaded_by(export)}",
-        f"figures     {run_dir.figures}",
-        f"report      {run_dir.report_file}",
-        f"card        {run_dir.card_file}",
-    ]
+    lines += [f"export      {export}   loads with {_loaded_by(export)}", *written_lines(run_dir)]
     if summary["data"].startswith("demo:"):
         following = launched_command(recipe, "--dataset", "path/to/your/data")
     else:

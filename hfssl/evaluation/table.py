@@ -4,7 +4,7 @@ from itertools import compress
 from typing import NamedTuple
 
 from hfssl.evaluation.intervals import interval_of
-from hfssl.run_dir import JsonView
+from hfssl.run_dir import Json, JsonView
 
 Row = JsonView
 NOT_MEASURED = "not measured"
@@ -23,6 +23,19 @@ class Table(NamedTuple):
 
     header: list[str]
     lines: list[tuple[str, list[TableCell]]]
+
+
+def unscored(data: str | None, train_rows: int) -> Json:
+    """The results of a run whose table could not be made: rows, and no scores."""
+    return {
+        "rows": [],
+        "data": str(data),
+        "train_rows": train_rows,
+        "test_rows": 0,
+        "test_split": None,
+        "test_rows_were_watched": False,
+        "protocol": {},
+    }
 
 
 def layout_of_summary(table: Row) -> Table:
@@ -48,6 +61,8 @@ def layout_of_study(result: Row) -> Table:
 def summary_lines(table: Row) -> list[str]:
     """The table at the end of a run for a terminal, with the warnings about the pretrained encoder."""
     rows = table["rows"]
+    if not rows:
+        return []
     warnings = [text for row in rows if row["features"] == "pretrained" for text in row.get("warnings", [])]
     return terminal_lines(layout_of_summary(table)) + warnings
 

@@ -13,6 +13,7 @@ from hfssl.objective import Array
 
 FLOOR = "TF-IDF"
 MOST_WORDS = 20_000
+_BETWEEN_BLANKS = r"\S+"
 
 
 class Texts:
@@ -50,7 +51,13 @@ def _hash_of(text: str) -> np.uint64:
 
 
 def tfidf(train: Sequence[str], test: Sequence[str]) -> tuple[Any, Any | None]:
-    """Sparse float32 (N, words) and (M, words), or None without test texts: weights of the training texts' words."""
+    """Sparse float32 (N, words) and (M, words), or None without test texts: weights of the training texts' words.
+
+    Words have two letters or more. Where most texts have none, as protein sequences, whatever stands between blanks is a word.
+    """
     vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=MOST_WORDS, dtype=np.float32)
+    is_word = vectorizer.build_tokenizer()
+    if sum(not is_word(text) for text in train) > len(train) / 2:
+        vectorizer.set_params(token_pattern=_BETWEEN_BLANKS)
     train_NW = vectorizer.fit_transform(train)
     return train_NW, vectorizer.transform(test) if len(test) else None

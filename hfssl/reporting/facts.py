@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from hfssl.evaluation.table import NOT_MEASURED
 from hfssl.reporting.figure_kinds import in_order
 from hfssl.run_dir import JsonView, RunDir, is_of_training, is_of_validation
+from hfssl.training.closing_record import read_record
 
 Row = JsonView
 PRETRAINED = "pretrained"
@@ -26,6 +27,7 @@ class Facts:
     training, validation: rows of metrics.jsonl, with a loss of training and with `validation/...` keys.
     summary: the results table, None in a run that is not finished; evaluations: name -> other eval/*.json.
     figures: PNG files of figures/ and eval/, in the order in which a page shows them.
+    not_made: what the closing steps could not make, part -> type of the error.
     """
 
     config: JsonView
@@ -35,6 +37,7 @@ class Facts:
     summary: Row | None
     evaluations: Mapping[str, Row]
     figures: Sequence[Path]
+    not_made: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def recipe(self) -> str:
@@ -129,6 +132,7 @@ def facts_of(run_dir: RunDir, step: int | None = None) -> Facts:
         summary=run_dir.read_summary(),
         evaluations={name: run_dir.read_eval(name) for name in names},
         figures=pictures,
+        not_made=read_record(run_dir).failed,
     )
 
 
@@ -151,12 +155,13 @@ def shared_warnings(facts: Facts, *, of_waiting: bool) -> list[str]:
         found.append(f"{bad} rows could not be used and were replaced by others")
     if of_waiting and (facts.waiting or 0) > _LONG_WAIT:
         found.append(f"{facts.waiting:.0%} of the time went into waiting for data: more --num_workers may help")
+    found += [f"the {part} could not be made ({kind})" for part, kind in facts.not_made.items()]
     return found + facts.alarms
 
 
 def remark(table: Row) -> str | None:
     """How to read scores that the first, trivial kind of features reaches by itself."""
-    floor = table["rows"][0]
+    floor: Row = next(iter(table["rows"]), {})
     after: Row = next((row for row in table["rows"] if row["features"] == PRETRAINED), {})
     if "knn" not in floor or "knn" not in after or floor["knn"] < after["knn"]:
         return None

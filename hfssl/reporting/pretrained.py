@@ -97,7 +97,7 @@ class PretrainedEncoder(RunKind):
         if summary is None:
             return {"table": None, "pretext": [], "remark": None, "protocol": {}}
         return {
-            "table": layout_of_summary(summary),
+            "table": layout_of_summary(summary) if summary["rows"] else None,
             "pretext": pretext_lines(summary),
             "remark": remark(summary),
             "protocol": summary["protocol"],
@@ -108,7 +108,7 @@ class PretrainedEncoder(RunKind):
         if summary is None:
             return _NO_CONTENTS
         return {
-            "scores": as_markdown(layout_of_summary(summary)),
+            "scores": as_markdown(layout_of_summary(summary)) if summary["rows"] else None,
             "language": {},
             "pretext": pretext_lines(summary),
             "notes": list(summary.get("notes", [])),

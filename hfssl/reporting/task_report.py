@@ -31,6 +31,9 @@ def task_contents(facts: Facts) -> Json:
         "parts": [] if scores is None else part_tables(scores),
         "mistakes": None if scores is None else _mistakes(scores),
         "rows_notes": summary.get("notes", []),
+        "unscored": "the scores could not be made"
+        if "scores" in facts.not_made
+        else "the data has no labelled test rows",
         "kept": kept_weights(facts),
         "protocol": _PROTOCOL,
     }

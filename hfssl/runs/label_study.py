@@ -14,6 +14,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from hfssl.evaluation.table import layout_of_study, terminal_lines
 from hfssl.figures.curves import label_curves
 from hfssl.objective import Array
 from hfssl.run_dir import LABEL_STUDY, Json, RunDir, write_text
+from hfssl.runs.closing import Closing
 from hfssl.runs.context import RunContext
 from hfssl.runs.labelled import load_best, open_divided, predictions_on
 from hfssl.runs.open_session import choose_folder, open_session
@@ -227,13 +229,15 @@ def _write(run_dir: RunDir, run: RunConfig, points: list[Json], labels: dict[flo
         "points": points,
     }
     run_dir.write_eval(LABEL_STUDY, content)
-    label_curves(run_dir.figures / f"{LABEL_STUDY}.png", rows, str(run.data.dataset), "test accuracy")
+    figure = run_dir.figures / f"{LABEL_STUDY}.png"
+    draw = partial(label_curves, figure, rows, str(run.data.dataset), "test accuracy")
+    Closing(run_dir).attempt("figure of the label study", draw)
     print()
     for line in terminal_lines(layout_of_study(content)):
         print(line)
     for line in [*(gain["sentence"] for gain in gains), *content["notes"]]:
         print(line)
-    print(f"written to {run_dir.path / 'eval' / LABEL_STUDY}.json and {run_dir.figures / LABEL_STUDY}.png")
+    print(f"written to {run_dir.path / 'eval' / LABEL_STUDY}.json and {figure}")
 
 
 def _gains(points: list[Json], labels: dict[float, int]) -> list[Json]:

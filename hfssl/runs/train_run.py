@@ -13,6 +13,7 @@ from hfssl.hub.errors import HubError
 from hfssl.hub.publication import check_can_push, publish_export
 from hfssl.hub.publish_config import PublishConfig
 from hfssl.run_dir import RunDir, forget_if_unused
+from hfssl.runs.closing import close_again, line_of, log_traceback
 from hfssl.runs.context import RunContext
 from hfssl.runs.open_session import choose_folder, open_session
 from hfssl.runs.planning import print_opening, settled
@@ -39,6 +40,7 @@ def train_run(
     started, lock = choose_folder(context.run)
     run_dir = started.run_dir
     if started.finished:
+        close_again(run_dir)
         summarise(run_dir)
         _push(context.run, run_dir)
         return run_dir
@@ -102,10 +104,12 @@ def _push(run: RunConfig, run_dir: RunDir) -> None:
     config = PublishConfig(run=str(run_dir.path), hub_model_id=run.loop.hub_model_id, private=run.loop.hub_private)
     try:
         publish_export(run_dir, run_dir.export, config)
-    except ConfigError as error:
+    except Exception as error:  # whatever it is, the run is finished
+        if not isinstance(error, ConfigError):
+            log_traceback(run_dir, "publication", error)
         private = ["--private"] if run.loop.hub_private else []
         again = command("publish", "--run", str(run_dir.path), "--hub_model_id", str(run.loop.hub_model_id), *private)
-        raise HubError(f"{error}; the run is finished; publish it with: {again}") from error
+        raise HubError(f"{line_of(error)}; the run is finished; publish it with: {again}") from error
 
 
 def _how_to_resume(run: RunConfig, run_dir: RunDir) -> str:

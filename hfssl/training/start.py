@@ -14,8 +14,10 @@ from accelerate import Accelerator
 from hfssl.config.invocation import this_command
 from hfssl.config.run_config import RunConfig
 from hfssl.errors import ConfigError, require
-from hfssl.run_dir import LOCK, RUNS, Json, LayoutError, RunDir, next_free, runs_of, why_not_usable
+from hfssl.run_dir import RUNS, Json, LayoutError, RunDir, next_free, runs_of, why_not_usable
+from hfssl.run_lock import LOCK
 from hfssl.training.checkpoint import TrainState, clear_away, newest_whole, read_state
+from hfssl.training.closing_record import PAGES, missing_parts
 from hfssl.training.energy import power_of
 from hfssl.version import __version__
 
@@ -76,7 +78,8 @@ def choose(run: RunConfig) -> tuple[Start, FolderLock]:
         return _in_named_folder(run, RunDir(Path(loop.output_dir)))
     if loop.resume != "never":
         for run_dir in reversed(runs_of(run.recipe)):
-            if (run_dir.is_finished() and not loop.rescale_schedule) or not _is_same_run(run, run_dir):
+            is_done = run_dir.is_finished() and not loop.rescale_schedule and not missing_parts(run_dir)
+            if is_done or not _is_same_run(run, run_dir):
                 continue
             try:
                 return _continued(run, run_dir)
@@ -110,12 +113,18 @@ def _continued(run: RunConfig, run_dir: RunDir) -> tuple[Start, FolderLock]:
     step, passed_over = newest_whole(run_dir)
     clear_away(run_dir, step)
     state = None if step is None else read_state(run_dir, step)
-    finished = run_dir.is_finished() and not run.loop.rescale_schedule
+    finished = run_dir.is_finished() and not run.loop.rescale_schedule and not _has_to_close(run_dir, state)
     require(
         finished or state is not None or run.loop.resume != "must",
         f"--resume must: {run_dir.path} has no whole checkpoint",
     )
     return Start(run_dir, state, passed_over, finished), lock
+
+
+def _has_to_close(run_dir: RunDir, state: TrainState | None) -> bool:
+    """Whether a finished run lacks more than its pages, and its last checkpoint is there to make it from."""
+    is_missing = any(part not in PAGES for part in missing_parts(run_dir))
+    return is_missing and state is not None and (run_dir.read_summary() or {}).get("steps") == state.step
 
 
 def _is_same_run(run: RunConfig, run_dir: RunDir) -> bool:

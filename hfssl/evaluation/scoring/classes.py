@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
 from hfssl.evaluation.classification import classification_summary, probabilities_of
 from hfssl.evaluation.metrics import F1, Accuracy, MatthewsCorrelation
-from hfssl.evaluation.scoring.output_types import AnswerSettings, Shown
+from hfssl.evaluation.scoring.output_types import AnswerSettings, Drawings, Shown
 from hfssl.figures.classification import calibration_figure, confusion_figure, mistakes_figure
 from hfssl.objective import Array
 from hfssl.run_dir import Json, RunDir
@@ -23,22 +24,33 @@ def scores(method: AnswerSettings, predictions: Sequence[Answer]) -> dict[str, f
     return of_all | {"macro_f1": f1}
 
 
-def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
-    """eval/test.json and figures/confusion.png, calibration.png, and of images mistakes.png."""
+def final_scores(method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
+    """All scores, with the worst mistakes."""
     logits_MC = np.stack([logits for logits, _ in predictions])
     labels_M = np.array([label for _, label in predictions])
     summary = classification_summary(probabilities_of(logits_MC), labels_M, list(method.class_names or ()))
     matthews = MatthewsCorrelation().compute(predictions=logits_MC.argmax(axis=1), references=labels_M)
     summary |= matthews
-    confusion_figure(run_dir, summary)
-    calibration_figure(run_dir, summary)
-    if summary["mistakes"] and not isinstance(example := shown(summary["mistakes"][0]["row"]), str):
-        if example is not None:
-            mistakes_figure(run_dir, summary, shown)  # type: ignore[arg-type]
-    else:
+    if isinstance(_first_mistake(summary, shown), str):
         for mistake in summary["mistakes"]:
             mistake["text"] = str(shown(mistake["row"]))[:_LONGEST_TEXT]
     return summary
+
+
+def drawings(run_dir: RunDir, predictions: Sequence[Answer], summary: Json, shown: Shown) -> Drawings:
+    """figures/confusion.png, calibration.png, and of images mistakes.png."""
+    found: Drawings = {
+        "confusion figure": lambda: confusion_figure(run_dir, summary),
+        "calibration figure": lambda: calibration_figure(run_dir, summary),
+    }
+    if isinstance(_first_mistake(summary, shown), Tensor):
+        found["figure of mistakes"] = lambda: mistakes_figure(run_dir, summary, shown)  # type: ignore[arg-type]
+    return found
+
+
+def _first_mistake(summary: Json, shown: Shown) -> Tensor | str | None:
+    """The worst mistake's sample for people; None where there is none to show."""
+    return shown(summary["mistakes"][0]["row"]) if summary["mistakes"] else None
 
 
 def lines(summary: Json) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hfssl.evaluation.metrics import PearsonSpearman
-from hfssl.evaluation.scoring.output_types import AnswerSettings, Shown
+from hfssl.evaluation.scoring.output_types import AnswerSettings, Drawings, Shown
 from hfssl.figures.scatter import scatter_figure
 from hfssl.objective import Array
 from hfssl.run_dir import Json, RunDir
@@ -22,8 +22,8 @@ def scores(method: AnswerSettings, predictions: Sequence[Answer]) -> dict[str, f
     return correlations | {"mean_squared_error": _mean_squared(np.subtract(said, true))}
 
 
-def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
-    """eval/test.json and figures/scatter.png. `of_mean` is the error of always predicting the mean of these rows."""
+def final_scores(method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
+    """All scores. `of_mean` is the error of always predicting the mean of these rows."""
     said_M, true_M = (np.array(column, dtype=np.float64) for column in zip(*predictions, strict=True))
     summary: Json = {"rows": len(predictions)} | scores(method, predictions)
     summary |= {"mean_absolute_error": float(np.abs(said_M - true_M).mean())}
@@ -32,8 +32,13 @@ def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[
     summary["mistakes"] = [
         {"row": row, "said": float(said_M[row]), "true": float(true_M[row]), "text": _text(shown(row))} for row in worst
     ]
-    scatter_figure(run_dir, said_M, true_M, summary)
     return summary
+
+
+def drawings(run_dir: RunDir, predictions: Sequence[Answer], summary: Json, shown: Shown) -> Drawings:
+    """figures/scatter.png."""
+    said_M, true_M = (np.array(column, dtype=np.float64) for column in zip(*predictions, strict=True))
+    return {"scatter figure": lambda: scatter_figure(run_dir, said_M, true_M, summary)}
 
 
 def lines(summary: Json) -> list[str]:

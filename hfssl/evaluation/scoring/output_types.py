@@ -3,7 +3,8 @@
 A module has
     CHOSEN_BY: str                                        the score whose highest value chooses the step
     scores(method, predictions) -> {name: value or None}      at each look while training
-    final_scores(run_dir, method, predictions, shown) -> summary     at the end, on rows opened once: all figures, and pictures
+    final_scores(method, predictions, shown) -> summary       at the end, on rows opened once: all scores
+    drawings(run_dir, predictions, summary, shown) -> {figure: what draws it}
     lines(summary) -> [str]                               the same in words
 `predictions` are a task's, one a row; `shown(row)` is the row's sample for people: an image (C, H, W) uint8, or a text.
 """
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from hfssl.run_dir import Json, RunDir
 
+Drawings = dict[str, Callable[[], None]]
 Shown = Callable[[int], "Tensor | str | None"]
 
 
@@ -31,9 +33,9 @@ class Scoring(Protocol):
 
     def scores(self, method: AnswerSettings, predictions: Sequence[Any]) -> dict[str, float | None]: ...
 
-    def final_scores(
-        self, run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Any], shown: Shown
-    ) -> Json: ...
+    def final_scores(self, method: AnswerSettings, predictions: Sequence[Any], shown: Shown) -> Json: ...
+
+    def drawings(self, run_dir: RunDir, predictions: Sequence[Any], summary: Json, shown: Shown) -> Drawings: ...
 
     def lines(self, summary: Json) -> list[str]: ...
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hfssl.evaluation.metrics import QuestionAnswering, answer_words, gold_words, shared_words
-from hfssl.evaluation.scoring.output_types import AnswerSettings, Shown
+from hfssl.evaluation.scoring.output_types import AnswerSettings, Drawings, Shown
 from hfssl.run_dir import Json, RunDir
 
 Answer = tuple[str, list[str]]
@@ -19,8 +19,8 @@ def scores(method: AnswerSettings, predictions: Sequence[Answer]) -> dict[str, f
     return found
 
 
-def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
-    """eval/test.json. `mistakes` are the first questions whose answer shares no word with a gold one."""
+def final_scores(method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
+    """All scores. `mistakes` are the first questions whose answer shares no word with a gold one."""
     summary: Json = {"rows": len(predictions)} | scores(method, predictions)
     summary["without_answer"] = sum(not golds for _, golds in predictions)
     summary["said_none"] = sum(not said for said, _ in predictions)
@@ -36,6 +36,11 @@ def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[
         for row in wrong[:_MOST_MISTAKES]
     ]
     return summary
+
+
+def drawings(run_dir: RunDir, predictions: Sequence[Answer], summary: Json, shown: Shown) -> Drawings:
+    """None."""
+    return {}
 
 
 def lines(summary: Json) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hfssl.evaluation.metrics import EntityF1, spans_of
-from hfssl.evaluation.scoring.output_types import AnswerSettings, Shown
+from hfssl.evaluation.scoring.output_types import AnswerSettings, Drawings, Shown
 from hfssl.figures.entities import entity_figure
 from hfssl.run_dir import Json, RunDir
 
@@ -22,8 +22,8 @@ def scores(method: AnswerSettings, predictions: Sequence[Answer]) -> dict[str, f
     return {name: found[name] for name in ("f1", "precision", "recall")} | {"accuracy": accuracy}
 
 
-def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
-    """eval/test.json and figures/entities.png. `mistakes` are the rows with most entities missed or said in vain."""
+def final_scores(method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
+    """All scores. `mistakes` are the rows with most entities missed or said in vain."""
     found = EntityF1().compute(
         predictions=[said for said, _ in predictions], references=[true for _, true in predictions]
     )
@@ -32,8 +32,12 @@ def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[
     summary |= {name: found[name] for name in ("conlleval_f1", "per_type")} | {"entities": found["support"]}
     summary["outside_share"] = _share_outside(predictions)
     summary["mistakes"] = _mistakes(predictions, shown)
-    entity_figure(run_dir, summary)
     return summary
+
+
+def drawings(run_dir: RunDir, predictions: Sequence[Answer], summary: Json, shown: Shown) -> Drawings:
+    """figures/entities.png."""
+    return {"figure of entities": lambda: entity_figure(run_dir, summary)}
 
 
 def lines(summary: Json) -> list[str]:

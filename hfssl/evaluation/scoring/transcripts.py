@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hfssl.evaluation.edits import num_edits
 from hfssl.evaluation.metrics import CharacterErrorRate, WordErrorRate
-from hfssl.evaluation.scoring.output_types import AnswerSettings, Shown
+from hfssl.evaluation.scoring.output_types import AnswerSettings, Drawings, Shown
 from hfssl.run_dir import Json, RunDir
 
 Answer = tuple[str, str]
@@ -22,8 +22,8 @@ def scores(method: AnswerSettings, predictions: Sequence[Answer]) -> dict[str, f
     return {"character_accuracy": None if cer is None else 1 - cer, "cer": cer, "wer": wer}
 
 
-def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
-    """eval/test.json: error rates over all rows together, and the transcripts with the most wrong characters."""
+def final_scores(method: AnswerSettings, predictions: Sequence[Answer], shown: Shown) -> Json:
+    """All scores: error rates over all rows together, and the transcripts with the most wrong characters."""
     edits = [num_edits(list(said), list(true)) for said, true in predictions]
     worst = sorted(range(len(predictions)), key=lambda row: (-edits[row] / max(1, len(predictions[row][1])), row))[
         :_LISTED
@@ -44,6 +44,11 @@ def final_scores(run_dir: RunDir, method: AnswerSettings, predictions: Sequence[
         if edits[row]
     ]
     return summary
+
+
+def drawings(run_dir: RunDir, predictions: Sequence[Answer], summary: Json, shown: Shown) -> Drawings:
+    """None."""
+    return {}
 
 
 def lines(summary: Json) -> list[str]:

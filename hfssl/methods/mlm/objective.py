@@ -97,7 +97,7 @@ class MLM(LanguageModel[MLMConfig]):
         return {"top_1": int(hits[0]) / max(1, targets), "top_5": int(hits[1]) / max(1, targets)}
 
     def demonstrate(self, export: Path, samples: Iterable[str], longest: int) -> list[Example]:
-        return filled_blanks(export, self._tokenizer, samples)
+        return filled_blanks(export, self._tokenizer, samples, longest)
 
     @torch.no_grad()
     def guesses(self, batch: Batch, num: int) -> Tensor:

@@ -10,22 +10,33 @@ from hfssl.data.source import Source
 from hfssl.evaluation.audio_modality import AudioModality
 from hfssl.evaluation.clips import HOP_SECONDS, Clips, log_mel
 from hfssl.evaluation.results_table import encoded_rows, results_table
+from hfssl.evaluation.table import unscored
 from hfssl.figures.contrast import Heard, contrast_figure
 from hfssl.run_dir import Json
+from hfssl.runs.closing import Closing
 from hfssl.runs.final_evaluation.pretext_accuracy import pretext_accuracy
 from hfssl.training.loop import Session
 
 _PICTURED, _ASKED, _AT_ONCE = 3, 200, 8
 
 
-def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> Json:
+def final_table(session: Session, source: Source, encoders: Mapping[str, Path], closing: Closing) -> Json:
     """Figures and the results table of the exported `encoders` (name -> folder, the last one is the run's own)."""
     print("evaluating the export ...", flush=True)
     assert isinstance(session.run.data, AudioDataConfig)
     clips = Clips(source.test or source, session.run.data.sampling_rate, _ASKED)
-    _draw_contrast(session, clips)
-    table = results_table(encoded_rows(AudioModality(), encoders, source, session.accelerator.device))
-    solved = pretext_accuracy(session, clips, "recordings", is_held_out=source.test is not None, batch_size=_AT_ONCE)
+    closing.attempt("figure of the contrast", lambda: _draw_contrast(session, clips))
+    device = session.accelerator.device
+    table = closing.attempt(
+        "results table",
+        lambda: results_table(encoded_rows(AudioModality(), encoders, source, device)),
+    ) or unscored(source.name, len(source))
+
+    def asked() -> Json:
+        is_held_out = source.test is not None
+        return pretext_accuracy(session, clips, "recordings", is_held_out=is_held_out, batch_size=_AT_ONCE)
+
+    solved = closing.attempt("accuracy on the task itself", asked) or {}
     remarks = session.objective.remarks(session.run_dir.training_rows()[-1])
     return table | solved | {"notes": table.get("notes", []) + remarks}
 

@@ -11,9 +11,11 @@ from hfssl.evaluation.image_modality import ImageModality
 from hfssl.evaluation.images import Images
 from hfssl.evaluation.neighbours import nearest_rows, nearest_to
 from hfssl.evaluation.results_table import EncodedRows, encoded_rows, results_table
+from hfssl.evaluation.table import unscored
 from hfssl.figures import curves as figures
 from hfssl.figures.image_sheet import SheetCell, image_sheet, nearest_lines, shrunk
 from hfssl.run_dir import Json, RunDir
+from hfssl.runs.closing import Closing
 from hfssl.runs.final_evaluation.pretext_accuracy import pretext_accuracy
 from hfssl.training.loop import Session
 from hfssl.training.monitor import good_rows
@@ -22,15 +24,19 @@ _PICTURED_ROWS, _TRIED_ROWS = 8, 100
 _ASKED, _NEAREST, _LONGEST_NAME = 6, 6, 20
 
 
-def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> Json:
+def final_table(session: Session, source: Source, encoders: Mapping[str, Path], closing: Closing) -> Json:
     """Figures and the results table of the exported `encoders` (name -> folder, the last one is the run's own)."""
-    _draw_pictures(session)
+    closing.attempt("pictures of the task", lambda: _draw_pictures(session))
     print("evaluating the export ...", flush=True)
     rows = encoded_rows(ImageModality(), encoders, source, session.accelerator.device)
-    draw_neighbours(session.run_dir, rows)
-    return results_table(rows) | pretext_accuracy(
-        session, rows.test or rows.train, "images", is_held_out=rows.test is not None, batch_size=BATCH
-    )
+    closing.attempt("figure of neighbours", lambda: draw_neighbours(session.run_dir, rows))
+
+    def solved() -> Json:
+        asked, is_held_out = rows.test or rows.train, rows.test is not None
+        return pretext_accuracy(session, asked, "images", is_held_out=is_held_out, batch_size=BATCH)
+
+    table = closing.attempt("results table", lambda: results_table(rows)) or unscored(source.name, len(rows.train))
+    return table | (closing.attempt("accuracy on the task itself", solved) or {})
 
 
 def _draw_pictures(session: Session) -> None:

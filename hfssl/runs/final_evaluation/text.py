@@ -13,34 +13,47 @@ from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.pipeline import PackedRows, TextPipeline
 from hfssl.evaluation.results_table import encoded_rows, results_table
+from hfssl.evaluation.table import unscored
 from hfssl.evaluation.text_features import sentences_of_cut, what_is_cut
 from hfssl.evaluation.text_modality import TextModality
 from hfssl.models.text_length import longest_text
-from hfssl.objective import Array, Batch
+from hfssl.objective import Array, Batch, Example
 from hfssl.run_dir import Json
+from hfssl.runs.closing import Closing
 from hfssl.training.loop import Session
 from hfssl.training.monitor import Monitor
 
 
-def final_table(session: Session, source: Source, encoders: Mapping[str, Path]) -> Json:
+def final_table(session: Session, source: Source, encoders: Mapping[str, Path], closing: Closing) -> Json:
     """The results table of the exported `encoders`, and what the language model itself can do, under `language`."""
     print("evaluating the export ...", flush=True)
-    rows = encoded_rows(TextModality(), encoders, source, session.accelerator.device)
-    table = results_table(rows)
-    figures = language_figures(session)
-    texts = source.test or source
-    assert isinstance(session.run.data, TextDataConfig)
-    samples = (texts.sample(row) for row in range(len(texts)))
-    examples = session.objective.demonstrate(session.run_dir.export, samples, session.run.data.max_length)
-    cut = _what_is_cut(session, [*rows.train.texts, *(rows.test.texts if rows.test is not None else [])])
-    notes = [*_sentences(figures), *sentences_of_cut(cut)]
-    return table | {"language": figures, "cut_texts": cut, "notes": notes, "examples": examples}
+    device = session.accelerator.device
+    rows = closing.attempt("features of the encoders", lambda: encoded_rows(TextModality(), encoders, source, device))
+    table, cut = unscored(source.name, len(source)), None
+    if rows is not None:
+        read = [*rows.train.texts, *(rows.test.texts if rows.test is not None else [])]
+        table = closing.attempt("results table", lambda: results_table(rows)) or table
+        cut = closing.attempt("count of texts that are cut", lambda: _what_is_cut(session, read))
+    figures = closing.attempt("figures of the language model", lambda: language_figures(session))
+    examples = closing.attempt("examples of the language model", lambda: _examples(session, source)) or []
+    notes = ["validation loss: not measured"] if figures is None else _sentences(figures)
+    if cut is not None:
+        table, notes = table | {"cut_texts": cut}, [*notes, *sentences_of_cut(cut)]
+    return table | {"language": figures or {}, "notes": notes, "examples": examples}
 
 
 def _what_is_cut(session: Session, texts: Sequence[str]) -> Json:
     model, tokenizer = session.objective.get_submodule("model"), _tokenizer(session)
     assert isinstance(model, PreTrainedModel)
     return what_is_cut(tokenizer, longest_text(model.config, tokenizer), texts)
+
+
+def _examples(session: Session, source: Source) -> list[Example]:
+    """What the export writes on test texts where there are some, on training texts else."""
+    texts = source.test or source
+    assert isinstance(session.run.data, TextDataConfig)
+    samples = (texts.sample(row) for row in range(len(texts)))
+    return session.objective.demonstrate(session.run_dir.export, samples, session.run.data.max_length)
 
 
 def language_figures(session: Session) -> dict[str, float]:

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,8 @@ JsonView = Mapping[str, Any]
 
 RUNS = Path("runs")
 LAYOUT = 2  # of a run folder, `layout` in its config.yaml; raised where an older folder can no longer be read
+_FOLDERS = ("checkpoints", "export", "processor", "eval", "figures", "tensorboard")
+_FILES = (LOCK, "environment.json", "metrics.jsonl", "closing.json", "closing.log", "report.html", "README.md")
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
 _SUMMARY = "summary"
 LABEL_STUDY = "label_study"  # the name of a study's figures, eval/label_study.json and figures/label_study.png
@@ -87,9 +90,19 @@ class RunDir:
 
         Raises:
             LayoutError: another version of hfssl made it.
-            ConfigError: its config.yaml cannot be read.
+            ConfigError: its config.yaml cannot be read, or one of its files is a folder, or the reverse.
         """
-        return self.config_file.is_file() and "recipe" in self.read_config()
+        is_run = self.config_file.is_file() and "recipe" in self.read_config()
+        if is_run:
+            self._check_kinds()
+        return is_run
+
+    def _check_kinds(self) -> None:
+        """Raise ConfigError where a file stands in the place of a folder, or the reverse."""
+        for names, is_right, right in ((_FOLDERS, Path.is_dir, "folder"), (_FILES, Path.is_file, "file")):
+            for path in (self.path / name for name in names):
+                if path.exists() and not is_right(path):
+                    raise ConfigError(f"{path} must be a {right} and is none: move it away")
 
     def check_layout(self) -> None:
         """Raise LayoutError where another version of hfssl made this run; a folder of something else passes."""
@@ -207,7 +220,7 @@ def _readable(file: Path) -> Iterator[None]:
     """Inside, a file that is damaged raises ConfigError with its name."""
     try:
         yield
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{file} cannot be read ({one_line(error)}): mend or remove it") from error
 
 
@@ -241,6 +254,15 @@ def forget_if_unused(run_dir: RunDir) -> None:
             run_dir.path.rmdir()
 
 
+def discard(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it, where it can be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old content or the new, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -262,28 +284,3 @@ def why_not_usable(path: Path) -> str | None:
     if "recipe" not in config:
         return "holds something that is not a run: name an empty or a new folder"
     return _other_layout(config)
-
-
-def runs_of(recipe: str) -> list[RunDir]:
-    """The folders runs/<recipe>-<NNN>, oldest number first."""
-    numbered = [
-        (int(path.name.rsplit("-", 1)[1]), path) for path in RUNS.glob(f"{recipe}-*") if _is_numbered(path, recipe)
-    ]
-    return [RunDir(path) for _, path in sorted(numbered)]
-
-
-def next_free(recipe: str) -> RunDir:
-    """The run folder with the next free number; made at once, so that a run started at the same time takes another."""
-    number = max((int(run.path.name.rsplit("-", 1)[1]) for run in runs_of(recipe)), default=-1) + 1
-    while True:
-        path = RUNS / f"{recipe}-{number:03d}"
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        else:
-            return RunDir(path)
-
-
-def _is_numbered(path: Path, recipe: str) -> bool:
-    return path.is_dir() and re.fullmatch(rf"{re.escape(recipe)}-\d+", path.name) is not None

@@ -49,8 +49,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def started(texts: Path, folder: Path) -> RunDir:
-    argv = ["--config", "demo", "--dataset", str(texts), "--output_dir", str(folder)]
+def started(texts: Path, folder: Path | None) -> RunDir:
+    argv = ["--config", "demo", "--dataset", str(texts), "--output_dir", str(folder or "none")]
     argv += [str(word) for pair in SIZES.items() for word in pair]
     return pretrain(MLM, parse(MLMConfig, TextDataConfig, argv))
 
@@ -164,6 +164,25 @@ def test_what_needs_a_checkpoint_that_is_gone_is_said_and_not_trained_for(
         capsys.readouterr().out
     )
     assert missing_parts(run_dir) == ["loss curve"]
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"), [(None, 1), ({"report": "OSError"}, 0), ({}, 0)], ids=["closed", "failed", "cut"][:]
+)
+def test_without_a_folder_a_run_that_was_not_closed_is_closed_and_a_closed_one_left_alone(
+    record: dict[str, str] | None,
+    expected: int,
+    whole: RunDir,
+    texts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_dir = copied(whole, tmp_path / "runs" / "mlm-000", is_finished=True)
+    if record is not None:
+        run_dir.write_closing({"failed": record, "is_over": bool(record)})
+    assert started(texts, None).path.name == f"mlm-00{expected}"
+    assert missing_parts(run_dir) == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"failed": [], "is_over": 3}', "{", '{"failed": {}}'])

@@ -1,7 +1,6 @@
 """Writes an Export as a folder that plain `from_pretrained` loads."""
 
 import math
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +9,13 @@ from safetensors.torch import save_file
 from hfssl.checkpoints.adapter_files import WEIGHTS_FILE, adapter_at
 from hfssl.checkpoints.model_files import settings_in, shapes_in
 from hfssl.objective import Export, Saves
-from hfssl.run_dir import Json
+from hfssl.run_dir import Json, discard
 
 
 def write_processor(processor: Saves, folder: Path) -> None:
     """A tokenizer, say, as from_pretrained reads it; the folder appears whole."""
     unfinished = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    discard(unfinished)
     processor.save_pretrained(unfinished)
     unfinished.rename(folder)
 
@@ -27,7 +26,7 @@ def write_export(export: Export, folder: Path) -> None:
     The folder appears whole: it is written to a temporary folder and renamed; an older one is replaced.
     """
     unfinished = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    discard(unfinished)
     unfinished.mkdir(parents=True)
     export.model.save_pretrained(unfinished)
     export.processor.save_pretrained(unfinished)
@@ -38,8 +37,7 @@ def write_export(export: Export, folder: Path) -> None:
         save_file(
             {name: tensor.contiguous() for name, tensor in export.heads.items()}, unfinished / "heads.safetensors"
         )
-    if folder.exists():
-        shutil.rmtree(folder)
+    discard(folder)
     unfinished.rename(folder)
 
 

@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -121,7 +122,7 @@ class _Study:
     def _found(self, cell: StudyCell) -> Json:
         """What a cell found: from its file, or by running it now. Called by all ranks."""
         file = self._run_dir.path / "cells" / f"{cell.name}.json"
-        stored = json.loads(file.read_text(encoding="utf-8")) if is_main_process() and file.is_file() else None
+        stored = _kept(file) if is_main_process() else None
         stored = broadcast_object(stored)
         if stored is not None:
             return dict(stored)
@@ -191,6 +192,16 @@ class _Study:
             "best_step": state.best_step,
             "right": "".join(str(is_right.get(row, 0)) for row in range(len(examples))),
         }
+
+
+def _kept(file: Path) -> Json | None:
+    """What a cell found before; None where it did not end, or its file is damaged."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    is_whole = isinstance(content, dict) and {"rate", "validation", "right", "seconds"} <= content.keys()
+    return content if is_whole else None
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model
 from transformers import PretrainedConfig
 
@@ -15,7 +16,7 @@ from hfssl.data.labelled_splits import Divided, divided
 from hfssl.data.labels import class_counts, class_names_of, class_numbers, imbalance_sentence, refuse_unseen
 from hfssl.data.source import Source
 from hfssl.distributed import is_main_process
-from hfssl.errors import require
+from hfssl.errors import TrainingError, one_line, require
 from hfssl.objective import BadRowError, DataPipeline, Examples
 from hfssl.runs.init_from import adopt_checkpoint, adopted
 from hfssl.runs.open_session import open_labelled
@@ -110,7 +111,13 @@ def load_best(session: Session) -> None:
     """Give the task the weights of the step that did best on the validation rows."""
     state = session.state
     if state.best_step is not None and state.best_step != state.step:
-        load_model(session.objective, weights_file(session.run_dir, state.best_step), strict=True)
+        file = weights_file(session.run_dir, state.best_step)
+        try:
+            load_model(session.objective, file, strict=True)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise TrainingError(
+                f"{file}, the weights that did best on the validation rows, cannot be loaded ({one_line(error)})"
+            ) from error
 
 
 class Answered(NamedTuple):

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import pickle
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -18,12 +19,15 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 
 from hfssl.distributed import all_gather_objects, barrier, is_main_process
-from hfssl.errors import TrainingError
-from hfssl.run_dir import Json, RunDir
+from hfssl.errors import TrainingError, one_line
+from hfssl.run_dir import Json, RunDir, discard
+from hfssl.training.state_check import what_is_no_state
 
 _MANIFEST = "manifest.json"
 _STATE = "train_state.json"
 _BLOCK = 1 << 22
+_UNREADABLE = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError)
+_UNREADABLE += (pickle.UnpicklingError, SafetensorError)
 
 
 @dataclass
@@ -69,7 +73,7 @@ def save(accelerator: Accelerator, run_dir: RunDir, state: TrainState, *, keep: 
     target = run_dir.checkpoint(state.step)
     unfinished = target.with_name(f".{target.name}.tmp")
     if is_main_process():
-        shutil.rmtree(unfinished, ignore_errors=True)
+        discard(unfinished)
     barrier()
     problem = _try_to_write(accelerator, unfinished, state)
     problems = [text for text in all_gather_objects(problem) if text is not None]
@@ -156,9 +160,10 @@ def what_is_wrong(folder: Path) -> str | None:
         for name, expected in manifest.items():
             if _fingerprint(folder / name) != expected:
                 return f"{name} does not match the manifest"
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        return str(error)
-    return None
+        state = _state_in(folder)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        return one_line(error) or type(error).__name__
+    return None if folder.name == f"step_{state.step:08d}" else f"{_STATE} is of step {state.step}"
 
 
 def newest_whole(run_dir: RunDir) -> tuple[int | None, list[str]]:
@@ -173,13 +178,28 @@ def newest_whole(run_dir: RunDir) -> tuple[int | None, list[str]]:
 
 
 def read_state(run_dir: RunDir, step: int) -> TrainState:
-    """The `train_state.json` of a checkpoint."""
-    return TrainState(**json.loads((run_dir.checkpoint(step) / _STATE).read_text(encoding="utf-8")))
+    """The `train_state.json` of a whole checkpoint."""
+    return _state_in(run_dir.checkpoint(step))
+
+
+def _state_in(folder: Path) -> TrainState:
+    """Raises ValueError or OSError where it is none that a run wrote."""
+    content = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+    problem = what_is_no_state(content, {field.name for field in dataclasses.fields(TrainState)})
+    if problem is not None:
+        raise ValueError(f"{_STATE}: {problem}")
+    return TrainState(**content)
 
 
 def load(accelerator: Accelerator, run_dir: RunDir, step: int) -> None:
     """Weights, buffers and optimizer state of a whole checkpoint into what `accelerator` prepared. Called by all ranks."""
-    accelerator.load_state(str(run_dir.checkpoint(step)))
+    folder = run_dir.checkpoint(step)
+    try:
+        accelerator.load_state(str(folder))
+    except _UNREADABLE as error:
+        raise TrainingError(
+            f"{folder} cannot be loaded ({one_line(error)}): remove it, and the run resumes from the checkpoint before"
+        ) from error
 
 
 def weights_file(run_dir: RunDir, step: int) -> Path:
@@ -190,7 +210,7 @@ def weights_file(run_dir: RunDir, step: int) -> Path:
 def clear_away(run_dir: RunDir, newest: int | None) -> None:
     """Remove what a kill inside a save left behind, and put damaged checkpoints beyond `newest` aside, unnumbered."""
     for path in run_dir.checkpoints.glob(".step_*.tmp"):
-        shutil.rmtree(path, ignore_errors=True)
+        discard(path)
     for step in run_dir.checkpoint_steps():
         if newest is None or step > newest:
             damaged = run_dir.checkpoint(step)

@@ -31,6 +31,12 @@ def write_record(run_dir: RunDir, record: ClosingRecord) -> None:
     run_dir.write_closing({"failed": record.failed, "is_over": record.is_over})
 
 
+def is_closed(run_dir: RunDir) -> bool:
+    """Whether all closing steps of a finished run were tried, and none failed."""
+    record = read_record(run_dir)
+    return record.is_over and not record.failed
+
+
 def missing_parts(run_dir: RunDir) -> list[str]:
     """The closing parts that a finished run lacks: those that failed, were not tried, or whose file is gone."""
     record = read_record(run_dir)

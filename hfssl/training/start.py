@@ -13,12 +13,13 @@ from accelerate import Accelerator
 
 from hfssl.config.invocation import this_command
 from hfssl.config.run_config import RunConfig
-from hfssl.errors import ConfigError, require
-from hfssl.run_dir import RUNS, Json, LayoutError, RunDir, next_free, runs_of, why_not_usable
+from hfssl.errors import ConfigError, one_line, require
+from hfssl.run_dir import RUNS, Json, RunDir, why_not_usable
 from hfssl.run_lock import LOCK
 from hfssl.training.checkpoint import TrainState, clear_away, newest_whole, read_state
-from hfssl.training.closing_record import PAGES, missing_parts
+from hfssl.training.closing_record import PAGES, is_closed, missing_parts
 from hfssl.training.energy import power_of
+from hfssl.training.numbered_runs import next_free, runs_of
 from hfssl.version import __version__
 
 _PACKAGES = (
@@ -55,8 +56,13 @@ class FolderLock:
     """
 
     def __init__(self, run_dir: RunDir) -> None:
-        run_dir.path.mkdir(parents=True, exist_ok=True)
-        self._file = (run_dir.path / LOCK).open("w")
+        try:
+            run_dir.path.mkdir(parents=True, exist_ok=True)
+            self._file = (run_dir.path / LOCK).open("w")
+        except OSError as error:
+            raise ConfigError(
+                f"{run_dir.path} cannot be locked ({one_line(error)}): name another --output_dir"
+            ) from error
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -78,7 +84,7 @@ def choose(run: RunConfig) -> tuple[Start, FolderLock]:
         return _in_named_folder(run, RunDir(Path(loop.output_dir)))
     if loop.resume != "never":
         for run_dir in reversed(runs_of(run.recipe)):
-            is_done = run_dir.is_finished() and not loop.rescale_schedule and not missing_parts(run_dir)
+            is_done = run_dir.is_finished() and not loop.rescale_schedule and is_closed(run_dir)
             if is_done or not _is_same_run(run, run_dir):
                 continue
             try:
@@ -130,7 +136,7 @@ def _has_to_close(run_dir: RunDir, state: TrainState | None) -> bool:
 def _is_same_run(run: RunConfig, run_dir: RunDir) -> bool:
     try:
         stored = run_dir.read_config() if run_dir.is_run() else {}
-    except LayoutError:
+    except ConfigError:  # of another version, or damaged: not to be resumed
         return False
     any_length = run.loop.rescale_schedule
     return bool(stored.get("digest_of_any_length" if any_length else "digest") == run.digest(any_length))

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from hfssl.data.cache_folder import cache_root, made_once
+from hfssl.data.cache_folder import cache_root, is_sealed, made_once, seal
 from hfssl.errors import ConfigError, require
 from hfssl.objective import Array
 
@@ -51,7 +51,7 @@ def as_dataset_path(dataset: InMemory, sampling_rate: int | None = None) -> str:
         dataset = _table(dataset, sampling_rate)
     parts = dataset.values() if isinstance(dataset, datasets.DatasetDict) else [dataset]
     name = hashlib.sha256(" ".join(part._fingerprint for part in parts).encode()).hexdigest()[:16]
-    return str(made_once(cache_root("in_memory") / name, _is_whole, _writer(dataset)))
+    return str(made_once(cache_root("in_memory") / name, is_sealed, _writer(dataset)))
 
 
 def as_files(samples: Sequence[Sample], folder: Path, sampling_rate: int | None = None) -> Path:
@@ -127,15 +127,12 @@ def _encoded(sample: Image.Image | Array, modality: Modality, sampling_rate: int
     return buffer.getvalue()
 
 
-def _is_whole(folder: Path) -> bool:
-    return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
-
-
 def _writer(dataset: datasets.Dataset | datasets.DatasetDict) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         shutil.rmtree(folder)
         with _without_bars():
             dataset.save_to_disk(folder)
+        seal(folder)
 
     return write
 

@@ -26,8 +26,10 @@ from hfssl.training.state_check import what_is_no_state
 _MANIFEST = "manifest.json"
 _STATE = "train_state.json"
 _BLOCK = 1 << 22
-_UNREADABLE = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError)
-_UNREADABLE += (pickle.UnpicklingError, SafetensorError)
+_UNREADABLE = (
+    *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError),
+    *(pickle.UnpicklingError, SafetensorError),
+)
 
 
 @dataclass

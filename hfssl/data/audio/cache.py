@@ -9,7 +9,6 @@ length 0. Headers are read first, once, to know whether all this fits on the dis
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -171,8 +170,6 @@ def _write(folder: Path, recordings: DecodedAudio) -> None:
             file.write(item.samples.numpy().tobytes())
         if file.tell() == 0:
             file.write(b"\0\0")  # an empty file cannot be mapped
-        file.flush()
-        os.fsync(file.fileno())
     np.save(folder / "scales.npy", scales)
     _write_lengths(folder, lengths, bad_rows)
     seal(folder)

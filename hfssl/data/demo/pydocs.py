@@ -23,7 +23,7 @@ from types import ModuleType
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from hfssl.data.cache_folder import cache_root, made_once
+from hfssl.data.cache_folder import cache_root, is_sealed, made_once, seal
 from hfssl.randomness import stream_id
 from hfssl.run_dir import write_text
 
@@ -93,16 +93,13 @@ def documents() -> list[Document]:
     """The documents of this very installation, in a fixed order; parsed once, since that takes seconds."""
     library = sysconfig.get_paths()["stdlib"]
     digest = hashlib.sha256(f"{library} {sys.version}".encode()).hexdigest()[:16]
-    folder = made_once(cache_root("demo") / f"pydocs-{digest}-v{FORMAT}", _has_documents, _write_documents)
+    folder = made_once(cache_root("demo") / f"pydocs-{digest}-v{FORMAT}", is_sealed, _write_documents)
     return [tuple(row) for row in json.loads((folder / _FILE).read_text(encoding="utf-8"))]
-
-
-def _has_documents(folder: Path) -> bool:
-    return (folder / _FILE).is_file()
 
 
 def _write_documents(folder: Path) -> None:
     write_text(folder / _FILE, json.dumps(_extracted()))
+    seal(folder)
 
 
 def _extracted() -> list[Document]:

@@ -6,7 +6,6 @@ that could not be decoded has height 0. Images much larger than the working size
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -18,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import resize
 
-from hfssl.data.cache_folder import cache_root, made_once
+from hfssl.data.cache_folder import cache_root, is_sealed, made_once, seal
 from hfssl.data.images.files import decode
 from hfssl.data.source import Source
 from hfssl.objective import Array, BadRowError
@@ -109,13 +108,10 @@ def cached(source: Source, *, num_channels: int, image_size: int) -> CachedImage
     side = math.ceil(OVERSIZE * image_size)
     root = cache_root("images")
     folder = root / f"{source.fingerprint()}-{num_channels}x{side}-v{FORMAT}"
-    if (
-        not _is_whole(folder, num_channels)
-        and _estimated_bytes(source, num_channels, side) > shutil.disk_usage(root).free // 2
-    ):
+    if not is_sealed(folder) and _estimated_bytes(source, num_channels, side) > shutil.disk_usage(root).free // 2:
         return None
     images = ShrunkImages(source, num_channels, side)
-    made_once(folder, partial(_is_whole, num_channels=num_channels), partial(_write, images=images))
+    made_once(folder, is_sealed, partial(_write, images=images))
     return CachedImages(folder, num_channels)
 
 
@@ -146,14 +142,6 @@ class _Rows:
             return str(error)
 
 
-def _is_whole(folder: Path, num_channels: int) -> bool:
-    """The folder is there and its pixels are as many as its table says."""
-    if not (folder / "sizes.npy").is_file():
-        return False
-    expected = int(np.load(folder / "sizes.npy").prod(axis=1).sum()) * num_channels
-    return (folder / "pixels.u8").stat().st_size == max(1, expected)
-
-
 def _write(folder: Path, images: DecodedImages) -> None:
     sizes_N2 = np.zeros((len(images), 2), dtype=np.int64)
     offsets_N = np.zeros(len(images), dtype=np.int64)
@@ -171,11 +159,10 @@ def _write(folder: Path, images: DecodedImages) -> None:
             written += file.write(image.numpy().tobytes())
         if written == 0:
             file.write(b"\0")  # an empty file cannot be mapped
-        file.flush()
-        os.fsync(file.fileno())
     np.save(folder / "sizes.npy", sizes_N2)
     np.save(folder / "offsets.npy", offsets_N)
     write_text(folder / "bad_rows.json", json.dumps(reasons))
+    seal(folder)
 
 
 def _decoded(images: DecodedImages) -> Iterator[Tensor | str]:

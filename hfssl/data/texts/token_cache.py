@@ -5,7 +5,6 @@ not among them: they belong to rows, not to documents.
 """
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -116,16 +115,14 @@ def _write(folder: Path, source: Source, backend: Tokenizer) -> None:
             word_starts.write(starts_T.astype(np.uint8).tobytes())
             np.add.at(lengths_N, documents, lengths)
         for file in (ids, word_starts):
-            _finish(file, dtype.itemsize)
+            _never_empty(file, dtype.itemsize)
     np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths_N)]))
     seal(folder, dtype=dtype.name)
 
 
-def _finish(file: BinaryIO, itemsize: int) -> None:
+def _never_empty(file: BinaryIO, itemsize: int) -> None:
     if file.tell() == 0:
         file.write(b"\0" * itemsize)  # an empty file cannot be mapped
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _tokenized(source: Source, backend: Tokenizer) -> Iterator[tuple[Array, Array, Array, Array]]:

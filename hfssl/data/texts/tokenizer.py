@@ -14,7 +14,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from hfssl.data.cache_folder import cache_root, made_once
+from hfssl.data.cache_folder import cache_root, is_sealed, made_once, seal
 from hfssl.data.source import Source
 from hfssl.data.texts.config import TextDataConfig, TokenizerKind
 from hfssl.data.texts.rows import text_bytes, texts
@@ -203,7 +203,7 @@ def open_tokenizer(data: TextDataConfig, source: Source | None, further: Sequenc
     settings = f"{data.train_tokenizer}-{data.trained_vocab_size}-{case}"
     columns = hashlib.sha256(json.dumps(further).encode()).hexdigest()[:8] + "-" if further else ""
     folder = cache_root("tokenizers") / f"{source.fingerprint()}-{columns}{settings}-v{FORMAT}"
-    made_once(folder, _is_whole, partial(_train_into, data=data, source=source, further=further))
+    made_once(folder, is_sealed, partial(_train_into, data=data, source=source, further=further))
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     tokenizer.model_max_length = data.max_length
     return tokenizer
@@ -220,10 +220,6 @@ def _loaded(name: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _is_whole(folder: Path) -> bool:
-    return (folder / "tokenizer.json").is_file() and (folder / "tokenizer_config.json").is_file()
-
-
 def _train_into(folder: Path, data: TextDataConfig, source: Source, further: Sequence[str]) -> None:
     assert data.train_tokenizer is not None
     every = max(1, math.ceil(text_bytes(source) / TRAINING_BYTES))
@@ -232,3 +228,4 @@ def _train_into(folder: Path, data: TextDataConfig, source: Source, further: Seq
     rows = texts(source, every, further=further)
     tokenizer = train_tokenizer(rows, data.train_tokenizer, data.trained_vocab_size, data.lowercase)
     tokenizer.save_pretrained(folder)
+    seal(folder)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from transformers.utils import logging as transformers_logging
 
 from hfssl.distributed import is_main_process
-from hfssl.errors import ConfigError, Interrupted, SharedError, TrainingError, exit_with
+from hfssl.errors import OF_THE_DISK, ConfigError, Interrupted, SharedError, TrainingError, exit_with
 
 
 @contextmanager
@@ -25,6 +25,11 @@ def reported() -> Iterator[None]:
         exit_with(error)
     except TrainingError as error:
         raise SystemExit(f"error: {error}") from None
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        path = error.filename or "a file"
+        raise SystemExit(f"error: {path}: {error.strerror}; mend that, then start the same command again") from error
     except Interrupted as stop:
         if is_main_process():
             print(stop, flush=True)

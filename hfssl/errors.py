@@ -3,8 +3,15 @@
 Standard library only, so that a mistyped flag is answered before torch is imported.
 """
 
+import errno
 import sys
 from typing import NoReturn
+
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Numbers of the OSErrors of a disk that is full, or may not be written or read."""
+
+
+_SHORT_WRITE = "unexpected pos"  # torch's words for a write that a full disk cut
 
 
 class ConfigError(ValueError):
@@ -39,7 +46,8 @@ def require(condition: bool, message: str) -> None:
 
 def one_line(error: BaseException) -> str:
     """The message of a library's error, for the end of an error of ours."""
-    return " ".join(str(error).split())[:300]
+    said = " ".join(str(error).split())[:300]
+    return f"No space left on device ({said})" if _SHORT_WRITE in said else said
 
 
 def exit_with(error: ConfigError) -> NoReturn:

@@ -11,13 +11,13 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from hfssl.errors import ConfigError, one_line
+from hfssl.limited_yaml import parsed_yaml
 from hfssl.run_lock import LOCK, is_locked
 
 Json = dict[str, Any]
@@ -30,10 +30,10 @@ RUNS = Path("runs")
 LAYOUT = 2  # of a run folder, `layout` in its config.yaml; raised where an older folder can no longer be read
 _FOLDERS = ("checkpoints", "export", "processor", "eval", "figures", "tensorboard")
 _FILES = (LOCK, "environment.json", "metrics.jsonl", "closing.json", "closing.log", "report.html", "README.md")
+_UNFINISHED = ".*.*.tmp"  # what `write_text` writes to
 _CHECKPOINT = re.compile(r"step_(\d{8,})")
 _SUMMARY = "summary"
 LABEL_STUDY = "label_study"  # the name of a study's figures, eval/label_study.json and figures/label_study.png
-_YAML = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # the same content, ten times as fast
 
 
 class LayoutError(ConfigError):
@@ -225,7 +225,7 @@ def _readable(file: Path) -> Iterator[None]:
 
 
 def _stored(config_file: Path) -> Json:
-    return _mapping(config_file, partial(yaml.load, Loader=_YAML))
+    return _mapping(config_file, parsed_yaml)
 
 
 def _other_layout(config: JsonView) -> str | None:
@@ -249,9 +249,17 @@ def _mapping(file: Path, parse: Callable[[str], Any]) -> Json:
 def forget_if_unused(run_dir: RunDir) -> None:
     """Remove the folder of a run that never got as far as its config."""
     with contextlib.suppress(OSError):
-        if {entry.name for entry in run_dir.path.iterdir()} <= {LOCK}:
+        if not _contents(run_dir.path):
+            for unfinished in run_dir.path.glob(_UNFINISHED):
+                discard(unfinished)
             (run_dir.path / LOCK).unlink(missing_ok=True)
             run_dir.path.rmdir()
+
+
+def _contents(folder: Path) -> list[str]:
+    """What a folder holds in addition to a lock and to files whose writer was killed."""
+    unfinished = {path.name for path in folder.glob(_UNFINISHED)}
+    return [path.name for path in folder.iterdir() if path.name != LOCK and path.name not in unfinished]
 
 
 def discard(path: Path) -> None:
@@ -267,8 +275,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old content or the new, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError:
+        discard(unfinished)
+        raise
 
 
 def why_not_usable(path: Path) -> str | None:
@@ -277,7 +289,7 @@ def why_not_usable(path: Path) -> str | None:
         return None
     if not path.is_dir():
         return "is a file: name a folder"
-    if {entry.name for entry in path.iterdir()} <= {LOCK}:
+    if not _contents(path):
         return None
     file = RunDir(path).config_file
     config = _stored(file) if file.is_file() else {}

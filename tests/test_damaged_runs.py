@@ -1,6 +1,7 @@
 """Run folders that somebody forged or a disk damaged: what does not hold is passed over, or refused in a line."""
 
 import dataclasses
+import errno
 import json
 import os
 import pickle
@@ -10,10 +11,16 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from accelerate import Accelerator
 
-from hfssl.errors import ConfigError, TrainingError
-from hfssl.run_dir import RunDir
+from hfssl.config.files import load_layer
+from hfssl.console import reported
+from hfssl.data.images.config import ImageDataConfig
+from hfssl.errors import OF_THE_DISK, ConfigError, TrainingError, one_line
+from hfssl.limited_yaml import parsed_yaml
+from hfssl.methods.mae.config import MAEConfig
+from hfssl.run_dir import RunDir, forget_if_unused, why_not_usable, write_text
 from hfssl.training import checkpoint
 from hfssl.training.checkpoint import TrainState, clear_away, load, newest_whole, save
 from hfssl.training.start import FolderLock
@@ -196,3 +203,68 @@ def test_json_of_a_run_that_is_damaged_is_one_line(content: str, tmp_path: Path)
     (run_dir.path / "environment.json").write_text(content)
     with pytest.raises(ConfigError, match=r"environment.json cannot be read \(.*\): mend or remove it"):
         run_dir.read_environment()
+
+
+def test_a_file_whose_writer_was_killed_does_not_block_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / ".config.yaml.123.tmp").write_text("half of")
+    assert why_not_usable(tmp_path) is None
+    forget_if_unused(RunDir(tmp_path))
+    assert not tmp_path.exists()
+
+
+def test_a_write_that_fails_leaves_nothing_and_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path / "config.yaml", "old")
+
+    def full(*given: Any, **options: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "config.yaml")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            write_text(tmp_path / "config.yaml", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+    assert (tmp_path / "config.yaml").read_text() == "old"
+
+
+@pytest.mark.parametrize("number", OF_THE_DISK)
+def test_a_disk_that_is_full_or_forbidden_ends_a_command_in_one_line(number: int) -> None:
+    said = r"^error: runs/a/metrics.jsonl: .*; mend that, then start the same command"
+    with pytest.raises(SystemExit, match=said) as end, reported():
+        raise OSError(number, os.strerror(number), "runs/a/metrics.jsonl")
+    assert "\n" not in str(end.value)
+    with pytest.raises(FileNotFoundError), reported():
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+
+def test_torchs_words_for_a_full_disk_are_named() -> None:
+    said = one_line(RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 262400 vs 262294"))
+    assert said.startswith("No space left on device (")
+
+
+BOMBS = {
+    "aliases": "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+    + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)),
+    "itself": "a: &a [*a, *a]\n",
+    "brackets": "a: " + "[" * 100_000 + "]" * 100_000,
+    "lines of brackets": "a:\n" + " [\n" * 100_000,
+    "dashes": "- " * 20_000 + "x",
+    "size": "a: " + "x" * 2_000_000,
+}
+
+
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_yaml_that_stands_for_more_than_settings_is_one_line(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    for read in (RunDir(tmp_path).is_run, lambda: load_layer(file, MAEConfig, ImageDataConfig)):
+        with pytest.raises(ConfigError) as caught:
+            read()
+        assert "config.yaml" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 500
+
+
+def test_yaml_of_settings_is_read_with_its_aliases() -> None:
+    text = "optim: &shared {rate: 0.1, names: [a, b]}\nagain: *shared\nnone:\n"
+    assert parsed_yaml(text) == yaml.safe_load(text)
+    assert parsed_yaml("") is None

@@ -8,7 +8,8 @@ import yaml
 from hfssl.config.fields import annotations_of, convert
 from hfssl.config.flags import refuse_unknown
 from hfssl.config.sections import DataConfig, LoopConfig, MethodConfig, OptimConfig
-from hfssl.errors import ConfigError, require
+from hfssl.errors import ConfigError, one_line, require
+from hfssl.limited_yaml import parsed_yaml
 from hfssl.run_dir import Json
 
 _PACKAGE = Path(__file__).parents[1]
@@ -70,9 +71,9 @@ def load_layer(path: Path, method: type[MethodConfig], data: type[DataConfig]) -
         raise ConfigError(f"--config {path} is neither a preset ({names}) nor a file")
     require(path.stat().st_size <= _LARGEST_YAML_BYTES, f"{path} is larger than {_LARGEST_YAML_BYTES} bytes")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        content = parsed_yaml(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {one_line(error)}") from error
     require(isinstance(content, dict), f"{path} must hold the sections {', '.join(SECTION_NAMES)}")
     recipe = content.pop("recipe", method.recipe)
     require(recipe == method.recipe, f"{path} is of the recipe {recipe}, not {method.recipe}")

@@ -3,7 +3,6 @@
 A folder is sealed by the last thing that its writer does: sizes and checksums of all files, and a checksum of the seal itself.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -15,14 +14,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from hfssl.errors import ConfigError, one_line
+from hfssl.errors import OF_THE_DISK, ConfigError, one_line
 from hfssl.run_dir import Json, discard, write_text
 
 _SEAL = "seal.json"
 _WHOLE = 1 << 26  # bytes of a file that are all part of its checksum; of longer ones, blocks are
 _BLOCKS, _BLOCK = 256, 1 << 16
 _UNFINISHED = re.compile(r"\.(.+)\.\d+\.tmp")
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def cache_root(kind: str) -> Path:
@@ -91,7 +89,7 @@ def _writable(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _OF_THE_DISK:
+        if error.errno not in OF_THE_DISK:
             raise
         raise ConfigError(_unwritable(root, error)) from error
 

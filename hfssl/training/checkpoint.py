@@ -105,7 +105,7 @@ def _try_to_write(accelerator: Accelerator, folder: Path, state: TrainState) -> 
         RuntimeError,
         SafetensorError,
     ) as error:  # torch and safetensors report a full disk in their own ways
-        return " ".join(str(error).split())
+        return one_line(error)
     return None
 
 

@@ -123,7 +123,7 @@ def test_a_closing_part_fails_singly_and_the_next_start_makes_it(
 
 
 @pytest.mark.parametrize("gone", ["report", "card", "both", "export"])
-def test_each_closing_part_that_is_missing_is_made_whatever_exists_beside_it(
+def test_each_closing_part_that_is_missing_is_made_whatever_else_exists(
     gone: str, whole: RunDir, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_dir = copied(whole, tmp_path / "run", is_finished=True)

@@ -24,6 +24,7 @@ from hfssl.config.sections import LoopConfig, OptimConfig
 from hfssl.data.images.config import ImageDataConfig
 from hfssl.data.images.source import open_images
 from hfssl.data.labelled_splits import divided, few_labels
+from hfssl.data.reading import Opened
 from hfssl.data.source import Source
 from hfssl.errors import ConfigError
 from hfssl.run_dir import RunDir
@@ -70,7 +71,7 @@ def opened(sets: DatasetDict) -> Source:
 
     data = ImageDataConfig(dataset="x", label_column="label", validation_share=0.0)
     original = module._open_splits
-    module._open_splits = lambda config, reader: sets
+    module._open_splits = lambda config, reader: Opened(sets)
     try:
         return open_images(data)
     finally:

@@ -5,13 +5,14 @@ numbers where every cell is the number's usual form; `007` is none.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import datasets
 import pandas
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetsError
 
@@ -70,14 +71,13 @@ def read_tables(files: Sequence[Path]) -> Dataset:
 
 
 def _read(files: Sequence[Path], kind: str) -> Dataset:
-    settings = _csv_settings(files) if kind == "csv" else {}
     try:
+        settings = _SETTINGS[kind](files) if kind in _SETTINGS else {}
         rows: Dataset = load_dataset(kind, data_files={"train": as_data_files([*files])}, split="train", **settings)
+    except ConfigError:
+        raise
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         raise ConfigError(_what_is_wrong(files, kind, error)) from error
-    for name, feature in rows.features.items():
-        if getattr(feature, "dtype", None) == "string_view":  # as polars writes texts
-            rows = rows.cast_column(name, datasets.Value("string"))
     return rows
 
 
@@ -140,6 +140,22 @@ def _csv_settings(files: Sequence[Path]) -> dict[str, object]:
         )
     features = datasets.Features(dict.fromkeys(names, datasets.Value("string")))
     return {"sep": separator, "keep_default_na": False, "na_values": [""], "features": features}
+
+
+def _parquet_settings(files: Sequence[Path]) -> dict[str, object]:
+    """Views of texts and bytes, as polars writes them, are read as these."""
+    schema = pyarrow.parquet.read_schema(files[0])
+    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    if not any(field.type in plain for field in schema):
+        return {}
+    fields = [field.with_type(plain.get(field.type, field.type)) for field in schema]
+    return {"features": datasets.Features.from_arrow_schema(pa.schema(fields, schema.metadata))}
+
+
+_SETTINGS: dict[str, Callable[[Sequence[Path]], dict[str, object]]] = {
+    "csv": _csv_settings,
+    "parquet": _parquet_settings,
+}
 
 
 def _header(file: Path, separator: str) -> list[str]:

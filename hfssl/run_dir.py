@@ -1,7 +1,7 @@
 """The run folder: the only place that knows the names of the files inside it.
 
 config.yaml  environment.json  metrics.jsonl  processor/  checkpoints/step_00001000/  export/  eval/*.json  figures/*.png
-report.html  README.md
+report.html  README.md  closing.json  closing.log
 """
 
 import contextlib

@@ -75,7 +75,9 @@ def finished(two_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
 def test_the_run_folder_holds_what_the_design_promises(finished: RunDir) -> None:
     names = {path.name for path in finished.path.iterdir() if not path.name.startswith(".")}
     folders = {"checkpoints", "export", "eval", "figures"}
-    assert names == folders | {"config.yaml", "environment.json", "metrics.jsonl", "report.html", "README.md"}
+    files = {"config.yaml", "environment.json", "metrics.jsonl", "closing.json", "report.html", "README.md"}
+    assert names == folders | files
+    assert json.loads((finished.path / "closing.json").read_text()) == {"failed": {}, "is_over": True}
     rows = {row["features"]: row for row in finished.read_summary()["rows"]}
     assert list(rows) == ["raw pixels", "PCA of pixels", "untrained", "pretrained"]
     assert all(0.3 <= row[score] <= 1 for row in rows.values() for score in ("knn", "linear", "few_labels"))

@@ -132,8 +132,7 @@ def test_the_best_step_is_exported_else_the_newest_that_is_whole(
     monkeypatch.setattr("hfssl.evaluation.scoring.tags.scores", lambda method, answers: {"f1": next(seen)})
     monkeypatch.setattr("hfssl.evaluation.scoring.tags.final_scores", lambda *given: {"rows": 0})
     monkeypatch.setattr("hfssl.commands.finetune._print_summary", lambda run_dir: None)
-    monkeypatch.setattr("hfssl.commands.finetune.write_report", lambda run_dir: None)
-    monkeypatch.setattr("hfssl.commands.finetune.write_card", lambda run_dir: None)
+    monkeypatch.setattr("hfssl.runs.closing.Closing.write_pages", lambda closing: None)
     run_dir = trained("token_classification", tmp_path)
     own = content(run_dir.export)
     assert read_state(run_dir, 4).best_step == 2

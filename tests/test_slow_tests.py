@@ -6,8 +6,8 @@ import pytest
 
 from tests.support import slow_tests
 
-MEASURED = "0.05 tests/test_a.py::test_one[x-1]\n2.00 tests/test_a.py::test_one[y-2]\n0.09 tests/test_b.py::test_two\n"
-SECONDS = {"tests/test_a.py::test_one": [0.05, 2.0], "tests/test_b.py::test_two": [0.09]}
+MEASURED = "0.05 tests/test_a.py::test_one[x-1]\n2.00 tests/test_a.py::test_one[y-2]\n0.07 tests/test_b.py::test_two\n"
+SECONDS = {"tests/test_a.py::test_one": [0.05, 2.0], "tests/test_b.py::test_two": [0.07]}
 
 
 def test_the_mean_over_cases_decides_and_what_was_not_measured_stays() -> None:

@@ -194,8 +194,8 @@ def test_half_made_folders_of_killed_writers_are_removed_and_those_of_living_one
 
 def test_everything_is_on_the_disk_before_the_seal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    fsync = cache_folder._fsync
-    monkeypatch.setattr(cache_folder, "_fsync", lambda path: (order.append(path.name), fsync(path)))
+    fsync = cache_folder.bring_to_disk
+    monkeypatch.setattr(cache_folder, "bring_to_disk", lambda path: (order.append(path.name), fsync(path)))
     (tmp_path / "inner").mkdir()
     for name in ("a", "inner/b"):
         (tmp_path / name).write_text(name)

@@ -62,7 +62,7 @@ def _make(folder: Path, write: Callable[[Path], None]) -> None:
     try:
         write(unfinished)
         unfinished.rename(folder)
-        _fsync(folder.parent)
+        bring_to_disk(folder.parent)
     finally:
         discard(unfinished)
 
@@ -102,11 +102,11 @@ def seal(folder: Path, **facts: str) -> None:
     """Write down sizes and checksums of all files in `folder`, and what a reader must know, once all is on the disk."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in [*files, *{path.parent for path in files}]:
-        _fsync(path)
+        bring_to_disk(path)
     content = {"files": {str(path.relative_to(folder)): _fingerprint(path) for path in files}, "facts": facts}
     write_text(folder / _SEAL, json.dumps(content | {"sum": _sum_of(content)}))
-    _fsync(folder / _SEAL)
-    _fsync(folder)
+    bring_to_disk(folder / _SEAL)
+    bring_to_disk(folder)
 
 
 def is_sealed(folder: Path) -> bool:
@@ -157,7 +157,8 @@ def _fingerprint(path: Path) -> list[int | str]:
     return [size, digest.hexdigest()]
 
 
-def _fsync(path: Path) -> None:
+def bring_to_disk(path: Path) -> None:
+    """Return when a file, or the names in a folder, would survive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import pickle
 import shutil
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
+from hfssl.data.cache_folder import bring_to_disk
 from hfssl.distributed import all_gather_objects, barrier, is_main_process
 from hfssl.errors import TrainingError, one_line
 from hfssl.run_dir import Json, RunDir, discard
@@ -115,11 +115,11 @@ def _publish(unfinished: Path, target: Path) -> str | None:
         manifest = {str(path.relative_to(unfinished)): _fingerprint(path) for path in files}
         (unfinished / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         for path in [*files, unfinished / _MANIFEST, unfinished]:
-            _fsync(path)
+            bring_to_disk(path)
         if target.exists():
             shutil.rmtree(target)  # one that a resume passed over as broken
         unfinished.rename(target)
-        _fsync(target.parent)
+        bring_to_disk(target.parent)
     except OSError as error:
         return str(error)
     return None
@@ -131,14 +131,6 @@ def _fingerprint(path: Path) -> Json:
         while block := file.read(_BLOCK):
             digest.update(block)
     return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_oldest(run_dir: RunDir, keep: int, best_step: int | None) -> None:

@@ -26,6 +26,8 @@ from hfssl.data.texts.config import TextDataConfig
 from hfssl.data.texts.source import open_texts
 from hfssl.errors import ConfigError
 from hfssl.objective import BadRowError
+from hfssl.predicting.inputs import open_inputs
+from hfssl.predicting.predict_config import PredictConfig
 from hfssl.runs.labelled import check_all_are_learned
 
 
@@ -335,6 +337,8 @@ def test_manifests_name_parts_of_recordings(tmp_path: Path) -> None:
         assert len(decode(source.sample(row), 16_000)) == 2 * (end - start)
     with pytest.raises(BadRowError, match=r"begins at 5 s, after the end of the file \(4 s\)"):
         decode(source.sample(3), 8000)
+    with pytest.raises(ConfigError, match=r"has a column offset, .* predictions read whole files"):
+        open_inputs(PredictConfig(model="m", input=str(tmp_path / "manifest.jsonl")), "recordings")
     bad = {"audio_filepath": "talk.wav", "offset": 2.0, "duration": -1.0}
     (tmp_path / "bad.jsonl").write_text(json.dumps(bad) + "\n")
     with pytest.raises(ConfigError, match=r"duration -1\.0 .* are no part of a recording"):

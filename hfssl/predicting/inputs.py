@@ -156,6 +156,10 @@ def _open_table(path: Path, column: str | None, kind: Kind) -> Inputs:
     there = ", ".join(names)
     require(bool(names), f"--input {path} is empty")
     require(column is None or column in names, f"--column {column} is not in {path}; there are: {there}")
+    require(
+        kind != "recordings" or "offset" not in names,
+        f"--input {path} has a column offset, which names parts of recordings: predictions read whole files, cut them first",
+    )
     is_clear = column is not None or len(fitting) == 1
     require(
         is_clear, f"--input {path} has the columns {there}: name that of the {kind}, or of their paths, with --column"
